@@ -1,0 +1,1 @@
+"""SOCKETS <-> FRAMES: connections, the listening server, and the proof that a peer knows the token."""

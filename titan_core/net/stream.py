@@ -1,0 +1,188 @@
+"""A connection as a stream of frames. `OSError` ends here: beyond this module it is ConnectionLost.
+
+One thread may receive while another sends; two senders must agree among themselves. `shut` may be
+called from any thread and wakes both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import NoReturn, TypeVar
+
+from titan_core.errors import BadBody, ConnectionLost, FrameTooLarge, UnknownOpcode, from_code
+from titan_core.protocol.codec import Message
+from titan_core.protocol.messages import BODIES, OPCODES, Error
+from titan_core.protocol.opcodes import Opcode
+from titan_core.protocol.wire import MAX_BODY, UNAUTHENTICATED, Decoder, Frame, Limits, encode_body
+
+RECEIVE_BYTES = 256 * 1024
+STALL_S = 30.0
+"""A frame that has begun must be complete this soon, and a send must make progress this often."""
+
+M = TypeVar("M", bound=Message)
+
+
+class FrameStream:
+    """Frames over one connected socket, which it owns."""
+
+    def __init__(self, sock: socket.socket, limits: Limits = UNAUTHENTICATED) -> None:
+        with contextlib.suppress(OSError):  # a peer that is gone already is found out at the first receive
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setblocking(False)
+        self._sock = sock
+        self._decoder = Decoder(limits)
+        self._frames: deque[Frame] = deque()
+        self._readable = _poller(sock, select.POLLIN)
+        self._writable = _poller(sock, select.POLLOUT)
+        self.peer = _peer_name(sock)
+        self.last_received_at = time.monotonic()
+        """Monotonic instant of the last bytes from the peer."""
+
+    def set_limits(self, limits: Limits) -> None:
+        self._decoder.limits = limits
+
+    @property
+    def peer_host(self) -> str:
+        return self.peer.rpartition(":")[0]
+
+    @property
+    def local_port(self) -> int:
+        return int(self._sock.getsockname()[1])
+
+    # ── receiving ─────────────────────────────────────────────────────────────────────────────────
+
+    def receive(self, timeout_s: float | None = None) -> Frame | None:
+        """The next frame; None when the peer closed between two frames.
+
+        Waits up to `timeout_s` (None: for ever) for a frame to begin, and STALL_S for it to go on.
+        Raises ConnectionLost for a peer that is cut off, stalls or is too late, ProtocolError for bad bytes.
+        """
+        deadline_at = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self._frames:
+            data = self._receive_some(deadline_at)
+            if not data:
+                if self._decoder.mid_frame:
+                    raise ConnectionLost(f"{self.peer} closed the connection in the middle of a frame")
+                return None
+            self._frames.extend(self._decoder.feed(data))
+        return self._frames.popleft()
+
+    def receive_body(self, first: Frame, limit: int = MAX_BODY) -> bytes:
+        """The whole body that `first` begins, put together from its MORE frames, of at most `limit` bytes."""
+        if not first.more:
+            return first.payload
+        return b"".join(self.receive_pieces(first, limit))
+
+    def receive_pieces(self, first: Frame, limit: int = MAX_BODY) -> Iterator[bytes]:
+        """The body that `first` begins, frame by frame as it arrives."""
+        frame, size = first, 0
+        while True:
+            size += len(frame.payload)
+            if size > limit:
+                raise FrameTooLarge(f"a body of more than {limit} bytes")
+            yield frame.payload
+            if not frame.more:
+                return
+            following = self.receive(STALL_S)
+            if following is None:
+                raise ConnectionLost(f"{self.peer} closed the connection in the middle of a body")
+            if following.opcode != first.opcode:
+                raise BadBody(f"opcode 0x{following.opcode:02x} inside a body of opcode 0x{first.opcode:02x}")
+            frame = following
+
+    def _receive_some(self, deadline_at: float | None) -> bytes:
+        while True:
+            try:
+                data = self._sock.recv(RECEIVE_BYTES)
+            except (BlockingIOError, InterruptedError):
+                self._wait_readable(deadline_at)
+            except OSError as error:
+                raise ConnectionLost(f"{self.peer}: {error.strerror or error}") from None
+            else:
+                self.last_received_at = time.monotonic()
+                return data
+
+    def _wait_readable(self, deadline_at: float | None) -> None:
+        if self._decoder.mid_frame:
+            stalled_at = time.monotonic() + STALL_S
+            deadline_at = stalled_at if deadline_at is None else min(deadline_at, stalled_at)
+        if not _wait(self._readable, deadline_at):
+            raise ConnectionLost(f"{self.peer} sent nothing in time")
+
+    # ── sending ───────────────────────────────────────────────────────────────────────────────────
+
+    def send_bytes(self, data: bytes) -> None:
+        """Send encoded frames. Raises ConnectionLost when the peer is gone or takes nothing for STALL_S."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self._sock.send(view) :]
+            except (BlockingIOError, InterruptedError):
+                if not _wait(self._writable, time.monotonic() + STALL_S):
+                    raise ConnectionLost(f"{self.peer} takes no data") from None
+            except OSError as error:
+                raise ConnectionLost(f"{self.peer}: {error.strerror or error}") from None
+
+    def send(self, message: Message) -> None:
+        """Send one message under its own opcode."""
+        self.send_bytes(encode_body(OPCODES[type(message)], message.encode()))
+
+    def shut(self) -> None:
+        """End the connection, from any thread; whoever is blocked on it is woken. `close` is still owed."""
+        with contextlib.suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give the descriptor back. For the owner, once no other thread uses the stream:
+        a descriptor closed under a thread that polls it may already be somebody else's."""
+        self.shut()
+        self._sock.close()
+
+
+def decode(frame: Frame, body: bytes, message: type[M]) -> M:
+    """`body` as the message that is expected here; an ERROR frame is raised as the exception it stands for."""
+    if frame.opcode == Opcode.ERROR:
+        raise_error(body)
+    return message.decode(body)
+
+
+def decode_any(frame: Frame, body: bytes) -> Message:
+    """`body` as the message of the frame's opcode. Raises UnknownOpcode."""
+    try:
+        message = BODIES[Opcode(frame.opcode)]
+    except (ValueError, KeyError):
+        raise UnknownOpcode(f"opcode 0x{frame.opcode:02x} is not one this side serves") from None
+    return message.decode(body)
+
+
+def raise_error(body: bytes) -> NoReturn:
+    """Raise the exception that the body of an ERROR frame stands for."""
+    error = Error.decode(body)
+    raise from_code(error.code, error.message, dict(error.details))
+
+
+def _poller(sock: socket.socket, event: int) -> select.poll:
+    poller = select.poll()
+    poller.register(sock, event)
+    return poller
+
+
+def _wait(poller: select.poll, deadline_at: float | None) -> bool:
+    """Wait for the socket; whether it is ready (an error counts: the next call on it tells)."""
+    if deadline_at is None:
+        return bool(poller.poll())
+    remaining_s = max(0.0, deadline_at - time.monotonic())
+    return bool(poller.poll(remaining_s * 1000))
+
+
+def _peer_name(sock: socket.socket) -> str:
+    try:
+        host, port = sock.getpeername()[:2]
+    except OSError:
+        return "unknown:0"
+    return f"{host}:{port}"

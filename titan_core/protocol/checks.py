@@ -1,0 +1,157 @@
+"""What a value in a request may be, said once for the client (early, with file and line) and the master (always).
+
+Every check raises InvalidRequest with a sentence that says what was wrong and what would be right,
+and with `field` (and `job`, inside a job) in its details.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+
+from titan_core.errors import InvalidRequest
+from titan_core.protocol.messages import JobSpec, SubmitRun, Task
+
+MAX_JOBS = 1_000_000
+MAX_ARGS_BYTES = 128 * 1024
+"""Bytes of all arguments and variables of a job; the kernel's limit for one argument."""
+MAX_DELAY_S = 10 * 365 * 86400.0
+MAX_PRIORITY = 1_000_000
+MAX_RETRIES = 1_000
+AFFINITIES = ("", "prefer", "strict")
+
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_CAPABILITY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def shown(text: str) -> str:
+    """`text` quoted for a message: control characters escaped, shortened to 60 characters."""
+    return repr(text if len(text) <= 60 else text[:57] + "…")
+
+
+def check_id(text: str, field: str) -> str:
+    """A job id, run name or run id: 1–128 of letters, digits, `.`, `_`, `-`, not beginning with `.` or `-`."""
+    if not _ID.fullmatch(text):
+        raise InvalidRequest(
+            f"{field} {shown(text)} can not be used: use 1 to 128 letters, digits, '.', '_' or '-', "
+            "beginning with a letter, a digit or '_'",
+            field=field,
+        )
+    return text
+
+
+def check_capability(text: str, field: str = "requirement") -> str:
+    """A capability such as GENERAL or GPU: 1–64 of letters, digits, `.`, `_`, `+`, `-`."""
+    if not _CAPABILITY.fullmatch(text):
+        raise InvalidRequest(
+            f"{field} {shown(text)} is not a capability: use 1 to 64 letters, digits, '.', '_', '+' or '-'",
+            field=field,
+        )
+    return text
+
+
+def check_path(text: str, field: str) -> str:
+    """A relative path with `/` between its parts that stays where it is put: no `..`, no control characters."""
+    parts = text.split("/")
+    bad = (
+        not text
+        or len(text.encode("utf-8", "surrogateescape")) > 1024
+        or any(part in ("", ".", "..") or len(part.encode("utf-8", "surrogateescape")) > 255 for part in parts)
+        or any(ord(char) < 32 or char in "\\\x7f" for char in text)
+        or any(0xD800 <= ord(char) <= 0xDFFF for char in text)
+    )
+    if bad:
+        raise InvalidRequest(
+            f"{field} {shown(text)} is not a file name: use a relative path without '..', backslashes or control "
+            "characters, at most 255 bytes a part",
+            field=field,
+        )
+    return text
+
+
+def check_sha256(text: str, field: str = "sha256") -> str:
+    if not _SHA256.fullmatch(text):
+        raise InvalidRequest(f"{field} {shown(text)} is not a SHA-256 in 64 lower-case hex digits", field=field)
+    return text
+
+
+def check_range(value: float, low: float, high: float, field: str) -> None:
+    """`low` ≤ value ≤ `high`; refuses NaN."""
+    if not low <= value <= high:
+        raise InvalidRequest(f"{field} is {value:g}; it must be from {low:g} to {high:g}", field=field)
+
+
+def check_job(job: JobSpec) -> None:
+    """Everything about one job that can be judged without its neighbours."""
+    try:
+        check_id(job.job_id, "job id")
+        check_task(job.task)
+        check_capability(job.requirement)
+        check_range(job.priority, -MAX_PRIORITY, MAX_PRIORITY, "priority")
+        check_range(job.delay_s, 0, MAX_DELAY_S, "delay")
+        check_range(job.retries, 0, MAX_RETRIES, "retries")
+        check_range(job.retry_backoff_s, 0, 86400, "retry_backoff")
+        check_range(job.max_attempts, 0, MAX_RETRIES, "max_attempts")
+        for parent in job.parents:
+            _check_parent(parent)
+        if job.affinity not in AFFINITIES:
+            raise InvalidRequest(f"affinity {shown(job.affinity)} is not one of {AFFINITIES}", field="affinity")
+    except InvalidRequest as error:
+        raise InvalidRequest(f"job {shown(job.job_id)}: {error}", **{"job": job.job_id, **error.details}) from None
+
+
+def check_task(task: Task) -> None:
+    check_path(task.asset, "file")
+    if task.sha256:
+        check_sha256(task.sha256)
+    if task.entry:
+        check_path(task.entry, "entry")
+    check_range(task.port, 0, 65535, "port")
+    check_range(task.timeout_s, 0, MAX_DELAY_S, "timeout")
+    check_range(task.stop_grace_s, 0, 3600, "stop_grace")
+    _check_signal(task.stop_signal)
+    _check_texts(task)
+
+
+def check_submission(request: SubmitRun) -> None:
+    """A whole submission, up to the graph: names, counts, and each job."""
+    check_id(request.run_id or request.name, "run id" if request.run_id else "name")
+    if not request.run_id and len(request.name) > 100:
+        raise InvalidRequest(
+            f"name {shown(request.name)} is {len(request.name)} characters long; 100 is the most",
+            field="name",
+        )
+    if not request.jobs:
+        raise InvalidRequest("the submission has no jobs", field="jobs")
+    if len(request.jobs) > MAX_JOBS:
+        raise InvalidRequest(f"{len(request.jobs)} jobs in one submission; {MAX_JOBS} is the most", field="jobs")
+    for job in request.jobs:
+        check_job(job)
+
+
+def _check_parent(parent: str) -> None:
+    for part in parent.split("/", 1):
+        check_id(part, "parent")
+
+
+def _check_signal(number: int) -> None:
+    if number not in signal.valid_signals() or number in (signal.SIGSTOP, signal.SIGCONT):
+        raise InvalidRequest(f"stop_signal {number} is not a signal that can end a process", field="stop_signal")
+
+
+def _check_texts(task: Task) -> None:
+    size = sum(len(arg) for arg in task.args)
+    for name, value in task.env:
+        if not _VARIABLE.fullmatch(name):
+            raise InvalidRequest(f"env: {shown(name)} is not the name of a variable", field="env")
+        if name.startswith("TITAN_"):
+            raise InvalidRequest(f"env: {name} is set by Titan; choose another name", field="env")
+        size += len(name) + len(value)
+    if any("\0" in text for text in (*task.args, *(value for _, value in task.env))):
+        raise InvalidRequest("args and env can not hold a NUL character", field="args")
+    if size > MAX_ARGS_BYTES:
+        raise InvalidRequest(
+            f"args and env hold {size} characters; {MAX_ARGS_BYTES} is the most, pass a file", field="args"
+        )

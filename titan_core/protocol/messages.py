@@ -1,0 +1,602 @@
+"""Every native message, one frozen dataclass each, and which opcode carries it.
+
+`BODIES` says what a frame of an opcode holds; `REPLIES` says what the DATA frame that answers a
+request holds (None: the answer is a plain ACK). Durations are seconds (`*_s`), instants are seconds
+since the Unix epoch (`*_wall`, 0.0 = has not happened), sizes are bytes. A `key` names a run or a
+job as a user may type it: `<run id>/<job id>`, a job id, a run id, `last`, or a unique prefix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from titan_core.protocol.codec import Message, tag
+from titan_core.protocol.opcodes import Opcode
+
+# ── proving knowledge of the token ────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class AuthHello(Message):
+    nonce: bytes = tag(1)
+    """32 random bytes of the side that dialled."""
+    role: str = tag(2)
+    """`client` or `worker`; for the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthChallenge(Message):
+    nonce: bytes = tag(1)
+    """32 random bytes of the side that listens."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthProof(Message):
+    mac: bytes = tag(1)
+    """HMAC-SHA256(token, "titan-dialler" | dialler's nonce | listener's nonce)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthWelcome(Message):
+    mac: bytes = tag(1)
+    """HMAC-SHA256(token, "titan-listener" | dialler's nonce | listener's nonce)."""
+
+
+# ── answers every request may get ─────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Ack(Message):
+    text: str = tag(1, "")
+    """A sentence for the user, where there is something to say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Error(Message):
+    code: str = tag(1)
+    """Stable; the `code` of a class in `titan_core.errors`."""
+    message: str = tag(2)
+    retryable: bool = tag(3, False)
+    details: tuple[tuple[str, str], ...] = tag(4, ())
+    """Facts beside the sentence: `job` (the id at fault), `field`, `missing` (SHA-256, comma-separated)."""
+
+
+# ── what is to be run ─────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Task(Message):
+    """What a worker executes. The scheduler carries it and does not look inside."""
+
+    asset: str = tag(1)
+    """The name of a file: `etl.py`, or of a project archive: `project.zip`."""
+    sha256: str = tag(2, "")
+    """Its content, 64 hex digits; empty in a submission: the file of that name in `perm_files/`, as it is now."""
+    entry: str = tag(3, "")
+    """The path to run inside the archive; empty: `asset` is itself the file to run."""
+    args: tuple[str, ...] = tag(4, ())
+    env: tuple[tuple[str, str], ...] = tag(5, ())
+    timeout_s: float = tag(6, 0.0)
+    """The attempt is killed when it has run this long; 0 = no limit."""
+    port: int = tag(7, 0)
+    """The TCP port a service listens on; 0 = none."""
+    stop_signal: int = tag(8, 15)
+    stop_grace_s: float = tag(9, 10.0)
+    """How long after the stop signal SIGKILL follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec(Message):
+    """One job as it is submitted."""
+
+    job_id: str = tag(1)
+    task: Task = tag(2)
+    parents: tuple[str, ...] = tag(3, ())
+    """Job ids of the same run, or `<run id>/<job id>` of another."""
+    requirement: str = tag(4, "GENERAL")
+    priority: int = tag(5, 1)
+    delay_s: float = tag(6, 0.0)
+    """Waited for after the parents are done."""
+    affinity: str = tag(7, "")
+    """`""`, `prefer` (the parent's worker if it has a free slot) or `strict` (wait for it)."""
+    retries: int = tag(8, 0)
+    retry_backoff_s: float = tag(9, 1.0)
+    """Wait before the first retry; doubles with each further one."""
+    max_attempts: int = tag(10, 0)
+    """Upper bound on all attempts, also those lost with a worker; 0 = the two budgets only."""
+    service: bool = tag(11, False)
+
+
+@dataclass(frozen=True, slots=True)
+class AssetContent(Message):
+    """A small file that travels inside the submission that needs it."""
+
+    sha256: str = tag(1)
+    data: bytes = tag(2, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitRun(Message):
+    name: str = tag(1)
+    """The name of the pipeline; the run id begins with it. Ignored when `run_id` is given."""
+    jobs: tuple[JobSpec, ...] = tag(2, ())
+    request_id: bytes = tag(3, b"")
+    """16 random bytes of the client: the same submission sent again gets the same answer."""
+    run_id: str = tag(4, "")
+    """Add the jobs to this run instead of starting one."""
+    spawner: bytes = tag(5, b"")
+    """Token of the attempt that submits, when a job does."""
+    contents: tuple[AssetContent, ...] = tag(6, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted(Message):
+    run_id: str = tag(1)
+    job_count: int = tag(2, 0)
+
+
+# ── asking ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class StopService(Message):
+    key: str = tag(1)
+
+
+@dataclass(frozen=True, slots=True)
+class GetStats(Message):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class StatsText(Message):
+    text: str = tag(1)
+
+
+@dataclass(frozen=True, slots=True)
+class GetClusterStatus(Message):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownWorker(Message):
+    worker: str = tag(1)
+    """`host:port`, or a unique prefix or port of it."""
+    force: bool = tag(2, False)
+    """Also when the worker is permanent."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetLogs(Message):
+    key: str = tag(1)
+    attempt: int = tag(2, 0)
+    """0 = the latest."""
+    offset: int = tag(3, 0)
+    """First byte wanted; negative = that many bytes before the end."""
+    wait_s: float = tag(4, 0.0)
+    """When there is nothing to send yet, wait up to this long (at most 30 s) for more."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk(Message):
+    run_id: str = tag(1)
+    job_id: str = tag(2)
+    attempt: int = tag(3)
+    """0 = no attempt has begun."""
+    offset: int = tag(4)
+    """Where `data` begins in the log; ask again from `offset + len(data)`."""
+    data: bytes = tag(5, b"")
+    end: bool = tag(6, False)
+    """The attempt is over and this chunk reaches the end of its log."""
+    final: bool = tag(7, False)
+    """The job is in a final state: no further attempt will come."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetJob(Message):
+    key: str = tag(1)
+    wait_s: float = tag(2, 0.0)
+    """Wait up to this long (at most 30 s) for the job to reach a final state before answering."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStatus(Message):
+    number: int = tag(1)
+    worker: str = tag(2, "")
+    outcome: str = tag(3, "")
+    """`RUNNING`, or how it ended: an `Outcome`."""
+    exit_code: int = tag(4, -1)
+    """The process's own; 128 + signal when a signal ended it; -1 = there is none."""
+    reason: str = tag(5, "")
+    started_wall: float = tag(6, 0.0)
+    finished_wall: float = tag(7, 0.0)
+    peak_memory: int = tag(8, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus(Message):
+    run_id: str = tag(1)
+    job_id: str = tag(2)
+    state: str = tag(3)
+    reason: str = tag(4, "")
+    """Why it is in that state."""
+    asset: str = tag(5, "")
+    requirement: str = tag(6, "")
+    priority: int = tag(7, 0)
+    service: bool = tag(8, False)
+    port: int = tag(9, 0)
+    parents: tuple[str, ...] = tag(10, ())
+    worker: str = tag(11, "")
+    """Where the latest attempt runs or ran."""
+    exit_code: int = tag(12, -1)
+    submitted_wall: float = tag(13, 0.0)
+    started_wall: float = tag(14, 0.0)
+    finished_wall: float = tag(15, 0.0)
+    due_wall: float = tag(16, 0.0)
+    """When a DELAYED or FAILED job is due again."""
+    attempts: tuple[AttemptStatus, ...] = tag(17, ())
+    final: bool = tag(18, False)
+
+
+@dataclass(frozen=True, slots=True)
+class StateCount(Message):
+    state: str = tag(1)
+    count: int = tag(2)
+
+
+@dataclass(frozen=True, slots=True)
+class GetRun(Message):
+    key: str = tag(1)
+    wait_s: float = tag(2, 0.0)
+    """Wait up to this long (at most 30 s) for `version` to pass `since`, or for the end if `until_final`."""
+    since: int = tag(3, 0)
+    """Send only the jobs that changed after this version; 0 = all."""
+    until_final: bool = tag(4, False)
+    jobs: bool = tag(5, True)
+    """Whether jobs are wanted at all, or only the counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus(Message):
+    run_id: str = tag(1)
+    name: str = tag(2)
+    state: str = tag(3)
+    """A `RunState`."""
+    version: int = tag(4)
+    """Grows by one with every change of a job of the run."""
+    counts: tuple[StateCount, ...] = tag(5, ())
+    submitted_wall: float = tag(6, 0.0)
+    finished_wall: float = tag(7, 0.0)
+    jobs: tuple[JobStatus, ...] = tag(8, ())
+    """In submission order, without their attempts."""
+    final: bool = tag(9, False)
+
+
+@dataclass(frozen=True, slots=True)
+class ListRuns(Message):
+    limit: int = tag(1, 50)
+    """The newest so many."""
+    state: str = tag(2, "")
+    name: str = tag(3, "")
+    """Only runs whose name begins so."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunList(Message):
+    runs: tuple[RunStatus, ...] = tag(1, ())
+    """Newest first, without jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListJobs(Message):
+    limit: int = tag(1, 200)
+    state: str = tag(2, "")
+    """Only jobs in this state; empty = every job that is not final, and services."""
+    services: bool = tag(3, False)
+    """Only services."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobList(Message):
+    jobs: tuple[JobStatus, ...] = tag(1, ())
+    total: int = tag(2, 0)
+    """How many there are, also beyond `limit`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob(Message):
+    key: str = tag(1)
+    reason: str = tag(2, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled(Message):
+    keys: tuple[str, ...] = tag(1, ())
+    """Jobs that will not run, or are being stopped, because of this request (at most 1,000 of them)."""
+    text: str = tag(2, "")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryJob(Message):
+    key: str = tag(1)
+    """A DEAD or CANCELLED job, or a run: then every such job of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explain(Message):
+    key: str = tag(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation(Message):
+    run_id: str = tag(1)
+    job_id: str = tag(2)
+    state: str = tag(3)
+    reasons: tuple[str, ...] = tag(4, ())
+    """Sentences, the most important first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListWorkers(Message):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHistory(Message):
+    key: str = tag(1)
+    state: str = tag(2)
+    duration_s: float = tag(3, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus(Message):
+    worker_id: str = tag(1)
+    """`host:port`."""
+    state: str = tag(2)
+    """A `WorkerState`."""
+    capabilities: tuple[str, ...] = tag(3, ())
+    slots: int = tag(4, 0)
+    used: int = tag(5, 0)
+    services: tuple[str, ...] = tag(6, ())
+    """Keys of the services it hosts."""
+    jobs: tuple[str, ...] = tag(7, ())
+    """Keys of the jobs in its slots."""
+    permanent: bool = tag(8, False)
+    address: str = tag(9, "")
+    """Where its connection comes from."""
+    pid: int = tag(10, 0)
+    cpu_count: int = tag(11, 0)
+    memory_total: int = tag(12, 0)
+    cpu_percent: float = tag(13, 0.0)
+    memory_used: int = tag(14, 0)
+    connected_wall: float = tag(15, 0.0)
+    history: tuple[WorkerHistory, ...] = tag(16, ())
+    """Up to ten attempts that ended, newest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerList(Message):
+    workers: tuple[WorkerStatus, ...] = tag(1, ())
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus(Message):
+    workers: tuple[WorkerStatus, ...] = tag(1, ())
+    counts: tuple[StateCount, ...] = tag(2, ())
+    """Jobs the master remembers, by state."""
+
+
+# ── assets ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class UploadAsset(Message):
+    """Announces content; unless the answer says `have`, ASSET_DATA with exactly these bytes follows."""
+
+    name: str = tag(1)
+    """Path below `perm_files/`; empty: keep the content for jobs that name its SHA-256, publish nothing."""
+    sha256: str = tag(2)
+    size: int = tag(3)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadReply(Message):
+    have: bool = tag(1)
+    """The master holds this content: do not send it, the upload is complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchAsset(Message):
+    name: str = tag(1, "")
+    sha256: str = tag(2, "")
+    """One of the two. The answer is AssetInfo, then ASSET_DATA with the bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssetInfo(Message):
+    name: str = tag(1)
+    sha256: str = tag(2)
+    size: int = tag(3)
+    modified_wall: float = tag(4, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ListAssets(Message):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class AssetList(Message):
+    assets: tuple[AssetInfo, ...] = tag(1, ())
+
+
+# ── the session between master and worker ─────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Message):
+    """How an attempt ended."""
+
+    token: bytes = tag(1)
+    outcome: str = tag(2)
+    """An `Outcome`."""
+    exit_code: int = tag(3, -1)
+    reason: str = tag(4, "")
+    started_wall: float = tag(5, 0.0)
+    finished_wall: float = tag(6, 0.0)
+    peak_memory: int = tag(7, 0)
+    """Largest resident set of the process or one it waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Register(Message):
+    port: int = tag(1)
+    hostname: str = tag(2)
+    capabilities: tuple[str, ...] = tag(3)
+    slots: int = tag(4)
+    instance: bytes = tag(5)
+    """16 random bytes made when the worker process starts: the same worker, or a new one on its port."""
+    permanent: bool = tag(6, False)
+    pid: int = tag(7, 0)
+    cpu_count: int = tag(8, 0)
+    memory_total: int = tag(9, 0)
+    running: tuple[bytes, ...] = tag(10, ())
+    """Tokens of the attempts it runs."""
+    finished: tuple[Result, ...] = tag(11, ())
+    """Results it has not seen acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogPosition(Message):
+    token: bytes = tag(1)
+    offset: int = tag(2, 0)
+    """Bytes of this attempt's log the master holds; go on from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered(Message):
+    worker_id: str = tag(1)
+    heartbeat_s: float = tag(2)
+    """Send a HEARTBEAT at least this often."""
+    death_s: float = tag(3)
+    """Either side takes the other for gone after so long without a frame."""
+    adopted: tuple[LogPosition, ...] = tag(4, ())
+    """Which of `running` go on. All others are to be stopped and forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartAttempt(Message):
+    token: bytes = tag(1)
+    run_id: str = tag(2)
+    job_id: str = tag(3)
+    number: int = tag(4)
+    task: Task = tag(5)
+    service: bool = tag(6, False)
+
+
+@dataclass(frozen=True, slots=True)
+class StopAttempt(Message):
+    token: bytes = tag(1)
+    reason: str = tag(2, "")
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted(Message):
+    """Sent for services, whose children wait for it."""
+
+    token: bytes = tag(1)
+    pid: int = tag(2, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultAck(Message):
+    tokens: tuple[bytes, ...] = tag(1)
+
+
+@dataclass(frozen=True, slots=True)
+class LogBatch(Message):
+    token: bytes = tag(1)
+    offset: int = tag(2, 0)
+    """Where `data` begins in the attempt's log; the same bytes may come twice."""
+    data: bytes = tag(3, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat(Message):
+    used: int = tag(1, 0)
+    services: int = tag(2, 0)
+    cpu_percent: float = tag(3, 0.0)
+    memory_used: int = tag(4, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown(Message):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye(Message):
+    """Worker → master: stopping. What still runs comes back as `INTERRUPTED` results."""
+
+
+BODIES: dict[Opcode, type[Message]] = {
+    Opcode.HEARTBEAT: Heartbeat,
+    Opcode.REGISTER: Register,
+    Opcode.SUBMIT_DAG: SubmitRun,
+    Opcode.STOP: StopService,
+    Opcode.STATS: GetStats,
+    Opcode.STATS_JSON: GetClusterStatus,
+    Opcode.KILL_WORKER: ShutdownWorker,
+    Opcode.JOB_COMPLETE: Result,
+    Opcode.GET_LOGS: GetLogs,
+    Opcode.LOG_BATCH: LogBatch,
+    Opcode.LIST_RUNS: ListRuns,
+    Opcode.GET_RUN: GetRun,
+    Opcode.RETRY: RetryJob,
+    Opcode.EXPLAIN: Explain,
+    Opcode.LIST_JOBS: ListJobs,
+    Opcode.LIST_WORKERS: ListWorkers,
+    Opcode.LIST_ASSETS: ListAssets,
+    Opcode.START_ATTEMPT: StartAttempt,
+    Opcode.STOP_ATTEMPT: StopAttempt,
+    Opcode.ATTEMPT_STARTED: AttemptStarted,
+    Opcode.RESULT_ACK: ResultAck,
+    Opcode.SHUTDOWN: Shutdown,
+    Opcode.GOODBYE: Goodbye,
+    Opcode.ACK: Ack,
+    Opcode.ERROR: Error,
+    Opcode.UPLOAD_ASSET: UploadAsset,
+    Opcode.FETCH_ASSET: FetchAsset,
+    Opcode.GET_JOB_STATUS: GetJob,
+    Opcode.CANCEL_JOB: CancelJob,
+    Opcode.AUTH_HELLO: AuthHello,
+    Opcode.AUTH_CHALLENGE: AuthChallenge,
+    Opcode.AUTH_PROOF: AuthProof,
+    Opcode.AUTH_WELCOME: AuthWelcome,
+}
+"""What a native frame of each opcode holds. DATA holds the reply to the request it answers; ASSET_DATA raw bytes."""
+
+OPCODES: dict[type[Message], Opcode] = {message: opcode for opcode, message in BODIES.items()}
+
+REPLIES: dict[Opcode, type[Message] | None] = {
+    Opcode.REGISTER: Registered,
+    Opcode.SUBMIT_DAG: Submitted,
+    Opcode.STOP: None,
+    Opcode.STATS: StatsText,
+    Opcode.STATS_JSON: ClusterStatus,
+    Opcode.KILL_WORKER: None,
+    Opcode.GET_LOGS: LogChunk,
+    Opcode.LIST_RUNS: RunList,
+    Opcode.GET_RUN: RunStatus,
+    Opcode.RETRY: None,
+    Opcode.EXPLAIN: Explanation,
+    Opcode.LIST_JOBS: JobList,
+    Opcode.LIST_WORKERS: WorkerList,
+    Opcode.LIST_ASSETS: AssetList,
+    Opcode.UPLOAD_ASSET: UploadReply,
+    Opcode.ASSET_DATA: AssetInfo,
+    Opcode.FETCH_ASSET: AssetInfo,
+    Opcode.GET_JOB_STATUS: JobStatus,
+    Opcode.CANCEL_JOB: Cancelled,
+}
+"""What answers each request, in a DATA frame; None: an ACK. Opcodes that are not here are never answered."""

@@ -1,0 +1,69 @@
+"""What is to be done: everything the core ever asks for, in the imperative, in the order it is to happen.
+
+Actions hold references into the model; they are read under the engine's lock, or for what never changes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from titan_core.scheduler.model import Attempt, Job, JobState, Run
+
+
+@dataclass(frozen=True, slots=True)
+class StartAttempt:
+    """Send the attempt to its worker."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class StopAttempt:
+    """Tell the worker to end this attempt and everything it started."""
+
+    worker_id: str
+    token: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcknowledgeResult:
+    """Tell the worker that it may forget this result, whether it counted or not."""
+
+    worker_id: str
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptAttempt:
+    """In answer to a registration: this attempt, which the worker runs, goes on."""
+
+    worker_id: str
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class RecordChange:
+    """A job changed its state: for those who watch, and for the history."""
+
+    job: Job
+    before: JobState | None
+    """None: the job is new."""
+    after: JobState
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordRunFinished:
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetRun:
+    """The run left the core's memory; what is kept of it elsewhere may go."""
+
+    run_id: str
+
+
+Action = StartAttempt | StopAttempt | AcknowledgeResult | AdoptAttempt | RecordChange | RecordRunFinished | ForgetRun

@@ -1,0 +1,124 @@
+"""What happened: everything the core is ever told, in the past tense. Ids, secrets and facts come in with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from titan_core.scheduler.model import JobSpec, Outcome, WorkerInfo
+
+
+@dataclass(frozen=True, slots=True)
+class RunSubmitted:
+    """A new run. Refused as a whole (InvalidGraph) when its graph is not sound."""
+
+    run_id: str
+    name: str
+    secret: bytes
+    """16 random bytes."""
+    jobs: tuple[JobSpec, ...]
+    request_id: bytes = b""
+    spawner: bytes = b""
+    """Token of the attempt whose process submits."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobsAdded:
+    """More jobs for a run that is not over."""
+
+    run_id: str
+    jobs: tuple[JobSpec, ...]
+    request_id: bytes = b""
+    spawner: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReport:
+    """How an attempt ended, as its worker tells it."""
+
+    token: bytes
+    outcome: Outcome
+    exit_code: int = -1
+    reason: str = ""
+    duration_s: float = 0.0
+    peak_memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRegistered:
+    """A worker opened a session: for the first time, again, or as a new process on the same port."""
+
+    info: WorkerInfo
+    session: int
+    running: tuple[bytes, ...] = ()
+    finished: tuple[AttemptReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDisconnected:
+    """A session ended, or was silent for too long."""
+
+    worker_id: str
+    session: int
+    last_heard_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDrained:
+    """A worker takes no more work: it is stopping, or somebody asked for it."""
+
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """The process of a service is there."""
+
+    worker_id: str
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFinished:
+    worker_id: str
+    report: AttemptReport
+
+
+@dataclass(frozen=True, slots=True)
+class JobCancelRequested:
+    run_id: str
+    job_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunCancelRequested:
+    run_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobRetryRequested:
+    """A person wants a DEAD or CANCELLED job to run again; so do those descendants it took with it."""
+
+    run_id: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """Some timer is due."""
+
+
+Event = (
+    RunSubmitted
+    | JobsAdded
+    | WorkerRegistered
+    | WorkerDisconnected
+    | WorkerDrained
+    | AttemptStarted
+    | AttemptFinished
+    | JobCancelRequested
+    | RunCancelRequested
+    | JobRetryRequested
+    | TimePassed
+)

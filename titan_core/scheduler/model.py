@@ -1,0 +1,258 @@
+"""What the scheduler knows: runs, jobs, attempts, workers; their states and the edges between them.
+
+Instants (`*_at`) are monotonic seconds of the master's clock. `Job.move` is the one door through
+which a job changes state; it refuses every edge that is not drawn here:
+
+                ┌────────── BLOCKED (parents) ──────────┐
+    submit ─────┼────────── DELAYED (timer) ────────────┼─▶ QUEUED ─▶ RUNNING ─▶ COMPLETED
+                └───────────────────────────────────────┘     ▲  ▲       │
+                                          attempt lost ───────┘  └─ backoff over ── FAILED ─▶ DEAD
+    any state that is not final ─▶ CANCELLED                                (RUNNING ─▶ FAILED)
+    DEAD, CANCELLED ─▶ BLOCKED, QUEUED: only when a person retries the job
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class JobState(Enum):
+    BLOCKED = "BLOCKED"
+    """Waits for parents."""
+    DELAYED = "DELAYED"
+    """Waits for its time."""
+    QUEUED = "QUEUED"
+    """Ready; waits for a slot."""
+    RUNNING = "RUNNING"
+    """An attempt is on a worker."""
+    FAILED = "FAILED"
+    """The last attempt failed; the backoff before the next one runs."""
+    COMPLETED = "COMPLETED"
+    DEAD = "DEAD"
+    """Failed, and out of retries."""
+    CANCELLED = "CANCELLED"
+
+
+FINAL = frozenset({JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED})
+LOST_CAUSE = frozenset({JobState.DEAD, JobState.CANCELLED})
+"""Final states of a parent that cancel its children."""
+WAITING = frozenset({JobState.BLOCKED, JobState.DELAYED, JobState.QUEUED, JobState.FAILED})
+
+_S = JobState
+EDGES: dict[JobState, frozenset[JobState]] = {
+    _S.BLOCKED: frozenset({_S.DELAYED, _S.QUEUED, _S.CANCELLED}),
+    _S.DELAYED: frozenset({_S.QUEUED, _S.CANCELLED}),
+    _S.QUEUED: frozenset({_S.RUNNING, _S.CANCELLED}),
+    _S.RUNNING: frozenset({_S.COMPLETED, _S.FAILED, _S.QUEUED, _S.CANCELLED}),
+    _S.FAILED: frozenset({_S.QUEUED, _S.DEAD, _S.CANCELLED}),
+    _S.COMPLETED: frozenset(),
+    _S.DEAD: frozenset({_S.BLOCKED, _S.QUEUED}),
+    _S.CANCELLED: frozenset({_S.BLOCKED, _S.QUEUED}),
+}
+
+
+class RunState(Enum):
+    RUNNING = "RUNNING"
+    """Some job is not final; a service that is up does not count."""
+    COMPLETED = "COMPLETED"
+    """Every job is COMPLETED, or a service that is up."""
+    FAILED = "FAILED"
+    """Over, with at least one DEAD job."""
+    CANCELLED = "CANCELLED"
+    """Over, none DEAD, at least one CANCELLED job."""
+
+
+class Outcome(Enum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "SUCCEEDED"
+    """Exit code 0."""
+    FAILED = "FAILED"
+    """Another exit code, or ended by a signal that nobody here sent."""
+    TIMED_OUT = "TIMED_OUT"
+    STOPPED = "STOPPED"
+    """Ended because the master asked for it."""
+    NOT_STARTED = "NOT_STARTED"
+    """No process could be made of it: no interpreter, no such entry, not executable."""
+    INTERRUPTED = "INTERRUPTED"
+    """Ended because its worker was stopping."""
+    LOST = "LOST"
+    """Its worker went away; said by the master, never by a worker."""
+
+
+INFRASTRUCTURE = frozenset({Outcome.INTERRUPTED, Outcome.LOST})
+"""Outcomes that say nothing about the job: charged to the infrastructure budget, not to `retries`."""
+INFRASTRUCTURE_BUDGET = 3
+"""Attempts a job may lose with its workers before it is DEAD (design, section 6)."""
+
+
+class WorkerState(Enum):
+    ONLINE = "ONLINE"
+    DISCONNECTED = "DISCONNECTED"
+    """Its session is gone; its attempts may still be running until it is taken for dead."""
+    DRAINING = "DRAINING"
+    """Gets no more work."""
+
+
+class Affinity(Enum):
+    NONE = ""
+    PREFER = "prefer"
+    """The parent's worker if it has a free slot, else any."""
+    STRICT = "strict"
+    """The parent's worker, however long that takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What the client asked for; never changes. `task` is for the worker: the scheduler does not look inside."""
+
+    job_id: str
+    task: object
+    parents: tuple[str, ...] = ()
+    """Job ids of the same run, or `<run id>/<job id>`."""
+    requirement: str = "GENERAL"
+    priority: int = 1
+    delay_s: float = 0.0
+    affinity: Affinity = Affinity.NONE
+    retries: int = 0
+    retry_backoff_s: float = 1.0
+    max_attempts: int = 0
+    service: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """One numbered try. `token` is the fence: a result counts only for the attempt it names."""
+
+    job: Job
+    number: int
+    token: bytes
+    worker_id: str
+    started_at: float
+    finished_at: float | None = None
+    outcome: Outcome | None = None
+    exit_code: int = -1
+    reason: str = ""
+    peak_memory: int = 0
+    stopping: bool = False
+    """The worker was told to stop it; its slot is taken until the worker says that it has ended."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    run: Run
+    spec: JobSpec
+    state: JobState
+    reason: str
+    submitted_at: float
+    sequence: int
+    """Age: grows with each job submitted; the tie-break within a priority."""
+    changed_version: int = 0
+    """`run.version` at the last change of this job."""
+    spawner_worker_id: str = ""
+    parents: tuple[Job, ...] = ()
+    children: list[Job] = field(default_factory=list)
+    open_parents: int = 0
+    """Parents that do not count as satisfied yet."""
+    attempts: list[Attempt] = field(default_factory=list)
+    failures: int = 0
+    """Attempts that failed by themselves since submission, or since a person retried the job."""
+    losses: int = 0
+    """Attempts lost with their worker, since the same instant."""
+    cancel_reason: str = ""
+    """Set when the job is to be CANCELLED as soon as its worker has stopped it."""
+    timer: int = 0
+    """Ticket of the pending timer; 0 = none."""
+    queue_ticket: int = 0
+    """Which entry of the ready queue is the valid one; 0 = not queued."""
+    due_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    satisfied: bool = False
+    """Children need not wait for it: COMPLETED, or a service whose process is there."""
+
+    @property
+    def job_id(self) -> str:
+        return self.spec.job_id
+
+    @property
+    def key(self) -> str:
+        return f"{self.run.run_id}/{self.spec.job_id}"
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL
+
+    @property
+    def attempt(self) -> Attempt | None:
+        """The latest attempt."""
+        return self.attempts[-1] if self.attempts else None
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    run_id: str
+    name: str
+    secret: bytes
+    """16 random bytes from which the tokens of its attempts are derived."""
+    submitted_at: float
+    request_id: bytes = b""
+    jobs: dict[str, Job] = field(default_factory=dict)
+    counts: dict[JobState, int] = field(default_factory=lambda: dict.fromkeys(JobState, 0))
+    open_jobs: int = 0
+    """Jobs that are neither final nor a service that is up."""
+    version: int = 0
+    finished_at: float | None = None
+
+    @property
+    def state(self) -> RunState:
+        if self.open_jobs:
+            return RunState.RUNNING
+        if self.counts[JobState.DEAD]:
+            return RunState.FAILED
+        return RunState.CANCELLED if self.counts[JobState.CANCELLED] else RunState.COMPLETED
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """What a worker says of itself; `facts` (its pid, memory, …) are carried for display only."""
+
+    worker_id: str
+    """`host:port`."""
+    instance: bytes
+    capabilities: frozenset[str]
+    slots: int
+    permanent: bool = False
+    facts: object = None
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    info: WorkerInfo
+    sequence: int
+    """Order of first registration; the stable tie-break of placement."""
+    state: WorkerState
+    session: int
+    """Which session is the live one; events of an older one are ignored."""
+    connected_at: float
+    running: dict[bytes, Attempt] = field(default_factory=dict)
+    """Attempts in its slots, by token."""
+    services: dict[bytes, Attempt] = field(default_factory=dict)
+    """Attempts of services, which take no slot."""
+    recent: list[Attempt] = field(default_factory=list)
+    """Up to ten attempts that ended, oldest first."""
+    timer: int = 0
+
+    @property
+    def worker_id(self) -> str:
+        return self.info.worker_id
+
+    @property
+    def free_slots(self) -> int:
+        return self.info.slots - len(self.running)
+
+    @property
+    def load(self) -> float:
+        """Attempts per slot; services count as one each."""
+        return (len(self.running) + len(self.services)) / self.info.slots
