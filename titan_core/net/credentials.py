@@ -35,7 +35,7 @@ def token_path(home: Path) -> Path:
 def find_token(
     token_file: str | None = None, home: Path | None = None, environ: Mapping[str, str] = os.environ
 ) -> str:
-    """The token, from the first place that has one. Raises NotAuthorised when none has, ConfigError when it is unfit."""
+    """The token, from the first place that has one. Raises NotAuthorised (none has) or ConfigError (it is unfit)."""
     path = token_file or (None if environ.get("TITAN_TOKEN") else environ.get("TITAN_TOKEN_FILE"))
     if path:
         return _read(Path(path))

@@ -1,1 +1,1 @@
-"""DECISIONS, pure: no socket, thread, clock, random number, file or log line; `core.handle(event, now) -> [Action]`."""
+"""DECISIONS, pure: `core.handle(event, now) -> [Action]`, without socket, thread, clock, file, randomness or log."""
