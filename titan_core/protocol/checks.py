@@ -24,6 +24,9 @@ _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _CAPABILITY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NOT_IN_PATHS = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
+_NOT_IN_TEXTS = re.compile(r"[\x00\ud800-\udfff]")
+_STOP_SIGNALS = frozenset(map(int, signal.valid_signals() - {signal.SIGSTOP, signal.SIGCONT}))
 
 
 def shown(text: str) -> str:
@@ -54,13 +57,11 @@ def check_capability(text: str, field: str = "requirement") -> str:
 
 def check_path(text: str, field: str) -> str:
     """A relative path with `/` between its parts that stays where it is put: no `..`, no control characters."""
-    parts = text.split("/")
     bad = (
         not text
-        or len(text.encode("utf-8", "surrogateescape")) > 1024
-        or any(part in ("", ".", "..") or len(part.encode("utf-8", "surrogateescape")) > 255 for part in parts)
-        or any(ord(char) < 32 or char in "\\\x7f" for char in text)
-        or any(0xD800 <= ord(char) <= 0xDFFF for char in text)
+        or _NOT_IN_PATHS.search(text)
+        or len(text.encode()) > 1024
+        or any(part in ("", ".", "..") or len(part.encode()) > 255 for part in text.split("/"))
     )
     if bad:
         raise InvalidRequest(
@@ -80,7 +81,9 @@ def check_sha256(text: str, field: str = "sha256") -> str:
 def check_range(value: float, low: float, high: float, field: str) -> None:
     """`low` ≤ value ≤ `high`; refuses NaN."""
     if not low <= value <= high:
-        raise InvalidRequest(f"{field} is {value:g}; it must be from {low:g} to {high:g}", field=field)
+        raise InvalidRequest(
+            f"{field} is {_figure(value)}; it must be from {_figure(low)} to {_figure(high)}", field=field
+        )
 
 
 def check_job(job: JobSpec) -> None:
@@ -131,27 +134,33 @@ def check_submission(request: SubmitRun) -> None:
         check_job(job)
 
 
+def _figure(value: float) -> str:
+    return "out of reach" if abs(value) >= 1e15 else f"{value:.15g}"
+
+
 def _check_parent(parent: str) -> None:
     for part in parent.split("/", 1):
         check_id(part, "parent")
 
 
 def _check_signal(number: int) -> None:
-    if number not in signal.valid_signals() or number in (signal.SIGSTOP, signal.SIGCONT):
+    if number not in _STOP_SIGNALS:
         raise InvalidRequest(f"stop_signal {number} is not a signal that can end a process", field="stop_signal")
 
 
 def _check_texts(task: Task) -> None:
-    size = sum(len(arg) for arg in task.args)
+    texts = list(task.args)
     for name, value in task.env:
         if not _VARIABLE.fullmatch(name):
             raise InvalidRequest(f"env: {shown(name)} is not the name of a variable", field="env")
         if name.startswith("TITAN_"):
             raise InvalidRequest(f"env: {name} is set by Titan; choose another name", field="env")
-        size += len(name) + len(value)
-    if any("\0" in text for text in (*task.args, *(value for _, value in task.env))):
-        raise InvalidRequest("args and env can not hold a NUL character", field="args")
+        texts.append(f"{name}={value}")
+    for text in texts:
+        if _NOT_IN_TEXTS.search(text):
+            raise InvalidRequest(f"args and env can not hold {shown(text)}: a NUL, or no valid text", field="args")
+    size = sum(len(text.encode()) + 1 for text in texts)
     if size > MAX_ARGS_BYTES:
         raise InvalidRequest(
-            f"args and env hold {size} characters; {MAX_ARGS_BYTES} is the most, pass a file", field="args"
+            f"args and env take {size} bytes; {MAX_ARGS_BYTES} is the most, pass a file", field="args"
         )
