@@ -35,11 +35,28 @@ class AcknowledgeResult:
 
 
 @dataclass(frozen=True, slots=True)
-class AdoptAttempt:
-    """In answer to a registration: this attempt, which the worker runs, goes on."""
+class AcceptWorker:
+    """Answer a registration: first on its session, before any other frame."""
 
     worker_id: str
-    attempt: Attempt
+    session: int
+    adopted: tuple[Attempt, ...]
+    """Attempts the worker runs that go on; it is to kill all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShutDownWorker:
+    """Tell the worker to stop."""
+
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordJobsAdded:
+    """New jobs, all BLOCKED; what becomes of them follows as changes."""
+
+    run: Run
+    jobs: tuple[Job, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +64,9 @@ class RecordChange:
     """A job changed its state: for those who watch, and for the history."""
 
     job: Job
-    before: JobState | None
-    """None: the job is new."""
+    before: JobState
     after: JobState
     reason: str
-    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +81,14 @@ class ForgetRun:
     run_id: str
 
 
-Action = StartAttempt | StopAttempt | AcknowledgeResult | AdoptAttempt | RecordChange | RecordRunFinished | ForgetRun
+Action = (
+    StartAttempt
+    | StopAttempt
+    | AcknowledgeResult
+    | AcceptWorker
+    | ShutDownWorker
+    | RecordJobsAdded
+    | RecordChange
+    | RecordRunFinished
+    | ForgetRun
+)

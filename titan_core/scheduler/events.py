@@ -97,11 +97,35 @@ class RunCancelRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceStopRequested:
+    """A service is wanted no more; it ends COMPLETED if it ran, CANCELLED if it never did."""
+
+    run_id: str
+    job_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerShutdownRequested:
+    """A person wants a worker gone. Refused (Conflict) for a permanent one unless `force`."""
+
+    worker_id: str
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class JobRetryRequested:
     """A person wants a DEAD or CANCELLED job to run again; so do those descendants it took with it."""
 
     run_id: str
     job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRetryRequested:
+    """The same for every DEAD or CANCELLED job of a run."""
+
+    run_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +143,9 @@ Event = (
     | AttemptFinished
     | JobCancelRequested
     | RunCancelRequested
+    | ServiceStopRequested
+    | WorkerShutdownRequested
     | JobRetryRequested
+    | RunRetryRequested
     | TimePassed
 )

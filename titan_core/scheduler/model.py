@@ -1,6 +1,6 @@
 """What the scheduler knows: runs, jobs, attempts, workers; their states and the edges between them.
 
-Instants (`*_at`) are monotonic seconds of the master's clock. `Job.move` is the one door through
+Instants (`*_at`) are monotonic seconds of the master's clock. `jobs.move` is the one door through
 which a job changes state; it refuses every edge that is not drawn here:
 
                 ┌────────── BLOCKED (parents) ──────────┐
@@ -13,8 +13,16 @@ which a job changes state; it refuses every edge that is not drawn here:
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
+
+CHANGES_KEPT = 512
+"""Entries of `Run.changes`; a watcher that is further behind reads all jobs."""
+MAX_SERVICES = 32
+"""Services on one worker (design, section 9: they run beside its slots)."""
+RECENT_KEPT = 10
+"""Ended attempts a worker's record shows."""
 
 
 class JobState(Enum):
@@ -121,7 +129,7 @@ class JobSpec:
     service: bool = False
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Attempt:
     """One numbered try. `token` is the fence: a result counts only for the attempt it names."""
 
@@ -138,8 +146,11 @@ class Attempt:
     stopping: bool = False
     """The worker was told to stop it; its slot is taken until the worker says that it has ended."""
 
+    def __repr__(self) -> str:
+        return f"<Attempt {self.number} of {self.job.key} on {self.worker_id}: {self.outcome}>"
 
-@dataclass(slots=True, eq=False)
+
+@dataclass(slots=True, eq=False, repr=False)
 class Job:
     run: Run
     spec: JobSpec
@@ -160,8 +171,8 @@ class Job:
     """Attempts that failed by themselves since submission, or since a person retried the job."""
     losses: int = 0
     """Attempts lost with their worker, since the same instant."""
-    cancel_reason: str = ""
-    """Set when the job is to be CANCELLED as soon as its worker has stopped it."""
+    ending: tuple[JobState, str] | None = None
+    """What the job becomes, and why, as soon as its worker has stopped it."""
     timer: int = 0
     """Ticket of the pending timer; 0 = none."""
     queue_ticket: int = 0
@@ -170,7 +181,12 @@ class Job:
     started_at: float | None = None
     finished_at: float | None = None
     satisfied: bool = False
-    """Children need not wait for it: COMPLETED, or a service whose process is there."""
+    """Children need not wait for it: it is COMPLETED, or a service whose process was there. Stays true."""
+    up: bool = False
+    """A service whose process is there now."""
+
+    def __repr__(self) -> str:
+        return f"<Job {self.key}: {self.state.value}>"
 
     @property
     def job_id(self) -> str:
@@ -185,25 +201,42 @@ class Job:
         return self.state in FINAL
 
     @property
+    def open(self) -> bool:
+        """Whether its run has to wait for it: neither final nor a service that is up."""
+        return not self.up and self.state not in FINAL
+
+    @property
     def attempt(self) -> Attempt | None:
         """The latest attempt."""
         return self.attempts[-1] if self.attempts else None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Run:
     run_id: str
     name: str
     secret: bytes
     """16 random bytes from which the tokens of its attempts are derived."""
     submitted_at: float
-    request_id: bytes = b""
+    requests: list[bytes] = field(default_factory=list)
+    """Request ids of the submissions that made it."""
     jobs: dict[str, Job] = field(default_factory=dict)
     counts: dict[JobState, int] = field(default_factory=lambda: dict.fromkeys(JobState, 0))
     open_jobs: int = 0
-    """Jobs that are neither final nor a service that is up."""
+    """How many of its jobs are `open`."""
     version: int = 0
+    """Grows by one with every change of a job."""
+    changes: deque[Job] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
+    """The jobs of the last changes, oldest first, one entry a change; so that a watcher need not read all jobs."""
     finished_at: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<Run {self.run_id}: {self.state.value}>"
+
+    @property
+    def live_jobs(self) -> int:
+        """Jobs that are not final; unlike `open_jobs`, services that are up count."""
+        return len(self.jobs) - sum(self.counts[state] for state in FINAL)
 
     @property
     def state(self) -> RunState:
@@ -227,7 +260,7 @@ class WorkerInfo:
     facts: object = None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Worker:
     info: WorkerInfo
     sequence: int
@@ -240,9 +273,15 @@ class Worker:
     """Attempts in its slots, by token."""
     services: dict[bytes, Attempt] = field(default_factory=dict)
     """Attempts of services, which take no slot."""
-    recent: list[Attempt] = field(default_factory=list)
-    """Up to ten attempts that ended, oldest first."""
+    recent: deque[Attempt] = field(default_factory=lambda: deque(maxlen=RECENT_KEPT))
+    """Attempts that ended, oldest first."""
     timer: int = 0
+    """Ticket of the timer at whose end it is taken for dead; 0 = none."""
+    placement_version: int = 0
+    """Which entries of the placement heaps still say the truth about it."""
+
+    def __repr__(self) -> str:
+        return f"<Worker {self.worker_id}: {self.state.value}, {len(self.running)}/{self.info.slots}>"
 
     @property
     def worker_id(self) -> str:
@@ -251,6 +290,12 @@ class Worker:
     @property
     def free_slots(self) -> int:
         return self.info.slots - len(self.running)
+
+    def has_room(self, service: bool) -> bool:
+        """Whether one more job, or service, may be placed here now."""
+        if self.state is not WorkerState.ONLINE:
+            return False
+        return len(self.services) < MAX_SERVICES if service else self.free_slots > 0
 
     @property
     def load(self) -> float:

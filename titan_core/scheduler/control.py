@@ -1,0 +1,93 @@
+"""What people ask for: cancel, stop a service, run something again.
+
+Requests that can not be granted raise Conflict before anything has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from titan_core.errors import Conflict
+from titan_core.scheduler import dag, jobs, runs
+from titan_core.scheduler.actions import StopAttempt
+from titan_core.scheduler.model import LOST_CAUSE, Job, JobState, Run
+from titan_core.scheduler.state import State
+
+
+def cancel(state: State, job: Job, reason: str) -> None:
+    """Cancel the job and all that waits for it. Raises Conflict when it is over already."""
+    if job.final:
+        raise Conflict(f"job {job.key} is {job.state.value} already ({job.reason})", job=job.job_id)
+    _cancel_with_descendants(state, job, reason)
+
+
+def cancel_run(state: State, run: Run, reason: str) -> None:
+    """Cancel every job of the run that is not final. Raises Conflict when none is left."""
+    if run.live_jobs == 0:
+        raise Conflict(f"run {run.run_id} is {run.state.value} already")
+    for job in list(run.jobs.values()):
+        if not job.final:
+            _cancel_with_descendants(state, job, reason)
+
+
+def stop_service(state: State, job: Job, reason: str) -> None:
+    """The service is wanted no more: COMPLETED once its process is gone, CANCELLED if it never ran."""
+    if not job.spec.service:
+        raise Conflict(f"job {job.key} is not a service; cancel it instead", job=job.job_id)
+    if job.final:
+        raise Conflict(f"service {job.key} is {job.state.value} already ({job.reason})", job=job.job_id)
+    if job.state is JobState.RUNNING:
+        _end_attempt(state, job, JobState.COMPLETED, reason)
+    else:
+        _cancel_with_descendants(state, job, reason)
+
+
+def retry_jobs(state: State, wanted: Iterable[Job]) -> None:
+    """Run DEAD and CANCELLED jobs again, with fresh budgets, and the descendants that they took with them.
+
+    Raises Conflict, and changes nothing, when one of them can not: it is in another state, or waits for a
+    parent that is DEAD or CANCELLED and not among them.
+    """
+    chosen = dict.fromkeys(wanted)
+    for job in chosen:
+        if job.state not in LOST_CAUSE:
+            raise Conflict(f"job {job.key} is {job.state.value}; only a DEAD or CANCELLED job can be retried")
+    for job in list(chosen):
+        chosen.update(dict.fromkeys(dag.descendants(job, JobState.CANCELLED)))
+    _check_parents_return(chosen)
+    runs.revive(state, chosen)
+    for job in chosen:
+        job.failures = job.losses = 0
+        job.finished_at = None
+        if job.open_parents:
+            jobs.move(state, job, JobState.BLOCKED, jobs.waits_for(job))
+        else:
+            jobs.enqueue(state, job, "retried by hand")
+
+
+def _check_parents_return(chosen: dict[Job, None]) -> None:
+    for job in chosen:
+        for parent in job.parents:
+            if parent.state in LOST_CAUSE and not parent.satisfied and parent not in chosen:
+                raise Conflict(
+                    f"job {job.key} depends on {parent.job_id}, which is {parent.state.value}; retry that one",
+                    job=job.job_id,
+                )
+
+
+def _cancel_with_descendants(state: State, job: Job, reason: str) -> None:
+    if job.state is JobState.RUNNING:
+        _end_attempt(state, job, JobState.CANCELLED, reason)
+        jobs.cancel_blocked(state, job, f"parent {job.job_id} is CANCELLED")
+    elif not job.final:
+        jobs.finish(state, job, JobState.CANCELLED, reason)
+
+
+def _end_attempt(state: State, job: Job, final: JobState, reason: str) -> None:
+    """Have the worker stop it; until the worker says it has, the job is RUNNING and its slot is taken."""
+    attempt = job.attempts[-1]
+    job.ending = (final, reason)
+    attempt.stopping = True
+    job.reason = f"stopping: {reason}"
+    jobs.note_change(job)
+    state.act(StopAttempt(attempt.worker_id, attempt.token, reason))

@@ -1,0 +1,144 @@
+"""The core: events in, actions out, nothing else. The caller holds the one lock and knows the time.
+
+    core.handle(RunSubmitted(…), now)  ->  [RecordJobsAdded, RecordChange…, StartAttempt…]
+
+An event is refused (RequestRefused) before anything has changed, or it is carried out whole. After
+each event, every job that can be placed has been placed. Timers fire with TimePassed alone, so that a
+refused request never takes the actions of a timer with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from titan_core.errors import Conflict, NotFound
+from titan_core.scheduler import attempts, control, dag, jobs, workers
+from titan_core.scheduler.actions import Action
+from titan_core.scheduler.events import (
+    AttemptFinished,
+    AttemptStarted,
+    Event,
+    JobCancelRequested,
+    JobRetryRequested,
+    JobsAdded,
+    RunCancelRequested,
+    RunRetryRequested,
+    RunSubmitted,
+    ServiceStopRequested,
+    TimePassed,
+    WorkerDisconnected,
+    WorkerDrained,
+    WorkerRegistered,
+    WorkerShutdownRequested,
+)
+from titan_core.scheduler.model import LOST_CAUSE, Job, JobSpec, Run, Worker
+from titan_core.scheduler.state import Settings, State
+
+
+class Core:
+    """The scheduler. `state` is there to be read (views, explain, invariants); only `handle` changes it."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.state = State(settings or Settings())
+        self._reactions: dict[type, Callable[[Any], None]] = {
+            RunSubmitted: self._on_run_submitted,
+            JobsAdded: self._on_jobs_added,
+            WorkerRegistered: lambda event: workers.on_registered(self.state, event),
+            WorkerDisconnected: lambda event: workers.on_disconnected(self.state, event),
+            WorkerDrained: lambda event: workers.on_drained(self.state, event.worker_id),
+            WorkerShutdownRequested: self._on_worker_shutdown_requested,
+            AttemptStarted: self._on_attempt_started,
+            AttemptFinished: lambda event: workers.on_result(self.state, event.worker_id, event.report),
+            JobCancelRequested: lambda event: control.cancel(self.state, self._job(event), event.reason),
+            RunCancelRequested: lambda event: control.cancel_run(self.state, self._run(event.run_id), event.reason),
+            ServiceStopRequested: lambda event: control.stop_service(self.state, self._job(event), event.reason),
+            JobRetryRequested: lambda event: control.retry_jobs(self.state, [self._job(event)]),
+            RunRetryRequested: self._on_run_retry_requested,
+            TimePassed: self._on_time_passed,
+        }
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Take in what happened at `now` (monotonic seconds; never less than before), say what is to be done.
+
+        Raises RequestRefused, having changed nothing, for a request that can not be granted.
+        """
+        state = self.state
+        state.now = max(now, state.now)
+        state.actions = []
+        self._reactions[type(event)](event)
+        self._place()
+        return state.actions
+
+    def next_due_at(self) -> float | None:
+        """When a TimePassed is wanted next; None: not before another event."""
+        return self.state.timers.next_due_at()
+
+    # ── reactions ─────────────────────────────────────────────────────────────────────────────────
+
+    def _on_run_submitted(self, event: RunSubmitted) -> None:
+        state = self.state
+        if event.request_id in state.requests:
+            return
+        if event.run_id in state.runs:
+            raise Conflict(f"run {event.run_id} exists already")
+        dag.check(event.jobs, lambda name: jobs.find(state, None, name))
+        run = Run(event.run_id, event.name, event.secret, state.now)
+        state.runs[run.run_id] = run
+        self._add(run, event.jobs, event.request_id, event.spawner)
+
+    def _on_jobs_added(self, event: JobsAdded) -> None:
+        if event.request_id in self.state.requests:
+            return
+        run = self._run(event.run_id)
+        if run.live_jobs == 0:
+            raise Conflict(f"run {run.run_id} is {run.state.value} already; submit a new run")
+        dag.check(event.jobs, lambda name: jobs.find(self.state, run, name))
+        self._add(run, event.jobs, event.request_id, event.spawner)
+
+    def _add(self, run: Run, specs: Sequence[JobSpec], request_id: bytes, spawner: bytes) -> None:
+        if request_id:
+            self.state.requests[request_id] = run.run_id
+            run.requests.append(request_id)
+        jobs.add(self.state, run, specs, spawner)
+
+    def _on_attempt_started(self, event: AttemptStarted) -> None:
+        attempt = self.state.attempts.get(event.token)
+        if attempt is not None and attempt.worker_id == event.worker_id:
+            attempts.on_started(self.state, attempt)
+
+    def _on_worker_shutdown_requested(self, event: WorkerShutdownRequested) -> None:
+        workers.on_shutdown_requested(self.state, event.worker_id, event.force)
+
+    def _on_run_retry_requested(self, event: RunRetryRequested) -> None:
+        run = self._run(event.run_id)
+        lost_causes = [job for job in run.jobs.values() if job.state in LOST_CAUSE]
+        if not lost_causes:
+            raise Conflict(f"run {run.run_id} is {run.state.value}; it has no DEAD or CANCELLED job")
+        control.retry_jobs(self.state, lost_causes)
+
+    def _on_time_passed(self, event: TimePassed) -> None:
+        for what in self.state.timers.pop_due(self.state.now):
+            if isinstance(what, Worker):
+                workers.on_silent(self.state, what)
+            else:
+                jobs.wake(self.state, what)
+
+    def _place(self) -> None:
+        placement = self.state.placement
+        while (placed := placement.next()) is not None:
+            attempts.start(self.state, *placed)
+
+    # ── finding what an event names ───────────────────────────────────────────────────────────────
+
+    def _run(self, run_id: str) -> Run:
+        run = self.state.runs.get(run_id)
+        if run is None:
+            raise NotFound(f"there is no run {run_id}")
+        return run
+
+    def _job(self, event: JobCancelRequested | JobRetryRequested | ServiceStopRequested) -> Job:
+        job = self._run(event.run_id).jobs.get(event.job_id)
+        if job is None:
+            raise NotFound(f"run {event.run_id} has no job {event.job_id}")
+        return job

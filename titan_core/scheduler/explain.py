@@ -1,0 +1,92 @@
+"""Why a job is where it is, in sentences, the most important first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from titan_core.scheduler.model import MAX_SERVICES, Job, JobState, Worker, WorkerState
+from titan_core.scheduler.placement import capable, fits, strict_worker_id
+from titan_core.scheduler.state import State
+
+_NAMED = 5
+"""How many parents, or workers, are named before the rest is counted."""
+
+
+def explain(state: State, job: Job, now: float) -> list[str]:
+    """Sentences about `job` at `now`; never empty."""
+    if job.state is JobState.BLOCKED:
+        return _blocked(job)
+    if job.state in (JobState.DELAYED, JobState.FAILED) and job.due_at is not None:
+        return [f"due in {max(0.0, job.due_at - now):.1f} s", job.reason]
+    if job.state is JobState.QUEUED:
+        return _queued(state, job)
+    if job.state is JobState.RUNNING:
+        return _running(state, job, now)
+    return [f"{job.state.value}: {job.reason}", *_last_attempt(job)]
+
+
+def _blocked(job: Job) -> list[str]:
+    open_parents = [p for p in job.parents if not p.satisfied]
+    return [_listing("waits for ", [f"{p.job_id} ({p.state.value})" for p in open_parents])]
+
+
+def _queued(state: State, job: Job) -> list[str]:
+    bound_to = strict_worker_id(job)
+    if bound_to:
+        return [_bound(state.workers.get(bound_to), job, bound_to)]
+    if not state.workers:
+        return ["no worker is connected; start one with: python -m titan_core.worker"]
+    fitting = capable(job, state.workers.values())
+    if not fitting:
+        return [_no_capability(job, state.workers.values())]
+    ahead = state.placement.ahead_of(job)
+    return [_full(job, fitting), f"{ahead} {'job is' if ahead == 1 else 'jobs are'} ahead of it"]
+
+
+def _bound(worker: Worker | None, job: Job, worker_id: str) -> str:
+    if worker is None:
+        return f"strict affinity binds it to worker {worker_id}, which is gone; it starts when that worker is back"
+    if not fits(job, worker):
+        return f"strict affinity binds it to worker {worker_id}, which does not have {job.spec.requirement}"
+    if worker.state is not WorkerState.ONLINE:
+        return f"strict affinity binds it to worker {worker_id}, which is {worker.state.value}"
+    return f"strict affinity binds it to worker {worker_id}, whose {worker.info.slots} slots are all busy"
+
+
+def _no_capability(job: Job, workers: Iterable[Worker]) -> str:
+    online = [w for w in workers if w.state is WorkerState.ONLINE]
+    known = sorted({capability for w in online for capability in w.info.capabilities})
+    holders = [f"{w.worker_id} ({w.state.value})" for w in workers if fits(job, w)]
+    if holders:
+        return _listing(f"no worker with {job.spec.requirement} takes work now: ", holders)
+    return f"no worker has {job.spec.requirement}; the connected ones have {', '.join(known) or 'nothing'}"
+
+
+def _full(job: Job, fitting: list[Worker]) -> str:
+    workers = f"{len(fitting)} worker{'s' * (len(fitting) != 1)} with {job.spec.requirement}"
+    if job.spec.service:
+        return f"the {workers} host {MAX_SERVICES} services each, which is the most"
+    return f"all {sum(w.info.slots for w in fitting)} slots of the {workers} are busy"
+
+
+def _running(state: State, job: Job, now: float) -> list[str]:
+    attempt = job.attempts[-1]
+    sentences = [f"attempt {attempt.number} runs on {attempt.worker_id} since {now - attempt.started_at:.1f} s"]
+    if job.ending is not None:
+        sentences.insert(0, f"is being stopped: {job.ending[1]}")
+    worker = state.workers.get(attempt.worker_id)
+    if worker is not None and worker.state is WorkerState.DISCONNECTED:
+        sentences.append(f"worker {worker.worker_id} is not connected; without word of it the attempt will be lost")
+    return sentences
+
+
+def _last_attempt(job: Job) -> list[str]:
+    attempt = job.attempt
+    if attempt is None:
+        return ["it never started"]
+    return [f"attempt {attempt.number} ran on {attempt.worker_id}"]
+
+
+def _listing(head: str, items: list[str]) -> str:
+    rest = len(items) - _NAMED
+    return head + ", ".join(items[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,100 @@
+"""What is true of the core after every event. For tests, simulations and `titan check`; it reads everything."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from titan_core.scheduler.core import Core
+from titan_core.scheduler.model import FINAL, Job, JobState, Run, Worker, WorkerState
+from titan_core.scheduler.placement import capable, strict_worker_id
+from titan_core.scheduler.state import State
+
+
+def check(core: Core) -> None:
+    """Raises AssertionError naming the first thing that is not as it must be."""
+    state = core.state
+    for run in state.runs.values():
+        _check_run(run)
+        for job in run.jobs.values():
+            _check_job(state, job)
+    for worker in state.workers.values():
+        _check_worker(state, worker)
+    _check_attempts(state)
+    _check_nothing_placeable_waits(state)
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise AssertionError(what)
+
+
+def _check_run(run: Run) -> None:
+    counted = Counter(job.state for job in run.jobs.values())
+    _require(
+        all(run.counts[s] == counted[s] for s in JobState), f"{run.run_id}: counts {run.counts} are not {counted}"
+    )
+    open_jobs = sum(job.open for job in run.jobs.values())
+    _require(run.open_jobs == open_jobs, f"{run.run_id}: {run.open_jobs} open jobs counted, {open_jobs} are there")
+    _require(
+        (run.finished_at is not None) == (open_jobs == 0), f"{run.run_id}: finished_at against {open_jobs} open jobs"
+    )
+
+
+def _check_job(state: State, job: Job) -> None:
+    unsatisfied = sum(not p.satisfied for p in job.parents)
+    _require(job.open_parents == unsatisfied, f"{job.key}: {job.open_parents} open parents, {unsatisfied} are")
+    _require((job.queue_ticket > 0) == (job.state is JobState.QUEUED), f"{job.key}: queue ticket in {job.state}")
+    waits = job.state in (JobState.DELAYED, JobState.FAILED)
+    _require((job.timer in state.timers) == waits, f"{job.key}: timer {job.timer} in {job.state}")
+    if job.state is JobState.BLOCKED:
+        _require(unsatisfied > 0, f"{job.key}: BLOCKED by nothing")
+    elif job.state not in (JobState.CANCELLED,):
+        _require(unsatisfied == 0, f"{job.key}: {job.state.value} before its parents")
+    if job.state is JobState.COMPLETED:
+        _require(job.satisfied, f"{job.key}: COMPLETED, children not released")
+    _check_numbers(job)
+
+
+def _check_numbers(job: Job) -> None:
+    numbers = [attempt.number for attempt in job.attempts]
+    _require(numbers == list(range(1, len(numbers) + 1)), f"{job.key}: attempts are numbered {numbers}")
+    unfinished = [a for a in job.attempts if a.outcome is None]
+    _require(unfinished == job.attempts[-1:] * (job.state is JobState.RUNNING), f"{job.key}: unfinished {unfinished}")
+    _require(job.state in FINAL or job.finished_at is None, f"{job.key}: {job.state.value} with an end")
+
+
+def _check_worker(state: State, worker: Worker) -> None:
+    _require(
+        worker.free_slots >= 0, f"{worker.worker_id}: {len(worker.running)} attempts in {worker.info.slots} slots"
+    )
+    silent = worker.state is WorkerState.DISCONNECTED
+    _require((worker.timer in state.timers) == silent, f"{worker.worker_id}: timer in {worker.state}")
+    for token, attempt in {**worker.running, **worker.services}.items():
+        _require(state.attempts.get(token) is attempt, f"{worker.worker_id}: holds an attempt that is not active")
+        _require(
+            attempt.worker_id == worker.worker_id, f"{worker.worker_id}: holds an attempt of {attempt.worker_id}"
+        )
+
+
+def _check_attempts(state: State) -> None:
+    held = sum(len(w.running) + len(w.services) for w in state.workers.values())
+    _require(len(state.attempts) == held, f"{len(state.attempts)} active attempts, workers hold {held}")
+    running = [job for run in state.runs.values() for job in run.jobs.values() if job.state is JobState.RUNNING]
+    _require(len(running) == held, f"{len(running)} jobs RUNNING, workers hold {held} attempts")
+    for token, attempt in state.lost.items():
+        _require(attempt is attempt.job.attempts[-1], "a lost attempt has a successor")
+        _require(
+            attempt.job.state is JobState.QUEUED and token == attempt.token, "a lost attempt of a job not QUEUED"
+        )
+
+
+def _check_nothing_placeable_waits(state: State) -> None:
+    for run in state.runs.values():
+        if not run.counts[JobState.QUEUED]:
+            continue
+        for job in run.jobs.values():
+            if job.state is JobState.QUEUED:
+                bound_to = strict_worker_id(job)
+                places = [w for w in capable(job, state.workers.values()) if w.has_room(job.spec.service)]
+                places = [w for w in places if bound_to in ("", w.worker_id)]
+                _require(not places, f"{job.key}: QUEUED though {[w.worker_id for w in places]} could take it")

@@ -1,0 +1,173 @@
+"""Reactions that concern jobs: from submission through the states to a final one.
+
+`move` is the one door through which a job changes its state. All functions take the State they change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from titan_core.scheduler import dag, retry, runs
+from titan_core.scheduler.actions import RecordChange, RecordJobsAdded, RecordRunFinished
+from titan_core.scheduler.model import EDGES, FINAL, LOST_CAUSE, Job, JobSpec, JobState, Run
+from titan_core.scheduler.state import State
+
+# ── the door ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def move(state: State, job: Job, to: JobState, reason: str) -> None:
+    """Change the state of `job`; the books of its run are kept here and nowhere else."""
+    before, run = job.state, job.run
+    if to not in EDGES[before]:
+        raise AssertionError(f"{job.key}: no edge from {before.value} to {to.value} ({reason})")
+    was_open = job.open
+    _leave(state, job)
+    job.state, job.reason = to, reason
+    run.counts[before] -= 1
+    run.counts[to] += 1
+    if to in FINAL:
+        job.finished_at = state.now
+    note_change(job)
+    state.act(RecordChange(job, before, to, reason))
+    count_open(state, job, was_open)
+    if to in FINAL and run.live_jobs == 0:
+        runs.retire(state, run)
+
+
+def _leave(state: State, job: Job) -> None:
+    """Undo what only the old state needed: its place in the queue, its timer, its being up."""
+    state.placement.withdraw(job)
+    state.timers.cancel(job.timer)
+    job.timer, job.due_at, job.up = 0, None, False
+
+
+def note_change(job: Job) -> None:
+    job.run.version += 1
+    job.changed_version = job.run.version
+    job.run.changes.append(job)
+
+
+def count_open(state: State, job: Job, was_open: bool) -> None:
+    run = job.run
+    if job.open == was_open:
+        return
+    run.open_jobs += 1 if job.open else -1
+    if run.open_jobs == 0:
+        run.finished_at = state.now
+        state.act(RecordRunFinished(run))
+    elif run.finished_at is not None:
+        run.finished_at = None
+
+
+# ── submission ────────────────────────────────────────────────────────────────────────────────────
+
+
+def add(state: State, run: Run, specs: Sequence[JobSpec], spawner: bytes) -> None:
+    """Add checked jobs to a run and set them going."""
+    spawning = state.attempts.get(spawner)
+    spawner_worker_id = spawning.worker_id if spawning else ""
+    jobs = [_new_job(state, run, spec, spawner_worker_id) for spec in specs]
+    for job in jobs:
+        dag.link(job, [_parent(state, run, parent) for parent in job.spec.parents])
+    state.act(RecordJobsAdded(run, tuple(jobs)))
+    for job in jobs:
+        if job.state is JobState.BLOCKED:
+            _set_going(state, job)
+
+
+def find(state: State, run: Run | None, name: str) -> Job | None:
+    """The job a parent list means by `name`: of this run, or `<run id>/<job id>`."""
+    run_id, separator, job_id = name.partition("/")
+    if separator:
+        run = state.runs.get(run_id)
+    return run.jobs.get(job_id if separator else name) if run else None
+
+
+def _new_job(state: State, run: Run, spec: JobSpec, spawner_worker_id: str) -> Job:
+    job = Job(run, spec, JobState.BLOCKED, "", state.now, state.next_sequence())
+    job.spawner_worker_id = spawner_worker_id
+    run.jobs[spec.job_id] = job
+    run.counts[JobState.BLOCKED] += 1
+    run.open_jobs += 1
+    run.version += 1
+    job.changed_version = run.version
+    return job
+
+
+def _parent(state: State, run: Run, name: str) -> Job:
+    parent = find(state, run, name)
+    assert parent is not None, "the graph was checked"
+    return parent
+
+
+def _set_going(state: State, job: Job) -> None:
+    """The first step of a new, or retried, job: what its parents allow."""
+    hopeless = next((p for p in job.parents if p.state in LOST_CAUSE), None)
+    if hopeless:
+        finish(state, job, JobState.CANCELLED, f"parent {hopeless.job_id} is {hopeless.state.value}")
+    elif job.open_parents == 0:
+        _ready(state, job)
+    else:
+        job.reason = waits_for(job)
+
+
+def waits_for(job: Job) -> str:
+    return f"waits for {job.open_parents} of {len(job.parents)} parents"
+
+
+def _ready(state: State, job: Job) -> None:
+    """Nothing but time, and a slot, is in its way."""
+    if job.spec.delay_s > 0 and not job.attempts:
+        move(state, job, JobState.DELAYED, f"starts {job.spec.delay_s:g} s after its parents are done")
+        wake_at(state, job, state.now + job.spec.delay_s)
+    else:
+        enqueue(state, job, "ready")
+
+
+def enqueue(state: State, job: Job, reason: str) -> None:
+    move(state, job, JobState.QUEUED, reason)
+    state.placement.queue(job)
+
+
+def wake_at(state: State, job: Job, due_at: float) -> None:
+    job.due_at = due_at
+    job.timer = state.timers.add(due_at, job)
+
+
+def wake(state: State, job: Job) -> None:
+    """Its delay, or backoff, is over."""
+    enqueue(state, job, "due" if job.state is JobState.DELAYED else retry.describe(job))
+
+
+# ── the end ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def finish(state: State, job: Job, final: JobState, reason: str) -> None:
+    if job.attempts:
+        state.lost.pop(job.attempts[-1].token, None)
+    move(state, job, final, reason)
+    if final is JobState.COMPLETED:
+        satisfy(state, job)
+    else:
+        cancel_blocked(state, job, f"parent {job.job_id} is {final.value}")
+
+
+def satisfy(state: State, job: Job) -> None:
+    """Let the children go on; once in the life of a job."""
+    if job.satisfied:
+        return
+    job.satisfied = True
+    for child in job.children:
+        child.open_parents -= 1
+        if child.state is not JobState.BLOCKED:
+            continue
+        if child.open_parents == 0:
+            _ready(state, child)
+        else:
+            child.reason = waits_for(child)
+
+
+def cancel_blocked(state: State, job: Job, reason: str) -> None:
+    """Cancel what waits for `job`, however far down; what runs already has no use for its parents any more."""
+    for descendant in dag.descendants(job, JobState.BLOCKED):
+        move(state, descendant, JobState.CANCELLED, reason)

@@ -1,0 +1,46 @@
+"""Whether an attempt that ended badly is followed by another, when, and why not.
+
+Two budgets: `retries` for a job that fails by itself, and INFRASTRUCTURE_BUDGET for attempts lost
+with their worker. `max_attempts`, where given, bounds both.
+"""
+
+from __future__ import annotations
+
+from titan_core.scheduler.model import INFRASTRUCTURE_BUDGET, Attempt, Job, Outcome
+
+MAX_BACKOFF_S = 3600.0
+_JITTER = 0.25
+"""A backoff is up to this much shorter or longer, so that jobs that failed together do not return together."""
+
+
+def backoff_s(attempt: Attempt) -> float:
+    """Seconds until the next attempt: doubles with each failure; jitter comes out of the attempt's token."""
+    job = attempt.job
+    nominal_s = min(job.spec.retry_backoff_s * 2.0 ** min(job.failures - 1, 30), MAX_BACKOFF_S)
+    fraction = int.from_bytes(attempt.token[:4], "big") / 2**32
+    return nominal_s * (1 - _JITTER + 2 * _JITTER * fraction)
+
+
+def refusal(attempt: Attempt) -> str:
+    """Why no further attempt follows this failed or lost one; empty when one does."""
+    job, spec = attempt.job, attempt.job.spec
+    if spec.max_attempts and len(job.attempts) >= spec.max_attempts:
+        unknown = "outcome unknown: " if attempt.outcome is Outcome.LOST else ""
+        return f"{unknown}{attempt.reason}; {_times(len(job.attempts), 'attempt')} of {spec.max_attempts} used"
+    if attempt.outcome in (Outcome.LOST, Outcome.INTERRUPTED):
+        if job.losses > INFRASTRUCTURE_BUDGET:
+            return f"{attempt.reason}; lost with its worker {job.losses} times, {INFRASTRUCTURE_BUDGET} is the most"
+        return ""
+    if job.failures > spec.retries:
+        return attempt.reason if not spec.retries else f"{attempt.reason}; all {_times(spec.retries, 'retry')} used"
+    return ""
+
+
+def describe(job: Job) -> str:
+    """Where the job stands in its budget: `retry 1 of 3`."""
+    return f"retry {job.failures} of {job.spec.retries}"
+
+
+def _times(count: int, noun: str) -> str:
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{count} {noun if count == 1 else plural}"

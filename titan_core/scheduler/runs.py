@@ -1,0 +1,35 @@
+"""Runs that are over: kept for a while, then forgotten, the oldest first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from titan_core.scheduler.actions import ForgetRun
+from titan_core.scheduler.model import Job, Run
+from titan_core.scheduler.state import State
+
+
+def retire(state: State, run: Run) -> None:
+    """Nothing of the run is alive: keep it for a while, and let the oldest such runs go."""
+    state.over.append(run)
+    state.jobs_over += len(run.jobs)
+    settings = state.settings
+    while len(state.over) > settings.runs_kept or (state.jobs_over > settings.jobs_kept and len(state.over) > 1):
+        forgotten = state.over.popleft()
+        state.jobs_over -= len(forgotten.jobs)
+        _forget(state, forgotten)
+
+
+def revive(state: State, jobs: Iterable[Job]) -> None:
+    """Runs of retried jobs are not over any more."""
+    for run in {job.run for job in jobs}:
+        if run.live_jobs == 0:
+            state.over.remove(run)
+            state.jobs_over -= len(run.jobs)
+
+
+def _forget(state: State, run: Run) -> None:
+    del state.runs[run.run_id]
+    for request_id in run.requests:
+        state.requests.pop(request_id, None)
+    state.act(ForgetRun(run.run_id))

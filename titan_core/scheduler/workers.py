@@ -1,0 +1,149 @@
+"""Reactions that concern workers: they register, fall silent, return, drain, die.
+
+What a returning worker says is held against what the core remembers (design, section 8):
+
+    the worker says   the core has                                        then
+    running T         T active there                                      it is adopted
+    running T         T given up, no newer attempt exists                 it is revived and adopted
+    running T         a newer attempt, a final job, or nothing of T       the worker is to kill it
+    finished T        T active, or given up with no newer attempt         the result counts
+    finished T        anything else                                       acknowledged, not counted
+    nothing of T      T sent, and it is the same worker process           it is sent again
+    nothing of T      T sent, and it is a new worker process              lost, and queued again at once
+"""
+
+from __future__ import annotations
+
+from titan_core.errors import Conflict, NotFound, Unavailable
+from titan_core.scheduler import attempts
+from titan_core.scheduler.actions import AcceptWorker, AcknowledgeResult, ShutDownWorker, StartAttempt, StopAttempt
+from titan_core.scheduler.events import AttemptReport, WorkerDisconnected, WorkerRegistered
+from titan_core.scheduler.model import Attempt, Worker, WorkerInfo, WorkerState
+from titan_core.scheduler.state import State
+
+
+def on_registered(state: State, event: WorkerRegistered) -> None:
+    worker = state.workers.get(event.info.worker_id)
+    same_process = worker is not None and worker.info.instance == event.info.instance
+    if worker is not None and not same_process:
+        _refuse_if_alive(worker)
+    worker = _seat(state, worker, event)
+    before = [*worker.running.values(), *worker.services.values()]
+    adopted = [a for token in event.running if (a := _adopt(state, worker, token)) is not None]
+    state.act(AcceptWorker(worker.worker_id, event.session, tuple(adopted)))
+    for report in event.finished:
+        on_result(state, worker.worker_id, report)
+    told = {*event.running, *(report.token for report in event.finished)}
+    for attempt in before:
+        if attempt.token not in told:
+            _on_unmentioned(state, attempt, same_process)
+    for attempt in adopted:
+        if attempt.job.ending is not None:
+            state.act(StopAttempt(worker.worker_id, attempt.token, attempt.job.ending[1]))
+
+
+def on_disconnected(state: State, event: WorkerDisconnected) -> None:
+    """Its session is gone. It may be back within `death_s` of its last word; one that said goodbye will not."""
+    worker = state.workers.get(event.worker_id)
+    if worker is None or worker.session != event.session:
+        return
+    if worker.state is WorkerState.DRAINING:
+        _bury(state, worker, f"worker {worker.worker_id} stopped")
+        return
+    worker.state = WorkerState.DISCONNECTED
+    state.timers.cancel(worker.timer)
+    worker.timer = state.timers.add(event.last_heard_at + state.settings.death_s, worker)
+    state.placement.update(worker)
+
+
+def on_silent(state: State, worker: Worker) -> None:
+    """It was not heard for `death_s`."""
+    _bury(state, worker, f"worker {worker.worker_id} was not heard for {state.settings.death_s:g} s")
+
+
+def on_drained(state: State, worker_id: str) -> None:
+    """It takes no more work; what it runs goes on."""
+    worker = state.workers.get(worker_id)
+    if worker is not None and worker.state is WorkerState.ONLINE:
+        worker.state = WorkerState.DRAINING
+        state.placement.update(worker)
+
+
+def on_shutdown_requested(state: State, worker_id: str, force: bool) -> None:
+    worker = state.workers.get(worker_id)
+    if worker is None:
+        raise NotFound(f"there is no worker {worker_id}")
+    if worker.info.permanent and not force:
+        raise Conflict(f"worker {worker_id} is permanent; use --force to stop it all the same")
+    if worker.state is WorkerState.DISCONNECTED:
+        raise Conflict(f"worker {worker_id} is not connected; stop it on its machine")
+    on_drained(state, worker_id)
+    state.act(ShutDownWorker(worker_id))
+
+
+def on_result(state: State, worker_id: str, report: AttemptReport) -> None:
+    """A result arrived: it counts once, for the attempt whose token it bears; it is acknowledged in any case."""
+    attempt = state.attempts.get(report.token)
+    if attempt is None and report.token in state.lost:
+        worker = state.workers.get(worker_id)
+        if worker is not None:
+            attempt = state.lost[report.token]
+            attempts.revive(state, attempt, worker)
+    if attempt is not None and attempt.worker_id == worker_id:
+        attempts.on_finished(state, attempt, report)
+    state.act(AcknowledgeResult(worker_id, report.token))
+
+
+def _refuse_if_alive(worker: Worker) -> None:
+    if worker.state is not WorkerState.DISCONNECTED:
+        raise Unavailable(
+            f"another worker {worker.worker_id} is connected; if it is a different machine give this one "
+            "a name of its own with --hostname, if it has just died wait for the master to notice"
+        )
+
+
+def _seat(state: State, worker: Worker | None, event: WorkerRegistered) -> Worker:
+    """The worker's record, new or as it was, with its new session."""
+    if worker is None:
+        worker = Worker(event.info, state.next_sequence(), WorkerState.ONLINE, event.session, state.now)
+        state.workers[worker.worker_id] = worker
+    state.timers.cancel(worker.timer)
+    _forget_pools(state, worker, event.info)
+    worker.info, worker.session, worker.connected_at, worker.timer = event.info, event.session, state.now, 0
+    worker.state = WorkerState.ONLINE
+    state.placement.update(worker)
+    return worker
+
+
+def _forget_pools(state: State, worker: Worker, info: WorkerInfo) -> None:
+    if worker.info.capabilities != info.capabilities:
+        state.placement.remove(worker)
+
+
+def _adopt(state: State, worker: Worker, token: bytes) -> Attempt | None:
+    attempt = state.attempts.get(token)
+    if attempt is None and token in state.lost and state.lost[token].worker_id == worker.worker_id:
+        attempt = state.lost[token]
+        attempts.revive(state, attempt, worker)
+    if attempt is None or attempt.worker_id != worker.worker_id:
+        return None
+    return attempt
+
+
+def _on_unmentioned(state: State, attempt: Attempt, same_process: bool) -> None:
+    if attempt.token not in state.attempts:
+        return
+    if same_process:
+        state.act(StartAttempt(attempt))
+        if attempt.job.ending is not None:
+            state.act(StopAttempt(attempt.worker_id, attempt.token, attempt.job.ending[1]))
+    else:
+        attempts.on_lost(state, attempt, f"worker {attempt.worker_id} was restarted")
+
+
+def _bury(state: State, worker: Worker, reason: str) -> None:
+    state.timers.cancel(worker.timer)
+    state.placement.remove(worker)
+    del state.workers[worker.worker_id]
+    for attempt in [*worker.running.values(), *worker.services.values()]:
+        attempts.on_lost(state, attempt, reason)
