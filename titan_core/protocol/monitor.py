@@ -1,0 +1,91 @@
+"""The state of the cluster as clients of the Java system expect it: the monitor text, and their JSON. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from titan_core.protocol.messages import ClusterStatus, WorkerStatus
+from titan_core.protocol.text import ID_PREFIX
+
+_RULE = "-" * 31
+_LOCAL = ("localhost", "127.0.0.1", "::1", "[::1]")
+
+
+def stats_text(cluster: ClusterStatus) -> str:
+    """The monitor block: counts, then each worker with its load, skills and services."""
+    return "\n".join(_monitor_lines(cluster)) + "\n"
+
+
+def stats_json(cluster: ClusterStatus) -> str:
+    """The cluster as one JSON object; jobs and services go by their `DAG-` ids."""
+    value = {
+        "active_workers": _active(cluster),
+        "queue_size": _counts(cluster).get("QUEUED", 0),
+        "workers": [_worker_json(worker) for worker in cluster.workers],
+    }
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _monitor_lines(cluster: ClusterStatus) -> Iterator[str]:
+    counts = _counts(cluster)
+    waiting = counts.get("DELAYED", 0) + counts.get("FAILED", 0)  # a FAILED job waits for its next attempt
+    yield "--- TITAN SYSTEM MONITOR ---"
+    yield f"Active Workers:    {_active(cluster)}"
+    yield f"Execution Queue:   {counts.get('QUEUED', 0)} jobs"
+    yield f"Delayed (Time):    {waiting} jobs"
+    yield f"Blocked (DAG):     {counts.get('BLOCKED', 0)} jobs"
+    yield f"Dead Letter (DLQ): {counts.get('DEAD', 0)} jobs"
+    yield _RULE
+    yield "Worker Status:" if cluster.workers else "Worker Status: no worker is connected"
+    for worker in cluster.workers:
+        yield _worker_line(worker)
+        yield from (f"    └── Service ID: {key}" for key in worker.services)
+
+
+def _worker_line(worker: WorkerStatus) -> str:
+    host, port = _address(worker)
+    percent = 100 * worker.used // worker.slots if worker.slots else 0
+    line = f" • [{port}] Load: {worker.used}/{worker.slots} ({percent}%) | Skills: {_skills(worker)}"
+    if host not in _LOCAL:
+        line += f" | Host: {host}"
+    return line if worker.state == "ONLINE" else f"{line} | {worker.state}"
+
+
+def _worker_json(worker: WorkerStatus) -> dict[str, Any]:
+    running = [_entry(key, "RUNNING", "N/A") for key in worker.jobs[:1]]
+    ended = [_entry(past.key, past.state, f"{past.duration_s * 1000:.0f}ms") for past in worker.history[:10]]
+    return {
+        "port": _address(worker)[1],
+        "capabilities": _skills(worker),
+        "load": f"{worker.used}/{worker.slots}",
+        "active_job": _prefixed(worker.jobs[0]) if worker.jobs else None,
+        "history": running + ended,
+        "services": [_prefixed(key) for key in worker.services],
+    }
+
+
+def _entry(key: str, status: str, time: str) -> dict[str, str]:
+    return {"id": _prefixed(key), "status": status, "time": time}
+
+
+def _prefixed(key: str) -> str:
+    return ID_PREFIX + key.rpartition("/")[2]
+
+
+def _skills(worker: WorkerStatus) -> str:
+    return f"[{', '.join(worker.capabilities)}]"
+
+
+def _address(worker: WorkerStatus) -> tuple[str, int]:
+    host, _, port = worker.worker_id.rpartition(":")
+    return host, int(port) if port.isdecimal() else 0
+
+
+def _active(cluster: ClusterStatus) -> int:
+    return sum(worker.state != "DISCONNECTED" for worker in cluster.workers)
+
+
+def _counts(cluster: ClusterStatus) -> dict[str, int]:
+    return {count.state: count.count for count in cluster.counts}
