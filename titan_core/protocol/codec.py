@@ -109,9 +109,9 @@ def _store(cls: type[Message], values: dict[str, Any], field: _Field, raw: bytes
 
 
 def _build(cls: type[M], values: dict[str, Any]) -> M:
-    for name, value in values.items():
-        if type(value) is list:
-            values[name] = tuple(value)
+    for field in _layout(cls):
+        if field.repeated and (field.name in values or field.default is _REQUIRED):
+            values[field.name] = tuple(values.get(field.name, ()))
     try:
         return cls(**values)
     except TypeError:
