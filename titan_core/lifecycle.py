@@ -19,10 +19,13 @@ log = logging.getLogger("titan")
 class Component:
     """Something with threads of its own. Subclasses override `on_stop` to wake what blocks them."""
 
-    def __init__(self, name: str, on_failure: Callable[[Component], None] | None = None) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self.stopping = threading.Event()
-        self._on_failure = on_failure
+        self.failed = False
+        """Whether one of its threads died."""
+        self.on_failure: Callable[[Component], None] = lambda component: None
+        """Told, on the thread that dies, after the component was stopped."""
         self._threads: set[threading.Thread] = set()
         self._threads_lock = threading.Lock()
 
@@ -66,9 +69,9 @@ class Component:
                 self.name,
                 extra={"action": "thread.died"},
             )
+            self.failed = True
             self.stop()
-            if self._on_failure is not None:
-                self._on_failure(self)
+            self.on_failure(self)
         finally:
             with self._threads_lock:
                 self._threads.discard(threading.current_thread())

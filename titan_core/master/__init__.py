@@ -1,0 +1,1 @@
+"""THREADS AROUND THE CORE: the one lock, the clock, the connections, and what they make of messages."""

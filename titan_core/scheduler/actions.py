@@ -61,7 +61,7 @@ class RecordJobsAdded:
 
 @dataclass(frozen=True, slots=True)
 class RecordChange:
-    """A job changed its state: for those who watch, and for the history."""
+    """A job changed its state, or (`before` is `after`) something else about it: for watchers and the history."""
 
     job: Job
     before: JobState

@@ -59,7 +59,7 @@ def on_started(state: State, attempt: Attempt) -> None:
         return
     was_open = job.open
     job.up = True
-    jobs.note_change(job)
+    jobs.note(state, job, f"up on {attempt.worker_id}")
     jobs.count_open(state, job, was_open)
     jobs.satisfy(state, job)
 

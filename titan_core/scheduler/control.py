@@ -88,6 +88,5 @@ def _end_attempt(state: State, job: Job, final: JobState, reason: str) -> None:
     attempt = job.attempts[-1]
     job.ending = (final, reason)
     attempt.stopping = True
-    job.reason = f"stopping: {reason}"
-    jobs.note_change(job)
+    jobs.note(state, job, f"stopping: {reason}")
     state.act(StopAttempt(attempt.worker_id, attempt.token, reason))

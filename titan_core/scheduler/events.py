@@ -39,7 +39,6 @@ class AttemptReport:
     outcome: Outcome
     exit_code: int = -1
     reason: str = ""
-    duration_s: float = 0.0
     peak_memory: int = 0
 
 

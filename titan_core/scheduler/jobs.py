@@ -27,7 +27,7 @@ def move(state: State, job: Job, to: JobState, reason: str) -> None:
     run.counts[to] += 1
     if to in FINAL:
         job.finished_at = state.now
-    note_change(job)
+    _count_change(job)
     state.act(RecordChange(job, before, to, reason))
     count_open(state, job, was_open)
     if to in FINAL and run.live_jobs == 0:
@@ -41,7 +41,14 @@ def _leave(state: State, job: Job) -> None:
     job.timer, job.due_at, job.up = 0, None, False
 
 
-def note_change(job: Job) -> None:
+def note(state: State, job: Job, reason: str) -> None:
+    """Something about the job changed that is not its state."""
+    job.reason = reason
+    _count_change(job)
+    state.act(RecordChange(job, job.state, job.state, reason))
+
+
+def _count_change(job: Job) -> None:
     job.run.version += 1
     job.changed_version = job.run.version
     job.run.changes.append(job)

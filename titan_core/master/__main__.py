@@ -1,0 +1,91 @@
+"""`python -m titan_core.master`: a master in the foreground, until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import ipaddress
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+from titan_core.config import MasterConfig, load_master
+from titan_core.errors import NotAuthorised, TitanError
+from titan_core.master.app import STOP_S, Master, tune_interpreter
+
+EXIT_ERROR, EXIT_NOT_AUTHORISED = 1, 5
+
+
+def parser() -> argparse.ArgumentParser:
+    arguments = argparse.ArgumentParser(
+        prog="python -m titan_core.master",
+        description="Start a Titan master: it accepts jobs, and hands them to the workers that dial it.",
+        epilog="Every option can also be set as TITAN_MASTER_<NAME> or in <home>/.titan/config.",
+    )
+    option = arguments.add_argument
+    option("--host", help="address to listen on (default 127.0.0.1; 0.0.0.0 opens it to the network)")
+    option("--port", help="port to listen on (default 9090; 0 takes a free one)")
+    option("--home", help="directory of perm_files/ and .titan/ (default TITAN_HOME, or the current directory)")
+    option("--token-file", help="read the token from this file instead of <home>/.titan/token")
+    option("--legacy-clients", action="store_const", const=True, help="serve text clients, which prove no token")
+    option("--legacy-network", metavar="NETWORK", help="where text clients may come from (default loopback)")
+    option("--heartbeat-s", metavar="SECONDS", help="greet workers this often (default 10)")
+    option("--death-s", metavar="SECONDS", help="take a worker for dead after this silence (default 30)")
+    option("--log-level", help="debug, info, warning or error (default info)")
+    return arguments
+
+
+def main(argv: list[str] | None = None) -> int:
+    stop = _stop_on_signals()
+    try:
+        config = load_master(vars(parser().parse_args(argv)), os.environ)
+        logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s")
+        tune_interpreter()
+        master = Master(config)
+        master.on_failure = lambda component: stop.set()
+        master.start()
+    except TitanError as error:
+        print(f"titan master: {error}", file=sys.stderr)
+        return EXIT_NOT_AUTHORISED if isinstance(error, NotAuthorised) else EXIT_ERROR
+    _greet(master, config)
+    stop.wait()
+    master.stop()
+    return 0 if master.join(STOP_S) and not master.failed else EXIT_ERROR
+
+
+def _greet(master: Master, config: MasterConfig) -> None:
+    print(f"titan master listens on {config.host}:{master.port}, home {config.home}", file=sys.stderr, flush=True)
+    if not _is_loopback(config.host):
+        print(
+            "titan master: reachable from the network; the token is proved, the traffic is not encrypted: "
+            "use it inside a network you trust, a VPN or an SSH tunnel",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _stop_on_signals() -> threading.Event:
+    """SIGTERM and SIGINT set the event; the second one ends the process at once."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    return stop
+
+
+if __name__ == "__main__":
+    sys.exit(main())

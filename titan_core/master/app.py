@@ -1,0 +1,141 @@
+"""The master: everything it is made of, and in which order it starts and stops."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+
+from titan_core.clock import Clock, SystemClock
+from titan_core.config import MasterConfig
+from titan_core.lifecycle import Component
+from titan_core.master.clock_watcher import ClockWatcher
+from titan_core.master.connections import Connections
+from titan_core.master.engine import Engine
+from titan_core.master.handlers import Handlers
+from titan_core.master.heartbeat import HeartbeatExecutor
+from titan_core.master.legacy import LegacyClients
+from titan_core.master.logs import LogStore
+from titan_core.master.sessions import Timing
+from titan_core.net.credentials import find_token, make_token
+from titan_core.net.server import Server
+from titan_core.protocol.wire import LEGACY
+from titan_core.scheduler.core import Core
+from titan_core.scheduler.state import Settings
+from titan_core.store.assets import AssetStore
+
+log = logging.getLogger("titan.master")
+
+STOP_S = 10.0
+"""What all threads together get to end in."""
+SWITCH_INTERVAL_S = 0.001
+"""How long one thread may keep the interpreter from the others: connections must not wait 5 ms for each other."""
+GC_THRESHOLD = 50_000
+"""Objects made before the collector looks; the model of 100,000 jobs would be walked in vain all the time."""
+
+
+class Master(Component):
+    """A master on a home. `start` returns once it accepts connections; `.port` says where.
+
+    Raises ConfigError when the address can not be bound or the token not be read.
+    """
+
+    def __init__(self, config: MasterConfig, clock: Clock | None = None) -> None:
+        super().__init__("master")
+        self.config = config
+        self._state_dir = config.home / ".titan"
+        self.token = self._find_token()
+        timing = Timing(config.heartbeat_s, config.death_s)
+        assets = AssetStore(config.home / "perm_files", self._state_dir / "assets")
+        self.engine = Engine(Core(Settings(death_s=config.death_s)), clock or SystemClock(), self._forget_run)
+        self._logs = LogStore(self._state_dir / "logs", self.engine.topics)
+        handlers = Handlers(self.engine, assets, self._logs)
+        connections = Connections(self.engine, handlers, assets, self._logs, timing)
+        self._server = Server(
+            "master",
+            config.host,
+            config.port,
+            self.token,
+            connections.serve,
+            LegacyClients(handlers, assets).serve,
+            config.admits_legacy,
+            LEGACY if config.legacy_clients else None,
+        )
+        self._clock_watcher = ClockWatcher(self.engine)
+        self._heartbeat = HeartbeatExecutor(self.engine, timing)
+        self._parts: tuple[Component, ...] = (self._server, self._heartbeat, self._clock_watcher)
+        for part in self._parts:
+            part.on_failure = self._on_part_failure
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    def start(self) -> None:
+        # The clock first: a job may be due as soon as the first connection is accepted.
+        self._clock_watcher.start()
+        self._heartbeat.start()
+        # The door last, when everything behind it is there; then the word where it is.
+        self._server.start()
+        self._write_address()
+        log.info("master listens on %s:%d", self.config.host, self.port, extra={"action": "master.started"})
+
+    def on_stop(self) -> None:
+        # Long polls would hold their connections: let them answer. Then the door and every
+        # connection, so that nothing new is decided; the clock last, it may be asked for until then.
+        self.engine.topics.close()
+        for part in self._parts:
+            part.stop()
+
+    def join(self, timeout_s: float = STOP_S) -> bool:
+        deadline_at = time.monotonic() + timeout_s
+        joined = [part.join(max(0.0, deadline_at - time.monotonic())) for part in self._parts]
+        self._forget_address()
+        return all(joined)
+
+    def _on_part_failure(self, part: Component) -> None:
+        """A master without one of its parts is none."""
+        self.failed = True
+        self.stop()
+        self.on_failure(self)
+
+    def _find_token(self) -> str:
+        """The token that was asked for; else the home's own, made at its first start."""
+        if self.config.token_file or os.environ.get("TITAN_TOKEN"):
+            return find_token(self.config.token_file, self.config.home)
+        return make_token(self.config.home)
+
+    def _forget_run(self, run_id: str) -> None:
+        self._logs.forget(run_id)
+
+    # ── where clients of the same home find it ────────────────────────────────────────────────────
+
+    @property
+    def _address_file(self) -> Path:
+        return self._state_dir / "master.json"
+
+    def _write_address(self) -> None:
+        host = "localhost" if self.config.host in ("0.0.0.0", "::") else self.config.host
+        known = {"host": host, "port": self.port, "pid": os.getpid()}
+        self._state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        temporary = self._address_file.with_suffix(".new")
+        temporary.write_text(json.dumps(known) + "\n")
+        temporary.replace(self._address_file)
+
+    def _forget_address(self) -> None:
+        """Unless another master has put its own there meanwhile."""
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(self._address_file.read_text()).get("pid") == os.getpid():
+                self._address_file.unlink()
+
+
+def tune_interpreter() -> None:
+    """Settings of a process that is a master and nothing else."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.set_threshold(GC_THRESHOLD, 20, 50)
+    gc.freeze()

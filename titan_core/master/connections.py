@@ -1,0 +1,210 @@
+"""What happens on a connection, frame by frame: a client's requests, or the session of a worker.
+
+Each connection has a thread of its own, and these functions are what it runs. A request that is
+refused gets an ERROR and the connection goes on; bytes that are not the protocol end it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from titan_core.errors import ConnectionLost, InternalError, InvalidRequest, ProtocolError, TitanError
+from titan_core.master.engine import Engine
+from titan_core.master.handlers import Handlers
+from titan_core.master.logs import LogStore
+from titan_core.master.sessions import Session, Timing
+from titan_core.net.server import error_message
+from titan_core.net.stream import FrameStream, decode_any
+from titan_core.protocol import messages
+from titan_core.protocol.checks import check_capability, check_range
+from titan_core.protocol.codec import Message
+from titan_core.protocol.opcodes import Opcode
+from titan_core.protocol.wire import MAX_NATIVE, Flag, Frame, encode_body, encode_frame
+from titan_core.scheduler.events import (
+    AttemptFinished,
+    AttemptReport,
+    AttemptStarted,
+    WorkerDrained,
+    WorkerRegistered,
+)
+from titan_core.scheduler.model import Outcome, WorkerInfo
+from titan_core.store.assets import AssetStore
+
+log = logging.getLogger("titan.master")
+
+SESSION_JOIN_S = 5.0
+
+
+class Connections:
+    """Serves authenticated native connections; `serve` is the body of a connection's thread."""
+
+    def __init__(
+        self, engine: Engine, handlers: Handlers, assets: AssetStore, logs: LogStore, timing: Timing
+    ) -> None:
+        self._engine = engine
+        self._handlers = handlers
+        self._assets = assets
+        self._logs = logs
+        self._timing = timing
+
+    def serve(self, stream: FrameStream, role: str) -> None:
+        """Answer requests, in order, until the peer closes; a REGISTER turns the connection into a session."""
+        while (frame := stream.receive()) is not None:
+            if frame.opcode == Opcode.REGISTER:
+                self._serve_worker(stream, frame)
+                return
+            self._serve_request(stream, frame)
+
+    # ── clients ───────────────────────────────────────────────────────────────────────────────────
+
+    def _serve_request(self, stream: FrameStream, frame: Frame) -> None:
+        try:
+            body = stream.receive_body(frame)
+            request = decode_any(frame, body)
+            if isinstance(request, messages.UploadAsset):
+                reply: Message = self._receive_asset(stream, request)
+            elif isinstance(request, messages.FetchAsset):
+                self._send_asset(stream, request)
+                return
+            else:
+                reply = self._handlers.answer(request)
+        except ConnectionLost:
+            raise
+        except TitanError as error:
+            reply = error_message(error)
+        except Exception:
+            log.exception(
+                "request 0x%02x of %s failed", frame.opcode, stream.peer, extra={"action": "request.failed"}
+            )
+            reply = error_message(InternalError())
+        stream.send_bytes(_encode_reply(reply))
+
+    def _receive_asset(self, stream: FrameStream, request: messages.UploadAsset) -> Message:
+        self._assets.check_upload(request.name, request.sha256, request.size)
+        if self._assets.has(request.sha256):
+            if request.name:
+                self._assets.publish(request.name, request.sha256)
+            return messages.UploadReply(True)
+        stream.send_bytes(_encode_reply(messages.UploadReply(False)))
+        first = stream.receive(timeout_s=60.0)
+        if first is None or first.opcode != Opcode.ASSET_DATA:
+            raise ConnectionLost(f"{stream.peer} announced an upload and did not send it")
+        pieces = stream.receive_pieces(first, limit=request.size)
+        try:
+            return self._assets.receive(request.name, request.sha256, request.size, pieces)
+        finally:
+            _drain(pieces)
+
+    def _send_asset(self, stream: FrameStream, request: messages.FetchAsset) -> None:
+        """AssetInfo, then the bytes; nothing is sent before it is clear that the content is here."""
+        found = self._assets.find(request.name) if request.name else None
+        sha256 = found.sha256 if found else request.sha256
+        file, size = self._assets.open(sha256)
+        with file:
+            stream.send_bytes(_encode_reply(messages.AssetInfo(request.name, sha256, size)))
+            left = size
+            while True:
+                piece = file.read(min(MAX_NATIVE, left))
+                left -= len(piece)
+                more = left > 0 and bool(piece)
+                flags = Flag.BINARY | Flag.MORE if more else Flag.BINARY
+                stream.send_bytes(encode_frame(Opcode.ASSET_DATA, piece, flags))
+                if not more:
+                    return
+
+    # ── workers ───────────────────────────────────────────────────────────────────────────────────
+
+    def _serve_worker(self, stream: FrameStream, frame: Frame) -> None:
+        register = messages.Register.decode(stream.receive_body(frame))
+        try:
+            session = self._open_session(stream, register)
+        except TitanError as error:
+            log.warning("worker at %s refused: %s", stream.peer, error, extra={"action": "worker.refused"})
+            stream.send(error_message(error))
+            return
+        try:
+            self._read_session(session)
+        except (ConnectionLost, ProtocolError) as error:
+            session.end(str(error))
+        finally:
+            session.stop()
+            session.join(SESSION_JOIN_S)
+            self._engine.close_session(session, stream.last_received_at)
+            log.info("worker %s disconnected", session.worker_id, extra={"action": "worker.disconnected"})
+
+    def _open_session(self, stream: FrameStream, register: messages.Register) -> Session:
+        info = _worker_info(register)
+        session = Session(info.worker_id, stream, self._logs, self._timing)
+        finished = tuple(map(_report, register.finished))
+        self._engine.open_session(session, WorkerRegistered(info, session.number, register.running, finished))
+        session.start()
+        log.info(
+            "worker %s connected: %s, %d slots",
+            info.worker_id,
+            ", ".join(register.capabilities),
+            info.slots,
+            extra={"action": "worker.connected"},
+        )
+        return session
+
+    def _read_session(self, session: Session) -> None:
+        reactions: dict[type[Message], Callable[[Any], object]] = {
+            messages.Result: lambda result: self._engine.submit(AttemptFinished(session.worker_id, _report(result))),
+            messages.AttemptStarted: lambda m: self._engine.submit(AttemptStarted(session.worker_id, m.token)),
+            messages.LogBatch: session.keep_log,
+            messages.Heartbeat: session.set_load,
+            messages.Goodbye: lambda m: self._engine.submit(WorkerDrained(session.worker_id)),
+        }
+        stream = session.stream
+        while (frame := stream.receive()) is not None:
+            message = decode_any(frame, stream.receive_body(frame))
+            reaction = reactions.get(type(message))
+            if reaction is None:
+                raise ProtocolError(f"{type(message).__name__} is not for a session")
+            reaction(message)
+
+
+def _encode_reply(reply: Message) -> bytes:
+    opcode = messages.OPCODES.get(type(reply)) if isinstance(reply, messages.Ack | messages.Error) else Opcode.DATA
+    assert opcode is not None
+    return encode_body(opcode, reply.encode())
+
+
+def _drain(pieces: Any) -> None:
+    """Read the rest of a refused upload, so that the refusal finds the stream at the start of a frame."""
+    for _ in pieces:
+        continue
+
+
+def _worker_info(register: messages.Register) -> WorkerInfo:
+    """Checked. Raises InvalidRequest."""
+    check_range(register.port, 1, 65535, "port")
+    check_range(register.slots, 1, 1024, "slots")
+    if not register.capabilities:
+        raise InvalidRequest("a worker needs at least one capability", field="capabilities")
+    for capability in register.capabilities:
+        check_capability(capability, "capability")
+    host = register.hostname
+    if not host or len(host) > 255 or not all(char.isalnum() or char in "._-:" for char in host):
+        raise InvalidRequest(f"{host!r} is not a host name; give the worker one with --hostname", field="hostname")
+    return WorkerInfo(
+        worker_id=f"{host}:{register.port}",
+        instance=register.instance,
+        capabilities=frozenset(register.capabilities),
+        slots=register.slots,
+        permanent=register.permanent,
+        facts=register,
+    )
+
+
+def _report(result: messages.Result) -> AttemptReport:
+    """Raises ProtocolError for an outcome no worker may report."""
+    try:
+        outcome = Outcome(result.outcome)
+    except ValueError:
+        raise ProtocolError(f"{result.outcome!r} is not an outcome") from None
+    if outcome is Outcome.LOST:
+        raise ProtocolError("only the master can tell that an attempt is lost")
+    return AttemptReport(result.token, outcome, result.exit_code, result.reason, result.peak_memory)

@@ -1,0 +1,143 @@
+"""The one lock: around the core, its timers and the map of sessions.
+
+Any thread calls `submit`; the core decides, and its actions are handed out before the lock is let go,
+so that every session gets them in the order they were decided. Nothing here does I/O, formats or
+waits for a peer: frames are put into outboxes, watchers are woken, and that is all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from titan_core.clock import Clock
+from titan_core.master.sessions import Session
+from titan_core.master.topics import Topics
+from titan_core.scheduler.actions import (
+    AcceptWorker,
+    AcknowledgeResult,
+    Action,
+    ForgetRun,
+    RecordChange,
+    RecordJobsAdded,
+    RecordRunFinished,
+    ShutDownWorker,
+    StartAttempt,
+    StopAttempt,
+)
+from titan_core.scheduler.core import Core
+from titan_core.scheduler.events import Event, WorkerDisconnected, WorkerRegistered
+from titan_core.scheduler.model import FINAL, Attempt
+from titan_core.scheduler.state import State
+
+T = TypeVar("T")
+
+
+class Engine:
+    """The core and its lock. `topics` tells of changes: ("run", id), ("run over", id), ("job", id, job id)."""
+
+    def __init__(self, core: Core, clock: Clock, on_forget: Callable[[str], None] = lambda run_id: None) -> None:
+        self.condition = threading.Condition(threading.Lock())
+        """The lock; notified when the next timer is due earlier than it was."""
+        self.topics = Topics()
+        self.clock = clock
+        self._core = core
+        self._on_forget = on_forget
+        self._sessions: dict[str, Session] = {}
+
+    # ── events ────────────────────────────────────────────────────────────────────────────────────
+
+    def submit(self, event: Event) -> list[Action]:
+        """Tell the core; what it decided, handed out already. Raises what it refuses with (RequestRefused)."""
+        with self.condition:
+            return self._handle(event)
+
+    def read(self, look: Callable[[State], T]) -> T:
+        """What `look` makes of the state; it must be quick, and keep nothing that changes."""
+        with self.condition:
+            return look(self._core.state)
+
+    def open_session(self, session: Session, event: WorkerRegistered) -> None:
+        """A worker registers over `session`, which takes the place of an older one."""
+        with self.condition:
+            older = self._sessions.get(session.worker_id)
+            self._sessions[session.worker_id] = session
+            try:
+                session.know([a for token in _tokens(event) if (a := _attempt(self._core.state, token))])
+                self._handle(event)
+            except BaseException:
+                self._restore(session.worker_id, older)
+                raise
+        if older is not None:
+            older.end("replaced by a newer session")
+
+    def close_session(self, session: Session, last_heard_at: float) -> None:
+        """The session is over."""
+        with self.condition:
+            if self._sessions.get(session.worker_id) is session:
+                del self._sessions[session.worker_id]
+            self._handle(WorkerDisconnected(session.worker_id, session.number, last_heard_at))
+
+    def sessions(self) -> list[Session]:
+        with self.condition:
+            return list(self._sessions.values())
+
+    # ── the clock watcher's side ──────────────────────────────────────────────────────────────────
+
+    def next_due_at(self) -> float | None:
+        """When a TimePassed is wanted. The caller holds the condition."""
+        return self._core.next_due_at()
+
+    def handle_held(self, event: Event) -> None:
+        """`submit` for a caller that holds the condition."""
+        self._handle(event)
+
+    # ── handing out ───────────────────────────────────────────────────────────────────────────────
+
+    def _handle(self, event: Event) -> list[Action]:
+        due_at = self._core.next_due_at()
+        actions = self._core.handle(event, self.clock.monotonic())
+        for action in actions:
+            self._hand_out(action)
+        next_due_at = self._core.next_due_at()
+        if next_due_at is not None and (due_at is None or next_due_at < due_at):
+            self.condition.notify_all()
+        return actions
+
+    def _hand_out(self, action: Action) -> None:
+        match action:
+            case StartAttempt(attempt):
+                self._send(attempt.worker_id, action)
+            case StopAttempt() | AcknowledgeResult() | AcceptWorker() | ShutDownWorker():
+                self._send(action.worker_id, action)
+            case RecordChange(job, _, after, _):
+                self.topics.publish(("run", job.run.run_id))
+                if after in FINAL:
+                    self.topics.publish(("job", job.run.run_id, job.job_id))
+            case RecordJobsAdded(run):
+                self.topics.publish(("run", run.run_id))
+            case RecordRunFinished(run):
+                self.topics.publish(("run over", run.run_id))
+            case ForgetRun(run_id):
+                self._on_forget(run_id)
+
+    def _send(self, worker_id: str, action: Action) -> None:
+        """A worker without a session learns what it must know when it registers again."""
+        session = self._sessions.get(worker_id)
+        if session is not None:
+            session.put(action)
+
+    def _restore(self, worker_id: str, older: Session | None) -> None:
+        del self._sessions[worker_id]
+        if older is not None:
+            self._sessions[worker_id] = older
+
+
+def _tokens(event: WorkerRegistered) -> Iterator[bytes]:
+    yield from event.running
+    yield from (report.token for report in event.finished)
+
+
+def _attempt(state: State, token: bytes) -> Attempt | None:
+    return state.attempts.get(token) or state.lost.get(token)

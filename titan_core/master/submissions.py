@@ -1,0 +1,123 @@
+"""From a submission to its run: values checked, content found and pinned, then one event.
+
+Everything that can be refused is refused here or by the core, before anything is queued.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from titan_core.clock import Clock
+from titan_core.errors import AssetMissing, InvalidRequest, TitanError
+from titan_core.master.engine import Engine
+from titan_core.protocol import messages
+from titan_core.protocol.checks import check_submission
+from titan_core.scheduler.attempts import TOKEN_BYTES
+from titan_core.scheduler.events import JobsAdded, RunSubmitted
+from titan_core.scheduler.model import Affinity, JobSpec
+from titan_core.store.archive import inspect
+from titan_core.store.assets import AssetStore
+
+_NAMED_MISSING = 1000
+_AssetKey = tuple[str, str, str]
+"""(asset, sha256, entry) as the submission says."""
+
+
+class Submissions:
+    def __init__(self, engine: Engine, assets: AssetStore) -> None:
+        self._engine = engine
+        self._assets = assets
+
+    def submit(self, request: messages.SubmitRun) -> messages.Submitted:
+        """Start a run, or extend one. A request id that is known gets the answer it got before."""
+        known = self._known(request)
+        if known is None:
+            check_submission(request)
+            specs = self._specs(request)
+            self._engine.submit(self._event(request, specs))
+            known = self._known(request)
+        return messages.Submitted(known or request.run_id, len(request.jobs))
+
+    def _known(self, request: messages.SubmitRun) -> str | None:
+        return self._engine.read(lambda state: state.requests.get(request.request_id))
+
+    def _event(self, request: messages.SubmitRun, specs: tuple[JobSpec, ...]) -> RunSubmitted | JobsAdded:
+        if request.run_id:
+            return JobsAdded(request.run_id, specs, request.request_id, request.spawner)
+        run_id = new_run_id(request.name, self._engine.clock)
+        secret = secrets.token_bytes(TOKEN_BYTES)
+        return RunSubmitted(run_id, request.name, secret, specs, request.request_id, request.spawner)
+
+    # ── content ───────────────────────────────────────────────────────────────────────────────────
+
+    def _specs(self, request: messages.SubmitRun) -> tuple[JobSpec, ...]:
+        for content in request.contents:
+            self._assets.put(content.sha256, content.data)
+        self._check_held(request)
+        pinned: dict[_AssetKey, str] = {}
+        names: dict[str, str] = {}
+        return tuple(self._spec(job, pinned, names) for job in request.jobs)
+
+    def _check_held(self, request: messages.SubmitRun) -> None:
+        wanted = {job.task.sha256 for job in request.jobs if job.task.sha256}
+        missing = sorted(sha256 for sha256 in wanted if not self._assets.has(sha256))
+        if missing:
+            raise AssetMissing(
+                f"the master does not hold {len(missing)} of the files this submission names; send them along",
+                missing=",".join(missing[:_NAMED_MISSING]),
+            )
+
+    def _spec(self, job: messages.JobSpec, pinned: dict[_AssetKey, str], names: dict[str, str]) -> JobSpec:
+        """The scheduler's form of a job. `names` makes one string object of each name, many jobs having the same."""
+        key = (job.task.asset, job.task.sha256, job.task.entry)
+        if key not in pinned:
+            pinned[key] = self._pin(job)
+        one = names.setdefault
+        asset, entry = one(job.task.asset, job.task.asset), one(job.task.entry, job.task.entry)
+        return JobSpec(
+            job_id=one(job.job_id, job.job_id),
+            task=replace(job.task, asset=asset, sha256=pinned[key], entry=entry),
+            parents=tuple(one(parent, parent) for parent in job.parents),
+            requirement=one(job.requirement, job.requirement),
+            priority=job.priority,
+            delay_s=job.delay_s,
+            affinity=Affinity(job.affinity),
+            retries=job.retries,
+            retry_backoff_s=job.retry_backoff_s,
+            max_attempts=job.max_attempts,
+            service=job.service,
+        )
+
+    def _pin(self, job: messages.JobSpec) -> str:
+        """The SHA-256 of what the job runs, as it is now. Refusals name the job."""
+        try:
+            sha256 = job.task.sha256 or self._assets.resolve(job.task.asset).sha256
+            if job.task.entry:
+                self._check_entry(sha256, job.task)
+            elif job.task.sha256:
+                self._check_not_empty(job.task)
+        except TitanError as error:
+            raise type(error)(f"job {job.job_id!r}: {error}", **{"job": job.job_id, **error.details}) from None
+        return sha256
+
+    def _check_not_empty(self, task: messages.Task) -> None:
+        file, size = self._assets.open(task.sha256)
+        file.close()
+        if not size:
+            raise InvalidRequest(f"{task.asset} is empty; there is nothing to run", field="file")
+
+    def _check_entry(self, sha256: str, task: messages.Task) -> None:
+        file, _ = self._assets.open(sha256)
+        with file:
+            entries = inspect(Path(file.name))
+        if task.entry not in entries:
+            some = ", ".join(entries[:5]) or "nothing"
+            raise InvalidRequest(f"{task.asset} has no file {task.entry!r}; it holds {some}", field="entry")
+
+
+def new_run_id(name: str, clock: Clock) -> str:
+    """`<name>-<utc yyyymmddThhmmss>-<4 hex>`."""
+    return f"{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(clock.wall()))}-{secrets.token_hex(2)}"
