@@ -1,0 +1,24 @@
+# Each target makes the virtual environment it needs by itself (.venv) and is quick the second time.
+RUN = python3 titan_test_suite/bootstrap.py
+
+.PHONY: help demo test lint bench torture clean
+help:     ## what can be made
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+
+demo:     ## start a cluster, run two pipelines on it with live progress, stop everything
+	@$(RUN) titan_test_suite.demo $(ARGS)
+
+test:     ## run all tests; ARGS="-k name" for some
+	@$(RUN) --extra test pytest $(ARGS)
+
+lint:     ## style and types
+	@$(RUN) --extra test ruff check --config .ci/ruff.toml . && $(RUN) --extra test ruff format --check --config .ci/ruff.toml . && $(RUN) --extra test mypy
+
+bench:    ## measure, beside the peers that are installed
+	@$(RUN) --extra bench titan_test_suite.pytests.benchmarks $(ARGS)
+
+torture:  ## the long random storms; prints its seeds
+	@TITAN_HYPOTHESIS_PROFILE=torture $(RUN) --extra test pytest -s titan_test_suite/pytests/simulation $(ARGS)
+
+clean:    ## remove what was made, the virtual environment too
+	@python3 -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('.venv', '.pytest_cache', '.mypy_cache', '.ruff_cache', '.hypothesis', 'build', 'titan_orchestrator.egg-info')]"

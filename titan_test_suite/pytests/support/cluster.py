@@ -1,0 +1,121 @@
+"""A cluster of real processes: a master and workers on free ports, in a home of their own, with verbs to kill them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from titan_sdk import TitanClient
+from titan_test_suite.pytests.support.waiting import wait_until
+
+STOP_S = 20.0
+
+
+class Program:
+    """One process of ours, its output in a file."""
+
+    def __init__(self, name: str, arguments: list[str], home: Path, environ: dict[str, str]) -> None:
+        self.name = name
+        self.output = home / f"{name}.out"
+        with open(self.output, "ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                cwd=home,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        """`kill -9`, and wait until it is gone."""
+        self.process.kill()
+        self.process.wait(STOP_S)
+
+    def stop(self) -> int:
+        """SIGTERM; its exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self.name} did not stop within {STOP_S} s:\n{self.tail()}") from None
+
+    def tail(self, lines: int = 40) -> str:
+        return "\n".join(self.output.read_text(errors="replace").splitlines()[-lines:])
+
+
+class Cluster:
+    """A master and its workers. Use as a context manager; on leaving, everything is stopped, workers first."""
+
+    def __init__(self, home: Path, *master_flags: str) -> None:
+        self.home = home
+        self.environ = {k: v for k, v in os.environ.items() if not k.startswith("TITAN_")} | {"TITAN_HOME": str(home)}
+        self.workers: list[Program] = []
+        self.master = self.start_master(*master_flags)
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        codes = {program.name: program.stop() for program in (*self.workers, self.master)}
+        bad = [name for name, code in codes.items() if code not in (0, -signal.SIGKILL)]
+        if bad and error[0] is None:
+            tails = "\n".join(p.tail() for p in (*self.workers, self.master) if p.name in bad)
+            raise AssertionError(f"exit codes {codes}\n{tails}")
+
+    @property
+    def port(self) -> int:
+        return int(json.loads((self.home / ".titan" / "master.json").read_text())["port"])
+
+    def start_master(self, *flags: str) -> Program:
+        """A master on a free port (give `--port` to choose); returns when it has written where it listens."""
+        (self.home / ".titan" / "master.json").unlink(missing_ok=True)
+        port = [] if "--port" in flags else ["--port", "0"]
+        program = Program("master", ["titan_core.master", *port, *flags], self.home, self.environ)
+        wait_until(lambda: self._listens(program), 20, program.tail)
+        self.master = program
+        return program
+
+    def start_worker(self, capability: str = "GENERAL", *flags: str, slots: int = 4) -> Program:
+        """A worker on a free port, registered when this returns."""
+        before = self._worker_count()
+        program = Program(
+            f"worker-{len(self.workers)}",
+            ["titan_core.worker", "0", "localhost", str(self.port), capability, "--slots", str(slots), *flags],
+            self.home,
+            self.environ,
+        )
+        self.workers.append(program)
+        wait_until(lambda: self._worker_count() > before, 20, program.tail)
+        return program
+
+    def client(self) -> TitanClient:
+        return TitanClient(home=str(self.home), host="127.0.0.1", port=self.port)
+
+    def cli(self, *arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+        """`titan …` as a user would run it, to its end."""
+        command = [sys.executable, "-m", "titan_sdk.titan_cli", *arguments]
+        settings: dict[str, object] = {"env": self.environ, "cwd": self.home, "text": True, "timeout": 60, **options}
+        return subprocess.run(command, capture_output=True, check=False, **settings)  # type: ignore[call-overload,no-any-return]
+
+    def _listens(self, program: Program) -> bool:
+        if program.process.poll() is not None:
+            raise AssertionError(f"the master ended with {program.process.returncode}:\n{program.tail()}")
+        return (self.home / ".titan" / "master.json").exists()
+
+    def _worker_count(self) -> int:
+        with self.client() as client:
+            return len(client.workers())
