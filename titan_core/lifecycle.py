@@ -19,12 +19,12 @@ log = logging.getLogger("titan")
 class Component:
     """Something with threads of its own. Subclasses override `on_stop` to wake what blocks them."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, on_failure: Callable[[Component], None] | None = None) -> None:
         self.name = name
         self.stopping = threading.Event()
         self.failed = False
         """Whether one of its threads died."""
-        self.on_failure: Callable[[Component], None] = lambda component: None
+        self.on_failure = on_failure or _nobody_asks
         """Told, on the thread that dies, after the component was stopped."""
         self._threads: set[threading.Thread] = set()
         self._threads_lock = threading.Lock()
@@ -75,3 +75,7 @@ class Component:
         finally:
             with self._threads_lock:
                 self._threads.discard(threading.current_thread())
+
+
+def _nobody_asks(component: Component) -> None:
+    """A failure that concerns the component alone."""
