@@ -1,0 +1,69 @@
+"""Reading logs: chunk by chunk as the master holds them, following attempts as they come, or line by line."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterable, Iterator
+
+from titan_core.protocol.messages import GetLogs, LogChunk
+from titan_sdk.polling import LONG_POLL_S, ask_patiently
+from titan_sdk.transport import Transport
+
+
+def log_chunks(
+    transport: Transport, key: str, attempt: int = 0, follow: bool = False, tail_bytes: int = 0
+) -> Iterator[LogChunk]:
+    """What an attempt (0 = the latest) has printed, from the beginning or its last `tail_bytes`.
+
+    With `follow`, goes on until the attempt is over; without a fixed attempt, until the job is final,
+    so that a retry is followed too, from its beginning. Raises NotFound.
+    """
+    wait_s = LONG_POLL_S if follow else 0.0
+    chunk = transport.ask(GetLogs(key, attempt, -tail_bytes, wait_s), LogChunk, wait_s=wait_s)
+    while True:
+        if chunk.data or chunk.end:
+            yield chunk
+        if _over(chunk, attempt, follow):
+            return
+        chunk = _next(transport, chunk, attempt, wait_s)
+
+
+def _over(chunk: LogChunk, attempt: int, follow: bool) -> bool:
+    if not follow:
+        return chunk.end or not chunk.data
+    if chunk.end or not chunk.attempt:
+        return chunk.final or bool(attempt and chunk.end)
+    return False
+
+
+def _next(transport: Transport, chunk: LogChunk, attempt: int, wait_s: float) -> LogChunk:
+    """What follows `chunk`. Once its attempt is over that is the next one, always from its first byte."""
+    key = f"{chunk.run_id}/{chunk.job_id}"
+    number = attempt if chunk.end else attempt or chunk.attempt
+    question = GetLogs(key, number, chunk.offset + len(chunk.data), wait_s)
+    answer = ask_patiently(transport, question, LogChunk, wait_s)
+    if answer.attempt > chunk.attempt and (answer.attempt, answer.offset) != (chunk.attempt + 1, 0):
+        return ask_patiently(transport, GetLogs(key, chunk.attempt + 1, 0, wait_s), LogChunk, wait_s)
+    return answer
+
+
+def text_of(chunks: Iterable[LogChunk]) -> str:
+    """The chunks as one text; what is not UTF-8 becomes U+FFFD."""
+    return b"".join(chunk.data for chunk in chunks).decode(errors="replace")
+
+
+def lines_of(chunks: Iterable[LogChunk]) -> Iterator[str]:
+    """The chunks as lines without their ends, each as soon as it is complete, or its attempt is over."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    unfinished: list[str] = []
+    for chunk in chunks:
+        *complete, rest = decoder.decode(chunk.data, chunk.end).split("\n")
+        for line in complete:
+            yield "".join([*unfinished, line])
+            unfinished.clear()
+        unfinished.append(rest)
+        if chunk.end and any(unfinished):
+            yield "".join(unfinished)
+            unfinished.clear()
+    if any(unfinished):
+        yield "".join(unfinished)

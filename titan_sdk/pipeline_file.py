@@ -1,0 +1,206 @@
+"""Reading a pipeline file: finding it, and turning its nodes into a Pipeline.
+
+Text is taken as it is written (`id: 007`, `args: [yes, 1e3]`); everything else as YAML means it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from titan_core.errors import InvalidRequest, NotFound
+from titan_core.protocol.checks import check_id, shown
+from titan_core.protocol.wire import MIB
+from titan_sdk.fields import READERS, field_name
+from titan_sdk.jobs import TitanJob, check_values
+from titan_sdk.local_files import find_file, opened
+from titan_sdk.pipeline import Pipeline, Place
+from titan_sdk.yaml_file import Items, YamlFile, describe, is_null, line_of
+
+MAX_BYTES = 16 * MIB
+"""Of a pipeline file."""
+MAX_NAME = 100
+STDIN = "-"
+_TOP_KEYS = ("name", "project", "defaults", "jobs")
+_USUAL_NAMES = ("titan.yaml", "titan.yml", "pipeline.yaml", "pipeline.yml")
+_AS_WRITTEN = frozenset({"job_id", "filename", "requirement", "type", "parents", "args", "env"})
+"""Fields that are text: `args: [yes]` is the word, not a boolean."""
+
+Fields = dict[str, tuple[ScalarNode, Node]]
+"""Like Items, by the name of the field."""
+
+
+def read_pipeline(path: str | os.PathLike[str]) -> Pipeline:
+    """See `titan_sdk.pipeline.load`."""
+    if os.fspath(path) == STDIN:
+        raw = sys.stdin.buffer.read(MAX_BYTES + 1)
+        return _Reader(YamlFile("<stdin>", _checked_size("<stdin>", raw)), Path.cwd(), "pipeline").pipeline()
+    file = find_pipeline_file(Path(path))
+    with opened(file) as stream:
+        raw = _checked_size(str(file), stream.read(MAX_BYTES + 1))
+    return _Reader(YamlFile(str(file), raw), file.parent, file.stem).pipeline()
+
+
+def find_pipeline_file(path: Path) -> Path:
+    """`path`, or the pipeline in it when it is a directory. Raises NotFound, InvalidRequest."""
+    if not path.is_dir():
+        file = find_file(path)
+        if file is None:
+            raise NotFound(f"there is no pipeline {shown(str(path))}")
+        return file
+    found = sorted(file for file in path.iterdir() if file.suffix in (".yaml", ".yml") and file.is_file())
+    usual = [path / name for name in _USUAL_NAMES if path / name in found]
+    if not found:
+        raise NotFound(
+            f"there is no pipeline in {path}: it needs a titan.yaml, a pipeline.yaml, or any one .yaml file"
+        )
+    if not usual and len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise InvalidRequest(f"{path} holds several pipelines, {names}: say which, or name one of them titan.yaml")
+    return usual[0] if usual else found[0]
+
+
+class _Reader:
+    """Turns one file into a Pipeline."""
+
+    def __init__(self, file: YamlFile, folder: Path, default_name: str) -> None:
+        self._file = file
+        self._folder = folder
+        self._default_name = default_name
+
+    def pipeline(self) -> Pipeline:
+        top = self._file.items(self._file.root, "a pipeline")
+        self._check_top(top)
+        project = self._project(top)
+        defaults = self._defaults(top)
+        jobs, places = self._jobs(top["jobs"][1], defaults, project)
+        return Pipeline(self._name(top), jobs, self._file.name, self._folder, project, places)
+
+    # ── the top level ─────────────────────────────────────────────────────────────────────────────
+
+    def _check_top(self, top: Items) -> None:
+        for key, (node, _) in top.items():
+            self._field(key, node, _TOP_KEYS)
+        if "jobs" not in top:
+            raise self._file.error("there is no 'jobs:' in this pipeline", self._file.root)
+
+    def _name(self, top: Items) -> str:
+        node = top["name"][1] if "name" in top else None
+        name = self._default_name if node is None else self._value("name", node, as_written=True)
+        try:
+            if not isinstance(name, str):
+                raise InvalidRequest(f"name must be a string, not {describe(node) if node else 'nothing'}")
+            if len(check_id(name, "name")) > MAX_NAME:
+                raise InvalidRequest(f"name {shown(name)} is {len(name)} characters long; {MAX_NAME} is the most")
+        except InvalidRequest as error:
+            hint = "" if node else ", with 'name:' in this file, which is called otherwise"
+            raise self._file.error(error.message + hint, node or self._file.root, field="name") from None
+        return name
+
+    def _project(self, top: Items) -> bool:
+        if "project" not in top or is_null(top["project"][1]):
+            return False
+        node = top["project"][1]
+        project = self._value("project", node)
+        if not isinstance(project, bool):
+            raise self._file.error(f"project must be true or false, not {describe(node)}", node)
+        if project and self._file.name == "<stdin>":
+            raise self._file.error("project: true needs a file in a folder; stdin has none", node)
+        return project
+
+    def _defaults(self, top: Items) -> Fields:
+        if "defaults" not in top or is_null(top["defaults"][1]):
+            return {}
+        return self._fields(top["defaults"][1], "defaults", tuple(name for name in READERS if name != "job_id"))
+
+    # ── jobs ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _jobs(self, node: Node, defaults: Fields, project: bool) -> tuple[list[TitanJob], dict[str, Place]]:
+        jobs: list[TitanJob] = []
+        places: dict[str, Place] = {}
+        for item in self._file.list(node, "jobs"):
+            own = self._fields(item, "a job", tuple(READERS))
+            job = self._job({**defaults, **own}, item)
+            place = Place(line_of(item), {name: line_of(key) for name, (key, _) in {**defaults, **own}.items()})
+            self._check_new(job, places, own, item)
+            if project and job.is_archive:
+                raise self._file.error("in a project every file is an entry already: leave is_archive out", item)
+            jobs.append(job)
+            places[job.job_id] = place
+        if not jobs:
+            raise self._file.error("'jobs:' is an empty list; there is nothing to run", node)
+        return jobs, places
+
+    def _check_new(self, job: TitanJob, places: dict[str, Place], own: Fields, item: Node) -> None:
+        first = places.get(job.job_id)
+        if first is not None:
+            line = first.fields.get("job_id", first.line)
+            raise self._file.error(
+                f"the job id {shown(job.job_id)} is there twice, first in line {line}",
+                own["job_id"][0] if "job_id" in own else item,
+                job=job.job_id,
+                field="job_id",
+            )
+
+    def _job(self, fields: Fields, item: Node) -> TitanJob:
+        if "job_id" not in fields or is_null(fields["job_id"][1]):
+            raise self._file.error("this job has no id; give it one with 'id:'", item, field="job_id")
+        values = {name: self._job_value(name, node) for name, (_, node) in fields.items()}
+        try:
+            job = TitanJob(**values)
+            check_values(job)
+        except InvalidRequest as error:
+            name = _field_at_fault(error, fields)
+            raise self._file.error(error.message, fields[name][0] if name else item, **error.details) from None
+        return job
+
+    def _job_value(self, name: str, node: Node) -> Any:
+        value = self._value(name, node, as_written=name in _AS_WRITTEN)
+        if name == "delay" and isinstance(value, int | float) and not isinstance(value, bool):
+            return value * 1000  # seconds here, milliseconds in a TitanJob
+        return value
+
+    def _fields(self, node: Node, what: str, known: tuple[str, ...]) -> Fields:
+        fields: Fields = {}
+        for key, (key_node, value) in self._file.items(node, what).items():
+            name = self._field(key, key_node, known)
+            if name in fields:
+                raise self._file.error(f"{key} and {fields[name][0].value} are two names of one thing", key_node)
+            fields[name] = key_node, value
+        return fields
+
+    def _field(self, key: str, node: Node, known: tuple[str, ...]) -> str:
+        try:
+            return field_name(key, known)
+        except InvalidRequest as error:
+            raise self._file.error(error.message, node, field=key) from None
+
+    def _value(self, name: str, node: Node, as_written: bool = False) -> Any:
+        """A node as plain Python: lists, dicts, and scalars as YAML means them, or as they are written."""
+        if isinstance(node, SequenceNode):
+            return [self._value(name, item, as_written) for item in node.value]
+        if isinstance(node, MappingNode):
+            items = self._file.items(node, name)
+            return {key: self._value(name, value, as_written) for key, (_, value) in items.items()}
+        if as_written and not is_null(node):
+            return node.value
+        return self._file.scalar(node)
+
+
+def _field_at_fault(error: InvalidRequest, fields: Fields) -> str:
+    """The field that the error is about, if the job has it."""
+    try:
+        name = field_name(error.details.get("field", ""), READERS)
+    except InvalidRequest:
+        return "job_id" if error.details.get("field") == "job id" else ""
+    return name if name in fields else ""
+
+
+def _checked_size(name: str, raw: bytes) -> bytes:
+    if len(raw) > MAX_BYTES:
+        raise InvalidRequest(f"{name} is larger than {MAX_BYTES // MIB} MiB, which no pipeline is")
+    return raw

@@ -1,0 +1,69 @@
+"""Submitting: jobs, and the content of the files they need, so that both arrive together.
+
+The master keeps content by its SHA-256. What this client has sent before is left out; should the
+master not hold it any more (ASSET_MISSING), everything is sent, once. Any thread.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from titan_core.errors import AssetMissing
+from titan_core.protocol.messages import AssetContent, JobSpec, SubmitRun, Submitted
+from titan_sdk.access import OwnAttempt
+from titan_sdk.contents import Contents
+from titan_sdk.jobs import TitanJob, job_spec
+from titan_sdk.local_files import LocalFile
+from titan_sdk.transfers import upload
+from titan_sdk.transport import Transport
+
+JOBS_PER_SECOND = 1000
+"""Slowest acceptance that is still waited for."""
+
+
+class Submitter:
+    """Sends submissions of one client, and remembers which content the master was sent."""
+
+    def __init__(self, transport: Transport, own: OwnAttempt) -> None:
+        self._transport = transport
+        self._own = own
+        self._known: set[str] = set()
+
+    def submit(self, name: str, jobs: Iterable[TitanJob], run_id: str = "", folder: Path | None = None) -> Submitted:
+        """Start a run of this name, or add the jobs to `run_id`. Their files are relative to `folder`.
+
+        Returns when the master has accepted all of it. Raises InvalidRequest, InvalidGraph, NotFound,
+        Conflict, mostly with `job` in the details; then nothing was queued.
+        """
+        contents = Contents(folder)
+        specs = tuple(job_spec(job, contents) for job in jobs)
+        request = SubmitRun(name, specs, secrets.token_bytes(16), run_id, self._own.token)
+        files = list(contents.by_sha256.values())
+        unknown = [file for file in files if file.sha256 not in self._known]
+        try:
+            return self._send(request, unknown)
+        except AssetMissing:
+            if len(unknown) == len(files):
+                raise
+            return self._send(request, files)
+
+    def submit_specs(
+        self, name: str, specs: tuple[JobSpec, ...], contents: tuple[AssetContent, ...] = ()
+    ) -> Submitted:
+        """Start a run of jobs that are described already, with the contents of the files that came along."""
+        request = SubmitRun(name, specs, secrets.token_bytes(16), spawner=self._own.token, contents=contents)
+        return self._transport.ask(request, Submitted, wait_s=len(specs) / JOBS_PER_SECOND)
+
+    def _send(self, request: SubmitRun, files: list[LocalFile]) -> Submitted:
+        inline = tuple(AssetContent(file.sha256, file.data) for file in files if file.data is not None)
+        for file in files:
+            if file.data is None:
+                upload(self._transport, "", file)
+        accepted = self._transport.ask(
+            replace(request, contents=inline), Submitted, wait_s=len(request.jobs) / JOBS_PER_SECOND
+        )
+        self._known.update(file.sha256 for file in files)
+        return accepted

@@ -1,0 +1,229 @@
+"""Waiting, watching, following logs: long polls that repeat, survive a master that is away, and end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from titan_core.errors import ConnectionLost, NotFound
+from titan_core.net.stream import FrameStream
+from titan_core.protocol.messages import GetJob, GetLogs, GetRun, JobStatus, LogChunk, RunStatus, StateCount
+from titan_sdk import TitanClient
+from titan_sdk.errors import JobFailed, RunFailed, WaitTimedOut
+from titan_sdk.handles import JobHandle, RunHandle
+from titan_test_suite.pytests.support.scripted_master import TOKEN, HangUp, ScriptedMaster, scripted_master
+
+RUNNING = RunStatus("r-1", "r", "RUNNING", 3)
+DONE = RunStatus("r-1", "r", "COMPLETED", 9, final=True)
+DONE_WITH_JOBS = RunStatus("r-1", "r", "COMPLETED", 9, jobs=(JobStatus("r-1", "a", "COMPLETED"),), final=True)
+JOB_DONE = JobStatus("r-1", "a", "COMPLETED", final=True)
+
+
+@pytest.fixture
+def master() -> Iterator[ScriptedMaster]:
+    with scripted_master() as running:
+        yield running
+
+
+@pytest.fixture
+def client(master: ScriptedMaster) -> Iterator[TitanClient]:
+    with TitanClient("127.0.0.1", master.port, token=TOKEN, timeout=5.0) as connected:
+        yield connected
+
+
+# ── waiting ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_wait_asks_again_until_the_end_and_then_for_the_jobs(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(GetRun, RUNNING, RUNNING, DONE, DONE_WITH_JOBS)
+    assert client.wait("last") == DONE_WITH_JOBS
+    assert master.requests == [
+        GetRun("last", 30.0, until_final=True, jobs=False),
+        GetRun("r-1", 30.0, until_final=True, jobs=False),  # `last` may be another run by now
+        GetRun("r-1", 30.0, until_final=True, jobs=False),
+        GetRun("r-1"),
+    ]
+
+
+def test_a_wait_takes_a_job_where_no_run_has_that_name(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(GetRun, NotFound("no such run"))
+    master.answer(GetJob, JobStatus("r-1", "a", "RUNNING"), JOB_DONE)
+    assert client.wait("a") == JOB_DONE
+    assert master.asked(GetJob) == [GetJob("a", 30.0), GetJob("r-1/a", 30.0)]
+
+
+def test_a_wait_for_nothing_known_says_so(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(GetRun, NotFound("no such run"))
+    master.answer(GetJob, NotFound("there is no run or job 'x'"))
+    with pytest.raises(NotFound, match="no run or job 'x'"):
+        client.wait("x")
+
+
+def test_a_time_out_is_the_callers_own(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(GetRun, RUNNING)
+    with pytest.raises(WaitTimedOut, match=r"r-1 is still RUNNING after 0\.05 s"):
+        client.wait("r", timeout=0.05)
+    assert all(request.wait_s <= 0.05 for request in master.asked(GetRun))
+
+
+def test_a_time_out_of_nothing_asks_once(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(GetRun, RUNNING)
+    with pytest.raises(WaitTimedOut):
+        client.wait("r", timeout=0)
+    assert len(master.requests) == 1
+
+
+def test_a_wait_survives_a_master_that_is_away_for_a_moment(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(GetRun, RUNNING, HangUp(), HangUp(), DONE, DONE_WITH_JOBS)
+    assert client.wait("r") == DONE_WITH_JOBS
+
+
+def test_a_wait_that_was_never_answered_gives_up_at_once(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(GetRun, HangUp())
+    with pytest.raises(ConnectionLost):
+        client.wait("r")
+
+
+def test_a_watch_gives_what_changed_and_ends_with_the_final_one(master: ScriptedMaster, client: TitanClient) -> None:
+    changed = RunStatus("r-1", "r", "RUNNING", 4, jobs=(JobStatus("r-1", "a", "RUNNING"),))
+    master.answer(GetRun, RUNNING, RUNNING, changed, DONE)
+    assert list(client.watch("r")) == [RUNNING, changed, DONE]
+    assert [request.since for request in master.asked(GetRun)] == [0, 3, 3, 4]
+    assert [request.wait_s for request in master.asked(GetRun)] == [0.0, 30.0, 30.0, 30.0]
+
+
+def test_a_watch_may_time_out(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(GetRun, RUNNING)
+    with pytest.raises(WaitTimedOut):
+        list(client.watch("r", timeout=0.05))
+
+
+# ── handles ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_run_handle_asks_about_its_run(master: ScriptedMaster, client: TitanClient) -> None:
+    handle = RunHandle(client, "r-1")
+    master.answer(GetRun, DONE_WITH_JOBS)
+    master.answer(GetLogs, LogChunk("r-1", "a", 1, 0, b"hello\n", end=True, final=True))
+    assert f"{handle}" == "r-1"
+    assert handle.status() == "COMPLETED"
+    assert handle.result() == client.wait(handle) == DONE_WITH_JOBS
+    assert handle.logs() == {"a": "hello\n"}
+
+
+def test_a_failed_run_names_the_jobs_that_failed(master: ScriptedMaster, client: TitanClient) -> None:
+    jobs = (JobStatus("r-1", "a", "DEAD", "exit code 3"), JobStatus("r-1", "b", "CANCELLED", "a is DEAD"))
+    failed = RunStatus("r-1", "r", "FAILED", 9, (StateCount("DEAD", 1),), jobs=jobs, final=True)
+    master.answer(GetRun, failed)
+    with pytest.raises(RunFailed, match=r"run r-1 FAILED: a is DEAD \(exit code 3\)$") as caught:
+        RunHandle(client, "r-1").result()
+    assert caught.value.status == failed
+
+
+def test_a_job_handle_asks_about_its_job(master: ScriptedMaster, client: TitanClient) -> None:
+    handle = JobHandle(client, "r-1", "a")
+    master.answer(GetJob, JOB_DONE)
+    master.answer(GetLogs, LogChunk("r-1", "a", 1, 0, b"hello\n", end=True, final=True))
+    assert (str(handle), handle.key, handle.status()) == ("r-1", "r-1/a", "COMPLETED")
+    assert handle.result() == JOB_DONE
+    assert handle.logs() == client.fetch_logs(handle) == "hello\n"
+
+
+def test_a_failed_job_says_why(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(GetJob, JobStatus("r-1", "a", "DEAD", "exit code 3", final=True))
+    with pytest.raises(JobFailed, match="job r-1/a is DEAD: exit code 3"):
+        JobHandle(client, "r-1", "a").result()
+
+
+# ── logs ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Logs:
+    """Logs as the real master serves them; what is not there yet comes a piece at a time, one per question."""
+
+    def __init__(self, master: ScriptedMaster, *attempts: bytes, piece: int = 4) -> None:
+        self.attempts = attempts
+        self.piece = piece
+        self.printed = [0] * len(attempts)
+        self.latest = 1
+        master.on(GetLogs, self.serve)
+
+    def serve(self, stream: FrameStream, request: GetLogs) -> LogChunk:
+        number = request.attempt or self.latest
+        if self._over(number) and number == self.latest < len(self.attempts) and not request.attempt:
+            self.latest += 1
+            number = self.latest
+        elif request.wait_s and number == self.latest:
+            self.printed[number - 1] += self.piece
+        data = self.attempts[number - 1][: self.printed[number - 1]]
+        offset = request.offset if request.offset >= 0 else max(0, len(data) + request.offset)
+        rest = data[offset : offset + self.piece]
+        end = self._over(number) and offset + len(rest) == len(data)
+        return LogChunk("r-1", "a", number, offset, rest, end, end and number == len(self.attempts))
+
+    def _over(self, number: int) -> bool:
+        return self.printed[number - 1] >= len(self.attempts[number - 1])
+
+
+def test_a_log_is_fetched_to_its_present_end(master: ScriptedMaster, client: TitanClient) -> None:
+    logs = Logs(master, "grüße, and more of them\n".encode())
+    logs.printed = [11]
+    assert client.fetch_logs("a") == "grüße, an"
+    assert all(request.wait_s == 0 for request in master.asked(GetLogs))
+
+
+def test_following_goes_on_until_the_job_is_over(master: ScriptedMaster, client: TitanClient) -> None:
+    Logs(master, "grüße\nzwei\n\nthe end".encode())
+    assert list(client.stream_logs("a")) == ["grüße", "zwei", "", "the end"]
+
+
+def test_a_retry_is_followed_from_its_first_byte(master: ScriptedMaster, client: TitanClient) -> None:
+    Logs(master, b"first try\nfails", b"second try\nworks\n", b"")
+    assert list(client.stream_logs("a")) == ["first try", "fails", "second try", "works"]
+
+
+def test_a_fixed_attempt_is_followed_to_its_end_only(master: ScriptedMaster, client: TitanClient) -> None:
+    Logs(master, b"first try\nfails", b"second try\n")
+    assert list(client.stream_logs("a", attempt=1)) == ["first try", "fails"]
+
+
+def test_the_tail_is_the_last_bytes(master: ScriptedMaster, client: TitanClient) -> None:
+    logs = Logs(master, b"0123456789", piece=100)
+    logs.printed = [10]
+    assert [chunk.data for chunk in client.log_chunks("a", tail_bytes=3)] == [b"789"]
+
+
+def test_a_job_that_never_began_has_an_empty_log(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(GetLogs, LogChunk("r-1", "a", 0, 0, final=True))
+    assert client.fetch_logs("a") == ""
+    assert list(client.stream_logs("a")) == []
+
+
+def test_following_begins_before_the_job_does(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(
+        GetLogs,
+        LogChunk("r-1", "a", 0, 0),
+        LogChunk("r-1", "a", 1, 0, b"here\n"),
+        LogChunk("r-1", "a", 1, 5, b"", end=True, final=True),
+    )
+    assert list(client.stream_logs("a")) == ["here"]
+    assert [(request.key, request.attempt, request.offset) for request in master.asked(GetLogs)] == [
+        ("a", 0, 0),
+        ("r-1/a", 0, 0),
+        ("r-1/a", 1, 5),
+    ]
+
+
+def test_following_survives_a_master_that_is_away_for_a_moment(master: ScriptedMaster, client: TitanClient) -> None:
+    first, last = LogChunk("r-1", "a", 1, 0, b"one\n"), LogChunk("r-1", "a", 1, 4, b"two\n", end=True, final=True)
+    master.answer(GetLogs, first, HangUp(), HangUp(), last)
+    assert list(client.stream_logs("a")) == ["one", "two"]
+
+
+def test_logs_of_an_unknown_job_say_so(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(GetLogs, NotFound("there is no job 'x'"))
+    with pytest.raises(NotFound):
+        client.fetch_logs("x")
+    with pytest.raises(NotFound):
+        next(client.stream_logs("x"))
