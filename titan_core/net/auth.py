@@ -55,7 +55,9 @@ def challenge(stream: FrameStream, token: str, first: Frame) -> str:
     nonce = secrets.token_bytes(NONCE_BYTES)
     stream.send(AuthChallenge(nonce))
     frame = _next(stream)
-    proof = decode(frame, frame.payload, AuthProof)
+    if frame.opcode != Opcode.AUTH_PROOF:
+        raise NotAuthorised("AUTH_CHALLENGE was not answered with AUTH_PROOF")
+    proof = AuthProof.decode(frame.payload)
     if not hmac.compare_digest(proof.mac, _mac(token, b"titan-dialler", hello.nonce, nonce)):
         raise NotAuthorised("the token is wrong: pass the master's with --token-file FILE, TITAN_TOKEN or TITAN_HOME")
     stream.send(AuthWelcome(_mac(token, b"titan-listener", hello.nonce, nonce)))

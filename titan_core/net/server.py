@@ -28,13 +28,13 @@ from collections.abc import Callable
 from titan_core.errors import (
     ConfigError,
     ConnectionLost,
-    NotAuthorised,
-    ProtocolError,
+    InternalError,
     TitanError,
     Unavailable,
 )
 from titan_core.lifecycle import Component
 from titan_core.net.auth import AUTH_TIMEOUT_S, challenge
+from titan_core.net.dial import check_port
 from titan_core.net.stream import FrameStream
 from titan_core.protocol.messages import Error
 from titan_core.protocol.opcodes import Opcode
@@ -137,9 +137,12 @@ class Server(Component):
             self._serve(stream, role)
         except ConnectionLost as error:
             log.debug("%s", error, extra={"action": "connection.lost"})
-        except (ProtocolError, NotAuthorised) as error:
+        except TitanError as error:
             log.warning("%s refused: %s", stream.peer, error, extra={"action": "connection.refused"})
             answer_error(stream, error)
+        except Exception:  # a defect in serving one peer must not end the others
+            log.exception("%s: serving it failed", stream.peer, extra={"action": "connection.failed"})
+            answer_error(stream, InternalError())
 
 
 def answer_error(stream: FrameStream, error: TitanError) -> None:
@@ -170,11 +173,7 @@ class _Listener(socketserver.ThreadingTCPServer):
         self.address_family = family
         self._owner = owner
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            super().__init__(address, socketserver.BaseRequestHandler)
-        except BaseException:
-            os.close(self._spare)
-            raise
+        super().__init__(address, socketserver.BaseRequestHandler)  # closes the server if it can not be bound
 
     def wake(self) -> None:
         """Make a blocked `serve_forever` look around: a listening socket that is shut down turns readable."""
@@ -197,27 +196,35 @@ class _Listener(socketserver.ThreadingTCPServer):
         host, port = client_address[:2]  # type: ignore[index]
         self._owner.spawn(f"conn-{host}:{port}", self._owner.serve_socket, request)
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        log.exception("no thread for %s; it is turned away", client_address, extra={"action": "accept.failed"})
+
     def server_close(self) -> None:
         super().server_close()
-        if self._spare >= 0:
-            os.close(self._spare)
-            self._spare = -1
+        self._give_up_spare()
 
     def _turn_away(self) -> None:
         """Out of descriptors: use the spare one to accept the peer and hang up on it."""
         log.error("out of file descriptors; a connection is turned away", extra={"action": "accept.full"})
-        os.close(self._spare)
+        self._give_up_spare()
         with contextlib.suppress(OSError):
             self.socket.accept()[0].close()
-        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        with contextlib.suppress(OSError):  # another thread was faster: the peers that follow wait for it
+            self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._owner.stopping.wait(0.1)
+
+    def _give_up_spare(self) -> None:
+        if self._spare >= 0:
+            os.close(self._spare)
+        self._spare = -1
 
 
 def _bind(owner: Server, host: str, port: int) -> _Listener:
+    check_port(port)
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return _Listener(owner, address[:2], family)  # type: ignore[arg-type]
-    except (OSError, UnicodeError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:
         if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise ConfigError(
                 f"port {port} on {host} is in use; stop what listens there or choose another port"

@@ -22,7 +22,7 @@ from titan_core.protocol.wire import MAX_BODY, UNAUTHENTICATED, Decoder, Frame, 
 
 RECEIVE_BYTES = 256 * 1024
 STALL_S = 30.0
-"""A frame that has begun must be complete this soon, and a send must make progress this often."""
+"""How long a frame that has begun may pause, and how long the peer may take nothing of what is sent."""
 
 M = TypeVar("M", bound=Message)
 
@@ -145,9 +145,14 @@ class FrameStream:
 
 
 def decode(frame: Frame, body: bytes, message: type[M]) -> M:
-    """`body` as the message that is expected here; an ERROR frame is raised as the exception it stands for."""
+    """`body` as the message that is expected here; an ERROR frame is raised as the exception it stands for.
+
+    Raises BadBody for any other opcode than the message's own, which is DATA for replies.
+    """
     if frame.opcode == Opcode.ERROR:
         raise_error(body)
+    if frame.opcode != OPCODES.get(message, Opcode.DATA):
+        raise BadBody(f"opcode 0x{frame.opcode:02x} where {message.__name__} was expected")
     return message.decode(body)
 
 
