@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from titan_core.scheduler.core import Core
-from titan_core.scheduler.model import FINAL, Job, JobState, Run, Worker, WorkerState
+from titan_core.scheduler.model import CHANGES_KEPT, FINAL, Job, JobState, Run, Worker, WorkerState
 from titan_core.scheduler.placement import capable, strict_worker_id
 from titan_core.scheduler.state import State
 
@@ -38,6 +38,8 @@ def _check_run(run: Run) -> None:
     _require(
         (run.finished_at is not None) == (open_jobs == 0), f"{run.run_id}: finished_at against {open_jobs} open jobs"
     )
+    noted = min(run.version, CHANGES_KEPT)
+    _require(len(run.changes) == noted, f"{run.run_id}: {len(run.changes)} changes at version {run.version}")
 
 
 def _check_job(state: State, job: Job) -> None:

@@ -96,8 +96,8 @@ def _new_job(state: State, run: Run, spec: JobSpec, spawner_worker_id: str) -> J
     run.jobs[spec.job_id] = job
     run.counts[JobState.BLOCKED] += 1
     run.open_jobs += 1
-    run.version += 1
-    job.changed_version = run.version
+    run.finished_at = None
+    note_change(job)
     return job
 
 
