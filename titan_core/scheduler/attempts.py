@@ -27,6 +27,8 @@ def start(state: State, job: Job, worker: Worker) -> None:
     job.started_at, job.finished_at = state.now, None
     hold(state, attempt, worker)
     jobs.move(state, job, JobState.RUNNING, f"on {worker.worker_id}")
+    if job.satisfied:
+        state.placement.rebind(job.children)
     state.act(StartAttempt(attempt))
 
 

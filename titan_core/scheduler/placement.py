@@ -114,6 +114,12 @@ class Placement:
         worker.placement_version += 1
         self._workers.pop(worker.worker_id, None)
 
+    def rebind(self, jobs: Iterable[Job]) -> None:
+        """The attempt these jobs may be bound to began on another worker: those that are ready wait for that one."""
+        for job in jobs:
+            if job.queue_ticket and strict_worker_id(job):
+                self.queue(job)
+
     def ahead_of(self, job: Job) -> int:
         """How many jobs of its queue would be placed before this ready job."""
         key, bound_to = (job.spec.requirement, job.spec.service), strict_worker_id(job)
