@@ -97,7 +97,7 @@ def _new_job(state: State, run: Run, spec: JobSpec, spawner_worker_id: str) -> J
     run.counts[JobState.BLOCKED] += 1
     run.open_jobs += 1
     run.finished_at = None
-    note_change(job)
+    _count_change(job)
     return job
 
 
