@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from titan_core.scheduler.model import Affinity, Job, Worker, WorkerState
 
 _SLACK = 64
+"""Entries a heap may hold, beyond twice those that were true when it was last rebuilt, before it is rebuilt again."""
 _ReadyEntry = tuple[int, int, int, Job]
 """(-priority, age, ticket, job); the ticket is unique, so jobs are never compared."""
 
@@ -24,20 +25,29 @@ class ReadyQueue:
 
     def __init__(self) -> None:
         self._heap: list[_ReadyEntry] = []
+        self._rebuild_at = _SLACK
 
     def push(self, job: Job) -> None:
         heapq.heappush(self._heap, (-job.spec.priority, job.sequence, job.queue_ticket, job))
+        if len(self._heap) > self._rebuild_at:
+            self._heap = [entry for entry in self._heap if _is_true(entry)]
+            heapq.heapify(self._heap)
+            self._rebuild_at = 2 * len(self._heap) + _SLACK
 
     def best(self) -> _ReadyEntry | None:
         """The entry of the best job, left where it is."""
-        while self._heap and self._heap[0][3].queue_ticket != self._heap[0][2]:
+        while self._heap and not _is_true(self._heap[0]):
             heapq.heappop(self._heap)
         return self._heap[0] if self._heap else None
 
     def ahead_of(self, job: Job) -> int:
         """How many jobs would be taken before `job`. Reads the whole queue: for explanations only."""
         mark = (-job.spec.priority, job.sequence)
-        return sum(1 for entry in self._heap if entry[3].queue_ticket == entry[2] and entry[:2] < mark)
+        return sum(1 for entry in self._heap if _is_true(entry) and entry[:2] < mark)
+
+
+def _is_true(entry: _ReadyEntry) -> bool:
+    return entry[3].queue_ticket == entry[2]
 
 
 class Pool:
@@ -47,12 +57,15 @@ class Pool:
         self.ready = ReadyQueue()
         self._service = service
         self._workers: list[tuple[float, int, int, Worker]] = []
+        self._rebuild_at = _SLACK
 
     def offer(self, worker: Worker) -> None:
         """The worker's load, or state, changed."""
         heapq.heappush(self._workers, (worker.load, worker.sequence, worker.placement_version, worker))
-        if len(self._workers) > _SLACK:
-            self._compact()
+        if len(self._workers) > self._rebuild_at:
+            self._workers = [entry for entry in self._workers if self._true(entry)]
+            heapq.heapify(self._workers)
+            self._rebuild_at = 2 * len(self._workers) + _SLACK
 
     def least_loaded(self) -> Worker | None:
         """The least loaded worker with room; the one that registered first among equals."""
@@ -62,12 +75,6 @@ class Pool:
 
     def _true(self, entry: tuple[float, int, int, Worker]) -> bool:
         return entry[2] == entry[3].placement_version and entry[3].has_room(self._service)
-
-    def _compact(self) -> None:
-        true = [entry for entry in self._workers if self._true(entry)]
-        if len(true) < len(self._workers) // 2:
-            heapq.heapify(true)
-            self._workers = true
 
 
 class Placement:
