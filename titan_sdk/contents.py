@@ -42,20 +42,27 @@ class Contents:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or Path()
         self.by_sha256: dict[str, LocalFile] = {}
+        self._sources: dict[tuple[str, bool], Source] = {}
         self._by_name: dict[str, LocalFile | None] = {}
         self._entries: dict[str, frozenset[str]] = {}
         self._inline_left = INLINE_TOTAL
 
-    def single(self, filename: str) -> Source:
-        """The source of a job that runs one file. Raises InvalidRequest, NotFound."""
+    def source(self, filename: str, is_archive: bool) -> Source:
+        """The source of a job that runs a file, or `project.zip/path/entry.py`. Raises InvalidRequest, NotFound."""
+        source = self._sources.get((filename, is_archive))
+        if source is None:
+            source = self._archived(filename) if is_archive else self._single(filename)
+            self._sources[filename, is_archive] = source
+        return source
+
+    def _single(self, filename: str) -> Source:
         local = self._local(filename)
         if local is None:
             return Source(_published(filename))
         _check_runnable(local)
         return Source(local.path.name, local.sha256)
 
-    def archived(self, filename: str) -> Source:
-        """The source of a job that runs `project.zip/path/entry.py`. Raises InvalidRequest, NotFound."""
+    def _archived(self, filename: str) -> Source:
         archive, entry = split_archive(filename)
         local = self._local(archive)
         if local is None:

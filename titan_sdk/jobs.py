@@ -66,7 +66,8 @@ class TitanJob:
         try:
             given = _given({"job_id": job_id, "filename": filename}, values)
             given.setdefault("env", {})
-            given.setdefault("job_id", _default_id(given))
+            if "job_id" not in given:
+                given["job_id"] = _default_id(given["filename"])
             for name, default in _DEFAULTS.items():
                 object.__setattr__(self, name, given.get(name, default))
         except InvalidRequest as error:
@@ -93,7 +94,7 @@ def job_spec(job: TitanJob, contents: Contents) -> JobSpec:
     if not isinstance(job, TitanJob):
         raise InvalidRequest(f"a job must be a TitanJob, not {type(job).__name__}")
     try:
-        source = contents.archived(job.filename) if job.is_archive else contents.single(job.filename)
+        source = contents.source(job.filename, job.is_archive)
     except TitanError as error:
         raise _of_job(job.job_id, error) from None
     spec = _spec(job, source)
@@ -151,8 +152,8 @@ def _given(positional: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]
     return given
 
 
-def _default_id(given: dict[str, Any]) -> str:
-    stem = PurePath(given["filename"]).stem
+def _default_id(filename: str) -> str:
+    stem = PurePath(filename).stem
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).lstrip(".-")[:128] or "job"
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import functools
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from titan_core.protocol.messages import GetLogs, LogChunk
 from titan_sdk.polling import LONG_POLL_S, ask_patiently
@@ -18,33 +20,28 @@ def log_chunks(
     With `follow`, goes on until the attempt is over; without a fixed attempt, until the job is final,
     so that a retry is followed too, from its beginning. Raises NotFound.
     """
-    wait_s = LONG_POLL_S if follow else 0.0
-    chunk = transport.ask(GetLogs(key, attempt, -tail_bytes, wait_s), LogChunk, wait_s=wait_s)
-    while True:
+    question: GetLogs | None = GetLogs(key, attempt, -tail_bytes, LONG_POLL_S if follow else 0.0)
+    ask = transport.ask
+    while question is not None:
+        chunk = ask(question, LogChunk, wait_s=question.wait_s)
         if chunk.data or chunk.end:
             yield chunk
-        if _over(chunk, attempt, follow):
-            return
-        chunk = _next(transport, chunk, attempt, wait_s)
+        question = _next(question, chunk, one_attempt=attempt > 0)
+        ask = functools.partial(ask_patiently, transport)  # the master has answered once: it is worth waiting for
 
 
-def _over(chunk: LogChunk, attempt: int, follow: bool) -> bool:
-    if not follow:
-        return chunk.end or not chunk.data
-    if chunk.end or not chunk.attempt:
-        return chunk.final or bool(attempt and chunk.end)
-    return False
-
-
-def _next(transport: Transport, chunk: LogChunk, attempt: int, wait_s: float) -> LogChunk:
-    """What follows `chunk`. Once its attempt is over that is the next one, always from its first byte."""
-    key = f"{chunk.run_id}/{chunk.job_id}"
-    number = attempt if chunk.end else attempt or chunk.attempt
-    question = GetLogs(key, number, chunk.offset + len(chunk.data), wait_s)
-    answer = ask_patiently(transport, question, LogChunk, wait_s)
-    if answer.attempt > chunk.attempt and (answer.attempt, answer.offset) != (chunk.attempt + 1, 0):
-        return ask_patiently(transport, GetLogs(key, chunk.attempt + 1, 0, wait_s), LogChunk, wait_s)
-    return answer
+def _next(question: GetLogs, chunk: LogChunk, one_attempt: bool) -> GetLogs | None:
+    """What to ask after `chunk`; None when nothing more is to come, or wanted."""
+    follow = question.wait_s > 0
+    key = f"{chunk.run_id}/{chunk.job_id}"  # from now on exactly this job, whatever `last` may become
+    if not chunk.attempt:
+        return replace(question, key=key, offset=0) if follow and not chunk.final else None
+    if chunk.end:
+        over = chunk.final or one_attempt or not follow
+        return None if over else GetLogs(key, chunk.attempt + 1, 0, question.wait_s)
+    if chunk.data or follow:
+        return GetLogs(key, chunk.attempt, chunk.offset + len(chunk.data), question.wait_s)
+    return None
 
 
 def text_of(chunks: Iterable[LogChunk]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from titan_core.errors import AssetMissing
+from titan_core.errors import AssetMissing, NotFound
 from titan_core.protocol.messages import AssetContent, JobSpec, SubmitRun, Submitted
 from titan_sdk.access import OwnAttempt
 from titan_sdk.contents import Contents
@@ -49,6 +49,8 @@ class Submitter:
             if len(unknown) == len(files):
                 raise
             return self._send(request, files)
+        except NotFound as error:
+            raise _nowhere(error, folder or Path.cwd()) from None
 
     def submit_specs(
         self, name: str, specs: tuple[JobSpec, ...], contents: tuple[AssetContent, ...] = ()
@@ -67,3 +69,10 @@ class Submitter:
         )
         self._known.update(file.sha256 for file in files)
         return accepted
+
+
+def _nowhere(error: NotFound, folder: Path) -> NotFound:
+    """A file that the master does not have was looked for here before; say so."""
+    if error.details.get("field") != "file":
+        return error
+    return NotFound(f"{error.message} (nor is there one in {folder})", **error.details)

@@ -187,6 +187,17 @@ def test_a_submission_of_many_jobs_is_one_request(master: ScriptedMaster, client
     assert len(request.jobs) == 20_000
 
 
+def test_a_file_that_is_nowhere_says_where_it_was_looked_for(
+    master: ScriptedMaster, client: TitanClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    master.answer(SubmitRun, NotFound("there is no file 'a.py' in perm_files/", job="a", field="file"))
+    with pytest.raises(
+        NotFound, match=rf"^there is no file 'a\.py' in perm_files/ \(nor is there one in {tmp_path}\)$"
+    ):
+        client.submit_job(filename="a.py")
+
+
 # ── pipelines ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -246,7 +257,8 @@ def test_what_is_wrong_with_a_file_gets_its_line(
     [
         (InvalidGraph("cycle: a → b → a", job="b"), 4),
         (InvalidGraph("there is no job 'c'", job="b", field="parents"), 6),
-        (NotFound("there is no file 'a.py' in perm_files/", job="a", field="file"), 3),
+        (NotFound("there is no run 'c-1' with a job 'c'", job="b", field="parents"), 6),
+        (InvalidRequest("a.py in perm_files/ is empty", job="a", field="file"), 3),
     ],
 )
 def test_what_the_master_refuses_gets_its_line(
