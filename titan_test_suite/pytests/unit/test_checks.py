@@ -6,7 +6,7 @@ import dataclasses
 import signal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from titan_core.errors import InvalidRequest
@@ -99,6 +99,7 @@ class TestNames:
     def test_hostile_paths(self, path):
         assert "is not a file name" in str(refusal(check_path, path, "file"))
 
+    @settings(deadline=None)
     @given(st.text(max_size=12))
     def test_an_accepted_path_stays_where_it_is_put(self, text):
         try:
@@ -216,6 +217,7 @@ class TestSubmissions:
         assert refusal(check_submission, dataclasses.replace(good, **fields)).details["field"] == field
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_shown_texts_fit_in_a_sentence(text):
     assert shown(text).isprintable()

@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from titan_core.errors import BY_CODE, BadBody, TitanError, from_code
@@ -44,7 +44,7 @@ ONE = field(1, struct.pack(">q", 1))
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: message.__name__)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_every_message_comes_back_as_it_was(message, data):
     value = data.draw(values(message))
@@ -149,6 +149,7 @@ def test_mutated_bodies_raise_nothing_but_bad_body():
             assert str(error)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 def test_any_bytes_are_a_message_or_a_bad_body(data):
     for message in MESSAGES:

@@ -7,7 +7,7 @@ import hashlib
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from titan_core.errors import InvalidRequest
@@ -347,6 +347,7 @@ PIECES = ["|", ";", "[", "]", ",", " ", "a", "DAG-", "GENERAL", "RUN_PAYLOAD", "
 PIECES += ["START_ARCHIVE_SERVICE", "p.zip/x", "-5", "QUJD", "AFFINITY", "..", "/", "\0", "²", "🚀", "RUN", "DEPLOY"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=24).map("".join) | st.text(max_size=60))
 def test_whatever_is_sent_is_read_or_refused(body):
     for parse in PARSERS:
@@ -356,6 +357,7 @@ def test_whatever_is_sent_is_read_or_refused(body):
             assert str(error)
 
 
+@settings(deadline=None)
 @given(
     st.text("abc |-_.", max_size=20).map(lambda args: args.strip(" |") or "x"),
     st.binary(min_size=1, max_size=100),

@@ -6,7 +6,7 @@ import random
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from titan_core.errors import BadFlags, BadVersion, FrameTooLarge, ProtocolError
@@ -77,6 +77,7 @@ class TestPieces:
     def test_nothing_fed_gives_nothing(self):
         assert Decoder().feed(b"") == []
 
+    @settings(deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 255), st.integers(0, 3), st.binary(max_size=300)), max_size=5))
     def test_what_is_encoded_is_what_is_decoded(self, parts):
         stream = b"".join(encode_frame(opcode, payload, flags) for opcode, flags, payload in parts)
@@ -154,6 +155,7 @@ class TestLongBodies:
         assert b"".join(split_body(0x04, body)) == encode_body(0x04, body)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_frames_or_a_protocol_error(data):
     for limits in (UNAUTHENTICATED, AUTHENTICATED, LEGACY):
