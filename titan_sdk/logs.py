@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import functools
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from titan_core.protocol.messages import GetLogs, LogChunk
 from titan_sdk.polling import LONG_POLL_S, ask_patiently
@@ -20,28 +18,33 @@ def log_chunks(
     With `follow`, goes on until the attempt is over; without a fixed attempt, until the job is final,
     so that a retry is followed too, from its beginning. Raises NotFound.
     """
-    question: GetLogs | None = GetLogs(key, attempt, -tail_bytes, LONG_POLL_S if follow else 0.0)
-    ask = transport.ask
-    while question is not None:
-        chunk = ask(question, LogChunk, wait_s=question.wait_s)
+    wait_s = LONG_POLL_S if follow else 0.0
+    question = GetLogs(key, attempt, -tail_bytes)
+    chunk = transport.ask(question, LogChunk)
+    while True:
         if chunk.data or chunk.end:
             yield chunk
-        question = _next(question, chunk, one_attempt=attempt > 0)
-        ask = functools.partial(ask_patiently, transport)  # the master has answered once: it is worth waiting for
+        if _over(chunk, follow, one_attempt=attempt > 0):
+            return
+        question = _next(chunk, question.attempt, wait_s)
+        chunk = ask_patiently(transport, question, LogChunk, wait_s)
 
 
-def _next(question: GetLogs, chunk: LogChunk, one_attempt: bool) -> GetLogs | None:
-    """What to ask after `chunk`; None when nothing more is to come, or wanted."""
-    follow = question.wait_s > 0
+def _over(chunk: LogChunk, follow: bool, one_attempt: bool) -> bool:
+    """Whether nothing comes after `chunk`, or nothing that is wanted."""
+    if chunk.end or not chunk.attempt:
+        return chunk.final or not follow or (chunk.end and one_attempt)
+    return not chunk.data and not follow
+
+
+def _next(chunk: LogChunk, asked: int, wait_s: float) -> GetLogs:
+    """What to ask after `chunk`, which came when the attempt `asked` was asked for."""
     key = f"{chunk.run_id}/{chunk.job_id}"  # from now on exactly this job, whatever `last` may become
-    if not chunk.attempt:
-        return replace(question, key=key, offset=0) if follow and not chunk.final else None
+    if not chunk.attempt:  # it has not begun
+        return GetLogs(key, asked, 0, wait_s)
     if chunk.end:
-        over = chunk.final or one_attempt or not follow
-        return None if over else GetLogs(key, chunk.attempt + 1, 0, question.wait_s)
-    if chunk.data or follow:
-        return GetLogs(key, chunk.attempt, chunk.offset + len(chunk.data), question.wait_s)
-    return None
+        return GetLogs(key, chunk.attempt + 1, 0, wait_s)
+    return GetLogs(key, chunk.attempt, chunk.offset + len(chunk.data), wait_s)
 
 
 def text_of(chunks: Iterable[LogChunk]) -> str:

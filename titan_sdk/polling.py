@@ -1,7 +1,8 @@
 """Waiting at the master: a question it answers when something happened, asked again and again.
 
-Each question waits at most 30 s at the master. Once a first one was answered, a master that is away
-for a moment (a restart, a broken network) is waited for. Ctrl-C ends every wait at once.
+The first question does not wait: its answer tells what the key means, and that there is a master at
+all. From then on each one waits up to 30 s there, and a master that is away for a moment (a restart,
+a broken network) is waited for. Ctrl-C ends every wait at once.
 """
 
 from __future__ import annotations
@@ -109,8 +110,7 @@ def _until_final(
     full_key: Callable[[S], str],
 ) -> S:
     deadline = Deadline(timeout_s)
-    wait_s = deadline.left_s(LONG_POLL_S)
-    status = transport.ask(question(key, wait_s), reply, wait_s=wait_s)
+    status = transport.ask(question(key, 0.0), reply)
     while not status.final:
         key = full_key(status)  # `last` may be another run by now
         _check(deadline, key, status.state, timeout_s)

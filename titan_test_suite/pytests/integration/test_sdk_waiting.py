@@ -39,7 +39,7 @@ def test_a_wait_asks_again_until_the_end_and_then_for_the_jobs(master: ScriptedM
     master.answer(GetRun, RUNNING, RUNNING, DONE, DONE_WITH_JOBS)
     assert client.wait("last") == DONE_WITH_JOBS
     assert master.requests == [
-        GetRun("last", 30.0, until_final=True, jobs=False),
+        GetRun("last", until_final=True, jobs=False),
         GetRun("r-1", 30.0, until_final=True, jobs=False),  # `last` may be another run by now
         GetRun("r-1", 30.0, until_final=True, jobs=False),
         GetRun("r-1"),
@@ -50,7 +50,7 @@ def test_a_wait_takes_a_job_where_no_run_has_that_name(master: ScriptedMaster, c
     master.answer(GetRun, NotFound("no such run"))
     master.answer(GetJob, JobStatus("r-1", "a", "RUNNING"), JOB_DONE)
     assert client.wait("a") == JOB_DONE
-    assert master.asked(GetJob) == [GetJob("a", 30.0), GetJob("r-1/a", 30.0)]
+    assert master.asked(GetJob) == [GetJob("a"), GetJob("r-1/a", 30.0)]
 
 
 def test_a_wait_for_nothing_known_says_so(master: ScriptedMaster, client: TitanClient) -> None:
@@ -221,6 +221,29 @@ def test_following_survives_a_master_that_is_away_for_a_moment(master: ScriptedM
     first, last = LogChunk("r-1", "a", 1, 0, b"one\n"), LogChunk("r-1", "a", 1, 4, b"two\n", end=True, final=True)
     master.answer(GetLogs, first, HangUp(), HangUp(), last)
     assert list(client.stream_logs("a")) == ["one", "two"]
+
+
+def test_a_retry_that_is_long_in_coming_is_waited_for(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(
+        GetLogs,
+        LogChunk("r-1", "a", 1, 0, b"first\n", end=True),
+        LogChunk("r-1", "a", 0, 0),
+        LogChunk("r-1", "a", 0, 0),
+        LogChunk("r-1", "a", 2, 0, b"second\n", end=True, final=True),
+    )
+    assert list(client.stream_logs("a")) == ["first", "second"]
+    assert [(request.attempt, request.offset) for request in master.asked(GetLogs)] == [
+        (0, 0),
+        (2, 0),
+        (2, 0),
+        (2, 0),
+    ]
+
+
+def test_a_job_that_is_cancelled_before_its_retry_is_over(master: ScriptedMaster, client: TitanClient) -> None:
+    first, cancelled = LogChunk("r-1", "a", 1, 0, b"one\n", end=True), LogChunk("r-1", "a", 0, 0, final=True)
+    master.answer(GetLogs, first, cancelled)
+    assert list(client.stream_logs("a")) == ["one"]
 
 
 def test_logs_of_an_unknown_job_say_so(master: ScriptedMaster, client: TitanClient) -> None:
