@@ -50,7 +50,7 @@ class Submitter:
                 raise
             return self._send(request, files)
         except NotFound as error:
-            raise _nowhere(error, folder or Path.cwd()) from None
+            raise _nowhere(error, (folder or Path()).absolute()) from None
 
     def submit_specs(
         self, name: str, specs: tuple[JobSpec, ...], contents: tuple[AssetContent, ...] = ()
