@@ -1,0 +1,196 @@
+"""The arguments of each command, and what their values may be.
+
+Functions that take a command's parser and add to it. Values that argparse turns into numbers or
+pairs are checked here, so that a slip is answered with usage (exit code 2) before anything is dialled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from argparse import ArgumentParser
+
+_NUMBER = re.compile(r"-?\d+(\.\d*)?")
+
+
+def seconds(text: str) -> float:
+    """A duration from 0: `90`, `1.5`, `250ms`, `10s`, `5m`, `2h`, `1d`; in seconds."""
+    from titan_sdk import fields
+
+    try:
+        value = fields.seconds(float(text) if _NUMBER.fullmatch(text) else text)
+    except fields.WrongType:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a duration: use seconds, or 500ms, 2s, 5m, 1h, 1d"
+        ) from None
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must not be negative")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 1."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
+def number(text: str) -> int:
+    """A whole number from 0."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: use a number from 1 to 65535")
+    return int(text)
+
+
+def variable(text: str) -> tuple[str, str]:
+    """`NAME=value` as a pair."""
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a variable: use NAME=value")
+    return name, value
+
+
+# ── for every command ─────────────────────────────────────────────────────────────────────────────
+
+
+def everywhere(parser: ArgumentParser, default: object) -> None:
+    """The flags every command takes. `default` argparse.SUPPRESS keeps what was said before the command."""
+    group = parser.add_argument_group("everywhere")
+
+    def text(name: str, metavar: str, help: str) -> None:
+        group.add_argument(name, metavar=metavar, help=help, default=default)
+
+    def flag(*names: str, help: str) -> None:
+        group.add_argument(*names, action="store_true", help=help, default=default or False)
+
+    text("--master", "HOST:PORT", "where the master listens (default: TITAN_MASTER, the home's, localhost:9090)")
+    text("--token-file", "FILE", "file with the master's token (default: TITAN_TOKEN, the home's)")
+    text("--home", "DIR", "the master's home (default: TITAN_HOME, or the current directory)")
+    flag("--json", help="print JSON; JSON Lines where there is a stream")
+    flag("-q", "--quiet", help="print ids only, and no talk")
+    flag("--no-color", help="no colours (NO_COLOR does the same)")
+
+
+def nothing(parser: ArgumentParser) -> None:
+    """For commands without arguments."""
+
+
+# ── looking ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def ls(parser: ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", metavar="RUN", help="list the jobs of this run instead of runs")
+    parser.add_argument("--jobs", action="store_true", help="list jobs of all runs: those that are not final")
+    parser.add_argument("--state", type=str.upper, default="", help="only in this state; a state of jobs lists jobs")
+    parser.add_argument("--name", default="", help="only names (of runs; in a run, of jobs) that begin so")
+    parser.add_argument("-n", dest="limit", type=count, metavar="COUNT", help="at most so many")
+
+
+def optional_key(parser: ArgumentParser) -> None:
+    parser.add_argument("key", nargs="?", metavar="KEY", help="a run or a job; without it, the cluster")
+
+
+def job_key(parser: ArgumentParser) -> None:
+    parser.add_argument("key", metavar="JOB", help="RUN/JOB, a job id (in the newest run that has it), or 'last'")
+
+
+def key(parser: ArgumentParser) -> None:
+    parser.add_argument("key", metavar="KEY", help="a run, RUN/JOB, a job id, 'last', or a unique beginning")
+
+
+def cancel(parser: ArgumentParser) -> None:
+    key(parser)
+    parser.add_argument("--reason", default="", help="kept with the job")
+
+
+def logs(parser: ArgumentParser) -> None:
+    job_key(parser)
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the job is over")
+    parser.add_argument("-n", dest="lines", type=number, metavar="LINES", help="only the last so many lines")
+    parser.add_argument(
+        "--attempt", type=number, default=0, metavar="N", help="of this attempt (default: the latest)"
+    )
+
+
+def wait(parser: ArgumentParser) -> None:
+    key(parser)
+    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="give up after so long (exit code 6)")
+
+
+def help_topic(parser: ArgumentParser) -> None:
+    parser.add_argument("topic", nargs="?", metavar="COMMAND", help="the command to explain")
+
+
+# ── submitting ────────────────────────────────────────────────────────────────────────────────────
+
+
+def run(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a local file, or one of the master's perm_files/")
+    parser.add_argument("capability", nargs="?", metavar="CAPABILITY", help="same as --requirement")
+    _job_fields(parser)
+    parser.add_argument("--wait", action="store_true", help="show its log, and exit with its exit code")
+
+
+def deploy(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE|DIR", help="the service's file; a pipeline (YAML or DIR) is applied")
+    parser.add_argument("port", nargs="?", type=port, metavar="PORT", help="the port it listens on")
+    parser.add_argument("capability", nargs="?", metavar="CAPABILITY", help="same as --requirement")
+    _job_fields(parser)
+
+
+def _job_fields(parser: ArgumentParser) -> None:
+    fields = parser.add_argument_group("the job")
+    fields.add_argument("--name", help="its id, with which the run id begins (default: the file's name)")
+    fields.add_argument("--requirement", metavar="CAPABILITY", help="only on workers with it (default: GENERAL)")
+    fields.add_argument("--priority", type=int, default=1, help="higher goes first (default: 1)")
+    fields.add_argument("--delay", type=seconds, default=0.0, metavar="SECONDS", help="wait so long before it")
+    fields.add_argument("--args", default="", metavar="WORDS", help="its arguments, split as a shell would")
+    fields.add_argument("--env", type=variable, action="append", default=[], metavar="K=V", help="may be repeated")
+    fields.add_argument(
+        "--timeout", type=seconds, default=0.0, metavar="SECONDS", help="kill an attempt after so long"
+    )
+    fields.add_argument("--retries", type=number, default=0, metavar="N", help="try again so often when it fails")
+    fields.add_argument(
+        "--retry-backoff", type=seconds, default=1.0, metavar="SECONDS", help="before the first retry"
+    )
+    fields.add_argument("--max-attempts", type=number, default=0, metavar="N", help="1: at most once, come what may")
+    fields.add_argument("--stop-grace", type=seconds, default=10.0, metavar="SECONDS", help="from SIGTERM to SIGKILL")
+
+
+def apply(parser: ArgumentParser) -> None:
+    parser.add_argument("path", metavar="FILE|DIR|-", help="a pipeline in YAML; '-' reads it from stdin")
+    parser.add_argument("--wait", action="store_true", help="show its progress until it is over")
+
+
+def words(parser: ArgumentParser) -> None:
+    parser.add_argument("words", nargs="+", metavar="DEFINITION", help="in the text form; quote it in a shell")
+
+
+# ── acting ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def service(parser: ArgumentParser) -> None:
+    parser.add_argument("key", metavar="SERVICE", help="the service's key or job id")
+
+
+def shutdown(parser: ArgumentParser) -> None:
+    parser.add_argument("host", metavar="HOST[:PORT]", help="the worker's host; with its port, or its port alone")
+    parser.add_argument("port", nargs="?", type=port, metavar="PORT", help="the worker's port")
+    parser.add_argument("--force", action="store_true", help="also a permanent worker")
+
+
+def upload(parser: ArgumentParser) -> None:
+    parser.add_argument("path", metavar="FILE|DIR", help="a directory is zipped")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="its name in perm_files/ (default: its own)")
+
+
+def fetch(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="as `titan assets` lists it")
+    parser.add_argument("target", nargs="?", metavar="TARGET", help="file or directory; '-' is stdout (default: .)")
+    parser.add_argument("--force", action="store_true", help="overwrite a file that exists")

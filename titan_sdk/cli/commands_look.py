@@ -1,0 +1,175 @@
+"""The commands that look and change nothing: ls, status, explain, workers, services, stats, json."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from titan_sdk.cli import rows
+from titan_sdk.cli.exits import Exit
+from titan_sdk.cli.text import clean, clock, plural, span
+
+if TYPE_CHECKING:
+    from titan_core.protocol.messages import ClusterStatus, JobStatus, RunStatus
+    from titan_sdk.cli.context import Context
+    from titan_sdk.cli.tables import Column
+
+RUN_STATES = ("RUNNING", "COMPLETED", "FAILED", "CANCELLED")
+JOB_STATES = rows.ORDER
+DEFAULT_RUNS = 20
+
+
+def ls(context: Context) -> int:
+    """Runs; or the jobs of a run; or jobs of all runs."""
+    options = context.options
+    if options.state and options.state not in (*RUN_STATES, *JOB_STATES):
+        from titan_sdk.errors import InvalidRequest
+
+        states = ", ".join(dict.fromkeys((*RUN_STATES, *JOB_STATES)))
+        raise InvalidRequest(f"there is no state {options.state!r}; states are {states}", field="state")
+    if options.run:
+        return _ls_run(context)
+    if options.jobs or (options.state and options.state not in RUN_STATES):
+        return _ls_jobs(context)
+    runs = context.client.runs(limit=options.limit or DEFAULT_RUNS, state=options.state, name=options.name)
+    context.out.listing(runs, lambda run: run.run_id, rows.RUNS)
+    return Exit.OK
+
+
+def _ls_run(context: Context) -> int:
+    options = context.options
+    jobs = [
+        job
+        for job in context.client.run(options.run).jobs
+        if options.state in ("", job.state) and job.job_id.startswith(options.name)
+    ]
+    _list_jobs(context, jobs[: options.limit], len(jobs), rows.JOBS)
+    return Exit.OK
+
+
+def _ls_jobs(context: Context) -> int:
+    options = context.options
+    found = context.client.jobs(state=options.state, limit=options.limit or 200)
+    jobs = [job for job in found.jobs if job.job_id.startswith(options.name)]
+    total = len(jobs) if options.name else found.total
+    _list_jobs(context, jobs, total, rows.KEYED_JOBS)
+    return Exit.OK
+
+
+def _list_jobs(context: Context, jobs: list[JobStatus], total: int, columns: tuple[Column[JobStatus], ...]) -> None:
+    context.out.listing(jobs, rows.key, rows.filled(jobs, columns))
+    if total > len(jobs):
+        context.out.say(f"{len(jobs)} of {total} jobs; -n shows more")
+
+
+def status(context: Context) -> int:
+    """A run with its jobs, a job with its attempts, or the cluster in a few lines."""
+    from titan_sdk.errors import NotFound
+
+    key = context.options.key
+    if not key:
+        return _cluster(context, context.client.cluster())
+    try:
+        run = context.client.run(key)
+    except NotFound:
+        return _job(context, context.client.job(key))
+    return _run(context, run)
+
+
+def _run(context: Context, run: RunStatus) -> int:
+    out = context.out
+    if out.json or out.quiet:
+        out.done("", [run.run_id], run)
+        return Exit.OK
+    took = span(run.submitted_wall, run.finished_wall)
+    out.line(f"{clean(run.run_id)}  {run.state}  submitted {clock(run.submitted_wall)}, {took}")
+    out.line(rows.counts(run.counts))
+    out.line()
+    out.listing(run.jobs, rows.key, rows.filled(run.jobs, rows.JOBS))
+    return Exit.OK
+
+
+def _job(context: Context, job: JobStatus) -> int:
+    out = context.out
+    if out.json or out.quiet:
+        out.done("", [rows.key(job)], job)
+        return Exit.OK
+    facts = [
+        ("job", rows.key(job)),
+        ("state", job.state + (f" ({job.reason})" if job.reason else "")),
+        ("file", job.asset),
+        ("requirement", job.requirement),
+        ("priority", str(job.priority)),
+        ("port", str(job.port or "")),
+        ("after", ", ".join(job.parents)),
+        ("worker", job.worker),
+        ("exit code", rows.exit_code(job.exit_code)),
+        ("submitted", clock(job.submitted_wall)),
+        ("due", "" if job.final or job.started_wall else clock(job.due_wall)),
+        ("started", clock(job.started_wall)),
+        ("finished", clock(job.finished_wall)),
+        ("took" if job.finished_wall else "running for", span(job.started_wall, job.finished_wall)),
+    ]
+    for name, value in facts:
+        if value:
+            out.line(f"{name:<12} {clean(value)}")
+    if job.attempts:
+        out.line()
+        out.listing(job.attempts, lambda attempt: str(attempt.number), rows.filled(job.attempts, rows.ATTEMPTS))
+    return Exit.OK
+
+
+def _cluster(context: Context, cluster: ClusterStatus) -> int:
+    out = context.out
+    workers = cluster.workers
+    if out.json or out.quiet:
+        out.done("", [worker.worker_id for worker in workers], cluster)
+        return Exit.OK
+    slots, used = sum(worker.slots for worker in workers), sum(worker.used for worker in workers)
+    services = sum(len(worker.services) for worker in workers)
+    out.line(
+        f"{plural(len(workers), 'worker')}, {used} of {plural(slots, 'slot')} busy, {plural(services, 'service')}"
+    )
+    out.line(f"jobs: {rows.counts(cluster.counts) or 'none'}")
+    return Exit.OK
+
+
+def explain(context: Context) -> int:
+    """Sentences: why the job is where it is."""
+    out, answer = context.out, context.client.explain(context.options.key)
+    key = f"{answer.run_id}/{answer.job_id}"
+    if out.json or out.quiet:
+        out.done("", [key], answer)
+        return Exit.OK
+    out.line(f"{clean(key)} is {clean(answer.state)}")
+    for reason in answer.reasons:
+        out.line(f"  {clean(reason)}")
+    return Exit.OK
+
+
+def workers(context: Context) -> int:
+    found = context.client.workers()
+    context.out.listing(found, lambda worker: worker.worker_id, rows.filled(found, rows.WORKERS))
+    return Exit.OK
+
+
+def services(context: Context) -> int:
+    found = context.client.jobs(services=True).jobs
+    context.out.listing(found, rows.key, rows.filled(found, rows.SERVICES))
+    return Exit.OK
+
+
+def stats(context: Context) -> int:
+    """The monitor text, as the master writes it."""
+    out = context.out
+    if out.json:
+        out.record(context.client.stats())
+        return Exit.OK
+    for line in context.client.stats_text().splitlines():
+        out.line(clean(line))
+    return Exit.OK
+
+
+def cluster_json(context: Context) -> int:
+    """The figures that the text clients' STATS_JSON gives."""
+    context.out.record(context.client.stats())
+    return Exit.OK

@@ -1,0 +1,137 @@
+"""The commands that stay until something has happened: wait, logs -f, and the `--wait` of run and apply.
+
+Ctrl-C ends the waiting only. What runs goes on, and the user is told how to follow or cancel it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from titan_sdk.cli import exits, rows
+from titan_sdk.cli.exits import Exit
+from titan_sdk.cli.text import span
+
+if TYPE_CHECKING:
+    from titan_core.protocol.messages import JobStatus, RunStatus
+    from titan_sdk.cli.context import Context
+
+HINTS = 3
+"""Of at most so many dead jobs the way to the log is pointed out."""
+
+
+def wait(context: Context) -> int:
+    """Wait for a run, or a job; the exit code says how it ended."""
+    from titan_sdk.errors import NotFound
+
+    key, timeout_s = context.options.key, context.options.timeout
+    try:
+        return follow_run(context, key, timeout_s)
+    except NotFound:
+        return _wait_for_job(context, key, timeout_s)
+
+
+def follow_run(context: Context, key: str, timeout_s: float | None = None) -> int:
+    """Show the progress of a run until it is over."""
+    from titan_sdk.cli.progress import show
+
+    try:
+        status = show(context.out, context.client.watch(key, timeout_s))
+    except KeyboardInterrupt:
+        return _left(context, key, "wait")
+    if not context.out.json:
+        context.out.done(f"{status.run_id} {status.state}", [status.run_id])
+        _say_how_it_went(context, status)
+    return exits.code_for_run(status)
+
+
+def follow_job(context: Context, key: str) -> int:
+    """Show where the job is until it runs, then its log until it is over; its own exit code."""
+    from titan_sdk.cli.log_output import write_log
+
+    try:
+        _say_until_begun(context, key)
+        write_log(context.out, context.client.log_chunks(key, follow=True))
+        status = context.client.wait_for_job(key)
+    except KeyboardInterrupt:
+        return _left(context, key, "logs -f")
+    _end_job(context, status)
+    return exits.own_code(status)
+
+
+def logs(context: Context) -> int:
+    """What a job has written; with -f, until it is over."""
+    from titan_sdk.cli.log_output import last_lines, write_log
+
+    options, client = context.options, context.client
+    if options.follow:
+        _say_if_not_begun(context, client.job(options.key))
+    if options.lines is None:
+        chunks = client.log_chunks(options.key, options.attempt, options.follow)
+    else:
+        chunks = last_lines(client, options.key, options.attempt, options.follow, options.lines)
+    try:
+        write_log(context.out, chunks)
+    except KeyboardInterrupt:
+        if not options.follow:
+            raise
+        return _left(context, options.key, "logs -f")
+    return Exit.OK
+
+
+def _wait_for_job(context: Context, key: str, timeout_s: float | None) -> int:
+    job = context.client.job(key)
+    key = rows.key(job)
+    if not job.final:
+        context.out.say(f"waiting for {key}: {job.state}" + (f", {job.reason}" if job.reason else ""))
+    try:
+        job = context.client.wait_for_job(key, timeout_s)
+    except KeyboardInterrupt:
+        return _left(context, key, "wait")
+    _end_job(context, job)
+    if not context.out.json:
+        context.out.done(f"{key} {job.state}", [key])
+    return exits.code_for_job(job)
+
+
+def _say_until_begun(context: Context, key: str) -> None:
+    """Tell each state of a job up to its first attempt."""
+    from titan_sdk.cli.progress import change_line
+
+    told = ""
+    statuses = context.client.watch(key.partition("/")[0])
+    for job in (job for status in statuses for job in status.jobs if rows.key(job) == key):
+        if job.started_wall or job.final:
+            return
+        if job.state != told:
+            context.out.say(change_line(job))
+        told = job.state
+
+
+def _say_if_not_begun(context: Context, job: JobStatus) -> None:
+    if not (job.started_wall or job.final):
+        context.out.say(f"{rows.key(job)} has written nothing yet: {job.state}, {job.reason}")
+
+
+def _end_job(context: Context, job: JobStatus) -> None:
+    """What became of a job: its record with `--json`, a line of talk otherwise."""
+    if context.out.json:
+        context.out.record(job)
+        return
+    took = f" in {span(job.started_wall, job.finished_wall)}" if job.started_wall and job.finished_wall else ""
+    reason = f": {job.reason}" if job.reason and job.state != "COMPLETED" else ""
+    context.out.say(f"{rows.key(job)} {job.state}{took}{reason}")
+
+
+def _say_how_it_went(context: Context, run: RunStatus) -> None:
+    context.out.say(f"{rows.counts(run.counts)}, in {span(run.submitted_wall, run.finished_wall)}")
+    if run.state == "FAILED":
+        dead = [job for job in context.client.run(run.run_id).jobs if job.state == "DEAD"]
+        for job in dead[:HINTS]:
+            context.out.say(f"{job.job_id} died ({job.reason}); its log: titan logs {rows.key(job)}")
+
+
+def _left(context: Context, key: str, follow: str) -> int:
+    """Ctrl-C: only the waiting ends."""
+    context.connection.close()
+    context.out.warn(f"{key} goes on; follow it with: titan {follow} {key}; cancel it with: titan cancel {key}")
+    return Exit.INTERRUPTED

@@ -1,0 +1,95 @@
+"""From a command line to an exit code: parse it, carry it out, and say in one sentence what went wrong.
+
+The last line of defence: no exception passes `execute`, so that no user meets a traceback.
+TITAN_DEBUG=1 prints it all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+
+from titan_sdk.cli.context import Connection, Context, output_for
+from titan_sdk.cli.exits import Exit, code_for_error
+from titan_sdk.cli.parsing import parser
+from titan_sdk.cli.table import COMMANDS, handler
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `titan` with these arguments (default: the program's own); its exit code."""
+    _prepare_streams()
+    try:
+        options = parser().parse_args(argv)
+        connection = Connection(options)
+        try:
+            return _dispatch(options, connection)
+        finally:
+            connection.close()
+    except BrokenPipeError:
+        return _output_closed()
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+
+
+def execute(context: Context) -> int:
+    """Carry out one parsed command; errors are told on stderr and become the exit code."""
+    try:
+        code = handler(COMMANDS[context.options.command])(context)
+        context.out.stdout.flush()
+        return code
+    except BrokenPipeError:
+        raise
+    except KeyboardInterrupt:
+        context.connection.close()
+        context.out.warn("interrupted")
+        return Exit.INTERRUPTED
+    except Exception as error:
+        _debug()
+        context.out.error(error, explain(error))
+        return code_for_error(error)
+
+
+def explain(error: Exception) -> str:
+    """What an exception says to a user, in one sentence."""
+    from titan_sdk.errors import TitanError
+
+    if isinstance(error, TitanError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"a defect in titan: {type(error).__name__}: {error} (TITAN_DEBUG=1 shows where)"
+
+
+def _dispatch(options: Namespace, connection: Connection) -> int:
+    if options.command:
+        return execute(Context(options, output_for(options), connection))
+    from titan_sdk.cli.prompt import Prompt
+
+    return Prompt(options, connection).run()
+
+
+def _prepare_streams() -> None:
+    """Write what the terminal's encoding lacks as an escape; a stream that was closed swallows its words."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _output_closed() -> int:
+    """The reader of stdout left; the interpreter's last flush must not find that out once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+    return Exit.OUTPUT_CLOSED
+
+
+def _debug() -> None:
+    if os.environ.get("TITAN_DEBUG"):
+        import traceback
+
+        traceback.print_exc()

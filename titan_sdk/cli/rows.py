@@ -1,0 +1,112 @@
+"""What runs, jobs, workers, services and assets show in a table.
+
+Empty columns say nothing: a list leaves out those that no item fills.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from titan_core.protocol.messages import AssetInfo, AttemptStatus, JobStatus, RunStatus, StateCount, WorkerStatus
+from titan_sdk.cli.tables import Column
+from titan_sdk.cli.text import clock, size, span
+
+T = TypeVar("T")
+ORDER = ("COMPLETED", "RUNNING", "QUEUED", "DELAYED", "BLOCKED", "FAILED", "DEAD", "CANCELLED")
+
+
+def filled(items: Sequence[T], columns: Sequence[Column[T]]) -> list[Column[T]]:
+    """The columns that have something to show for one of `items`; all of them when there are no items."""
+    return [column for column in columns if not items or any(column.cell(item) for item in items)]
+
+
+def counts(values: Sequence[StateCount]) -> str:
+    """`3 COMPLETED, 1 RUNNING`, in the order in which a job passes the states."""
+    known = {item.state: item.count for item in values if item.count}
+    names = sorted(known, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+    return ", ".join(f"{known[name]} {name}" for name in names)
+
+
+def key(job: JobStatus) -> str:
+    return f"{job.run_id}/{job.job_id}"
+
+
+def exit_code(code: int) -> str:
+    return str(code) if code >= 0 else ""
+
+
+def _started(job: JobStatus) -> str:
+    return clock(job.started_wall or job.due_wall)
+
+
+def _total(run: RunStatus) -> str:
+    return str(sum(item.count for item in run.counts))
+
+
+RUNS: tuple[Column[RunStatus], ...] = (
+    Column("RUN", lambda run: run.run_id),
+    Column("STATE", lambda run: run.state, state=True),
+    Column("JOBS", _total, right=True),
+    Column("SUBMITTED", lambda run: clock(run.submitted_wall)),
+    Column("TIME", lambda run: span(run.submitted_wall, run.finished_wall), right=True),
+    Column("STATES", lambda run: counts(run.counts), fold=True),
+)
+
+_JOB_COLUMNS: tuple[Column[JobStatus], ...] = (
+    Column("STATE", lambda job: job.state, state=True),
+    Column("EXIT", lambda job: exit_code(job.exit_code), right=True),
+    Column("STARTED", _started),
+    Column("TIME", lambda job: span(job.started_wall, job.finished_wall), right=True),
+    Column("WORKER", lambda job: job.worker),
+    Column("REASON", lambda job: job.reason, fold=True),
+)
+JOBS: tuple[Column[JobStatus], ...] = (Column("JOB", lambda job: job.job_id), *_JOB_COLUMNS)
+"""The jobs of one run."""
+KEYED_JOBS: tuple[Column[JobStatus], ...] = (Column("JOB", key), *_JOB_COLUMNS)
+"""Jobs of many runs."""
+
+SERVICES: tuple[Column[JobStatus], ...] = (
+    Column("SERVICE", key),
+    Column("STATE", lambda job: job.state, state=True),
+    Column("PORT", lambda job: str(job.port or ""), right=True),
+    Column("WORKER", lambda job: job.worker),
+    Column("STARTED", _started),
+    Column("UP", lambda job: span(job.started_wall, job.finished_wall), right=True),
+    Column("REASON", lambda job: job.reason, fold=True),
+)
+
+ATTEMPTS: tuple[Column[AttemptStatus], ...] = (
+    Column("ATTEMPT", lambda attempt: str(attempt.number), right=True),
+    Column("OUTCOME", lambda attempt: attempt.outcome, state=True),
+    Column("EXIT", lambda attempt: exit_code(attempt.exit_code), right=True),
+    Column("STARTED", lambda attempt: clock(attempt.started_wall)),
+    Column("TIME", lambda attempt: span(attempt.started_wall, attempt.finished_wall), right=True),
+    Column("WORKER", lambda attempt: attempt.worker),
+    Column("PEAK MEMORY", lambda attempt: size(attempt.peak_memory) if attempt.peak_memory else "", right=True),
+    Column("REASON", lambda attempt: attempt.reason, fold=True),
+)
+
+WORKERS: tuple[Column[WorkerStatus], ...] = (
+    Column("WORKER", lambda worker: worker.worker_id),
+    Column("STATE", lambda worker: worker.state, state=True),
+    Column("SLOTS", lambda worker: f"{worker.used}/{worker.slots}", right=True),
+    Column("SERVICES", lambda worker: str(len(worker.services) or ""), right=True),
+    Column("CAPABILITIES", lambda worker: ",".join(worker.capabilities)),
+    Column("CPU", lambda worker: f"{worker.cpu_percent:.0f}%", right=True),
+    Column("MEMORY", lambda worker: _memory(worker), right=True),
+    Column("PERMANENT", lambda worker: "yes" if worker.permanent else ""),
+    Column("SINCE", lambda worker: clock(worker.connected_wall)),
+    Column("RUNNING", lambda worker: ", ".join(worker.jobs), fold=True),
+)
+
+ASSETS: tuple[Column[AssetInfo], ...] = (
+    Column("ASSET", lambda asset: asset.name),
+    Column("SIZE", lambda asset: size(asset.size), right=True),
+    Column("MODIFIED", lambda asset: clock(asset.modified_wall)),
+    Column("SHA-256", lambda asset: asset.sha256[:12]),
+)
+
+
+def _memory(worker: WorkerStatus) -> str:
+    return f"{size(worker.memory_used)}/{size(worker.memory_total)}" if worker.memory_total else ""

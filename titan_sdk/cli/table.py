@@ -1,0 +1,212 @@
+"""The command table: what `titan` can do, shared by the shell and the `titan>` prompt.
+
+A command is a row: its words of help, its arguments, and the function that carries it out, which is
+imported when it is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from titan_sdk.cli import arguments
+
+if TYPE_CHECKING:
+    from titan_sdk.cli.context import Context
+
+
+@dataclass(frozen=True)
+class Command:
+    name: str
+    group: str
+    summary: str
+    example: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    function: str
+    """`module:name` in this package; takes the Context, gives the exit code."""
+    program_args: bool = False
+    """Words after `--` are arguments of the program it starts."""
+    completes: str = ""
+    """What the prompt offers for its words: `files`, `commands`, or names of `runs`, `jobs`, `keys` (both), …"""
+
+
+GROUPS = ("Run things", "Look", "Act", "Artifacts", "The program")
+_RUN, _LOOK, _ACT, _FILES, _PROGRAM = GROUPS
+
+_ROWS = (
+    Command(
+        "apply",
+        _RUN,
+        "submit a pipeline: a YAML file, a directory, or stdin",
+        "titan apply pipeline/ --wait",
+        arguments.apply,
+        "commands_submit:apply",
+        completes="files",
+    ),
+    Command(
+        "run",
+        _RUN,
+        "run one file as a job",
+        "titan run train.py GPU --wait -- --epochs 3",
+        arguments.run,
+        "commands_submit:run",
+        program_args=True,
+        completes="files",
+    ),
+    Command(
+        "deploy",
+        _RUN,
+        "keep one file running as a service; or apply a pipeline",
+        "titan deploy server.py 9100",
+        arguments.deploy,
+        "commands_submit:deploy",
+        program_args=True,
+        completes="files",
+    ),
+    Command(
+        "dag",
+        _RUN,
+        "submit a graph written in the text form",
+        'titan dag "A|RUN_PAYLOAD|a.py|cHJpbnQoMSk=|GENERAL|1|0|[]"',
+        arguments.words,
+        "commands_submit:dag",
+    ),
+    Command(
+        "submit",
+        _RUN,
+        "submit one job in the text form, or a file",
+        'titan submit "hello.py|5|1000"',
+        arguments.words,
+        "commands_submit:submit",
+        completes="files",
+    ),
+    Command(
+        "ls",
+        _LOOK,
+        "list runs, or the jobs of one",
+        "titan ls --state RUNNING",
+        arguments.ls,
+        "commands_look:ls",
+        completes="runs",
+    ),
+    Command(
+        "status",
+        _LOOK,
+        "show a run, a job, or the cluster",
+        "titan status last",
+        arguments.optional_key,
+        "commands_look:status",
+        completes="keys",
+    ),
+    Command(
+        "logs",
+        _LOOK,
+        "print what a job has written",
+        "titan logs -f extract",
+        arguments.logs,
+        "commands_wait:logs",
+        completes="jobs",
+    ),
+    Command(
+        "wait",
+        _LOOK,
+        "wait for the end of a run or a job",
+        "titan wait last --timeout 5m",
+        arguments.wait,
+        "commands_wait:wait",
+        completes="keys",
+    ),
+    Command(
+        "explain",
+        _LOOK,
+        "say why a job is where it is",
+        "titan explain train",
+        arguments.job_key,
+        "commands_look:explain",
+        completes="jobs",
+    ),
+    Command("workers", _LOOK, "list the workers", "titan workers", arguments.nothing, "commands_look:workers"),
+    Command("services", _LOOK, "list the services", "titan services", arguments.nothing, "commands_look:services"),
+    Command("stats", _LOOK, "print the system monitor", "titan stats", arguments.nothing, "commands_look:stats"),
+    Command(
+        "json", _LOOK, "print the cluster in JSON", "titan json", arguments.nothing, "commands_look:cluster_json"
+    ),
+    Command(
+        "cancel",
+        _ACT,
+        "cancel a job or a run, with what depends on it",
+        "titan cancel last",
+        arguments.cancel,
+        "commands_act:cancel",
+        completes="keys",
+    ),
+    Command(
+        "retry",
+        _ACT,
+        "run a dead or cancelled job again, or all of a run",
+        "titan retry last/load",
+        arguments.key,
+        "commands_act:retry",
+        completes="keys",
+    ),
+    Command(
+        "stop",
+        _ACT,
+        "stop a service",
+        "titan stop server",
+        arguments.service,
+        "commands_act:stop",
+        completes="services",
+    ),
+    Command(
+        "shutdown",
+        _ACT,
+        "stop a worker",
+        "titan shutdown localhost 8081",
+        arguments.shutdown,
+        "commands_act:shutdown",
+        completes="workers",
+    ),
+    Command(
+        "upload",
+        _FILES,
+        "put a file or a project into perm_files/",
+        "titan upload train.py",
+        arguments.upload,
+        "commands_assets:upload",
+        completes="files",
+    ),
+    Command(
+        "fetch",
+        _FILES,
+        "get a file of perm_files/",
+        "titan fetch report.csv out/",
+        arguments.fetch,
+        "commands_assets:fetch",
+        completes="assets",
+    ),
+    Command("assets", _FILES, "list perm_files/", "titan assets", arguments.nothing, "commands_assets:assets"),
+    Command(
+        "help",
+        _PROGRAM,
+        "explain a command",
+        "titan help run",
+        arguments.help_topic,
+        "commands_program:show_help",
+        completes="commands",
+    ),
+    Command("version", _PROGRAM, "print the version", "titan version", arguments.nothing, "commands_program:version"),
+    Command("exit", _PROGRAM, "leave the prompt", "exit", arguments.nothing, "commands_program:leave"),
+    Command("quit", _PROGRAM, "leave the prompt", "quit", arguments.nothing, "commands_program:leave"),
+)
+
+COMMANDS: dict[str, Command] = {row.name: row for row in _ROWS}
+
+
+def handler(command: Command) -> Callable[[Context], int]:
+    """The function that carries the command out."""
+    module, _, name = command.function.partition(":")
+    return cast("Callable[[Context], int]", getattr(importlib.import_module(f"titan_sdk.cli.{module}"), name))

@@ -1,0 +1,103 @@
+"""Every command line a user may type, read by the command table."""
+
+from __future__ import annotations
+
+import pytest
+
+from titan_sdk.cli.parsing import command_parser, overview, parser
+from titan_sdk.cli.table import COMMANDS, GROUPS, handler
+
+
+def read(line: str):
+    return parser().parse_args(line.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_can_be_carried_out_and_explained(name):
+    assert callable(handler(COMMANDS[name]))
+    text = command_parser(COMMANDS[name]).format_help()
+    assert COMMANDS[name].example in text
+    assert all(len(line) <= 100 for line in text.splitlines())
+
+
+def test_the_overview_names_every_command():
+    for name in COMMANDS:
+        assert f"  {name} " in overview()
+    assert {command.group for command in COMMANDS.values()} == set(GROUPS)
+
+
+@pytest.mark.parametrize("line", ["--json ls", "ls --json", "ls last --json", "--json ls last"])
+def test_flags_hold_wherever_they_stand(line):
+    options = read(line)
+    assert options.json and options.command == "ls" and not options.quiet
+
+
+def test_a_flag_before_the_command_is_not_undone_by_the_command():
+    options = read("--master here:1 --home /h -q status last --token-file t")
+    assert (options.master, options.home, options.quiet, options.token_file) == ("here:1", "/h", True, "t")
+    assert options.key == "last"
+
+
+def test_words_and_options_mix():
+    options = read("run train.py --wait GPU --priority -3 --env A=1 --env B=x=y")
+    assert (options.file, options.capability, options.wait) == ("train.py", "GPU", True)
+    assert (options.priority, options.env) == (-3, [("A", "1"), ("B", "x=y")])
+
+
+def test_what_follows_two_dashes_belongs_to_the_program():
+    options = read("run train.py --wait -- --epochs 3 -- x")
+    assert options.program_args == ["--epochs", "3", "--", "x"]
+    assert options.capability is None
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("1.5", 1.5), ("250ms", 0.25), ("5m", 300), ("2h", 7200)])
+def test_durations(text, seconds):
+    assert read(f"wait last --timeout {text}").timeout == seconds
+
+
+def test_the_forms_of_the_text_commands():
+    assert read("deploy server.py 9100 GPU").port == 9100
+    assert read("shutdown localhost 8081").port == 8081
+    assert read("shutdown localhost:8081 --force").force
+    assert read("dag A|GENERAL|a.py|1|0|[] ; B|GENERAL|b.py|1|0|[A]").words[1] == ";"
+    assert read("submit hello.py|5|1000").words == ["hello.py|5|1000"]
+    assert read("upload train.py jobs/train.py").name == "jobs/train.py"
+    assert read("apply -").path == "-"
+    assert read("ls --state running").state == "RUNNING"
+
+
+def test_without_a_command_there_is_none():
+    assert read("").command is None
+    assert read("--version").command == "version"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("lss", "did you mean 'ls'?"),
+        ("frobnicate", "there is no command 'frobnicate'"),
+        ("ls --jsn", "unrecognized arguments: --jsn"),
+        ("wait", "required: KEY"),
+        ("wait last --timeout soon", "'soon' is not a duration"),
+        ("wait last --timeout=-4", "must not be negative"),
+        ("logs x -n many", "'many' is not a whole number from 0"),
+        ("ls -n 0", "'0' is not a whole number from 1"),
+        ("deploy a.py 99999", "'99999' is not a port"),
+        ("run a.py --env A", "'A' is not a variable: use NAME=value"),
+        ("cancel a b", "unrecognized arguments: b"),
+        ("workers -- x", "unrecognized arguments"),
+    ],
+)
+def test_a_mistake_is_named_and_exits_with_2(line, said, capsys):
+    with pytest.raises(SystemExit) as exit:
+        read(line)
+    assert exit.value.code == 2
+    printed = capsys.readouterr()
+    assert said in printed.err and "try: titan help" in printed.err
+    assert printed.out == ""
+
+
+def test_an_unknown_command_is_shown_without_its_control_characters(capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(["\x1b[2Jls"])
+    assert "\x1b" not in capsys.readouterr().err
