@@ -5,10 +5,10 @@ Requests that can not be granted raise Conflict before anything has changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from titan_core.errors import Conflict
-from titan_core.scheduler import dag, jobs, runs
+from titan_core.scheduler import jobs, runs
 from titan_core.scheduler.actions import StopAttempt
 from titan_core.scheduler.model import LOST_CAUSE, Job, JobState, Run
 from titan_core.scheduler.state import State
@@ -42,19 +42,17 @@ def stop_service(state: State, job: Job, reason: str) -> None:
         _cancel_with_descendants(state, job, reason)
 
 
-def retry_jobs(state: State, wanted: Iterable[Job]) -> None:
+def retry_jobs(state: State, wanted: Sequence[Job]) -> None:
     """Run DEAD and CANCELLED jobs again, with fresh budgets, and the descendants that they took with them.
 
     Raises Conflict, and changes nothing, when one of them can not: it is in another state, or waits for a
-    parent that is DEAD or CANCELLED and not among them.
+    parent that is DEAD or CANCELLED and not among them. Descendants that wait for such a parent stay CANCELLED.
     """
-    chosen = dict.fromkeys(wanted)
-    for job in chosen:
+    for job in wanted:
         if job.state not in LOST_CAUSE:
             raise Conflict(f"job {job.key} is {job.state.value}; only a DEAD or CANCELLED job can be retried")
-    for job in list(chosen):
-        chosen.update(dict.fromkeys(dag.descendants(job, JobState.CANCELLED)))
-    _check_parents_return(chosen)
+    _check_parents_return(set(wanted))
+    chosen = _with_descendants(wanted)
     runs.revive(state, chosen)
     for job in chosen:
         job.failures = job.losses = 0
@@ -65,14 +63,37 @@ def retry_jobs(state: State, wanted: Iterable[Job]) -> None:
             jobs.enqueue(state, job, "retried by hand")
 
 
-def _check_parents_return(chosen: dict[Job, None]) -> None:
-    for job in chosen:
+def _check_parents_return(wanted: set[Job]) -> None:
+    for job in wanted:
         for parent in job.parents:
-            if parent.state in LOST_CAUSE and not parent.satisfied and parent not in chosen:
+            if _is_hopeless(parent) and parent not in wanted:
                 raise Conflict(
                     f"job {job.key} depends on {parent.job_id}, which is {parent.state.value}; retry that one",
                     job=job.job_id,
                 )
+
+
+def _with_descendants(wanted: Sequence[Job]) -> list[Job]:
+    """`wanted`, and the CANCELLED jobs all of whose hopeless parents are in this list."""
+    returning = dict.fromkeys(wanted)
+    frontier = list(returning)
+    left: dict[Job, int] = {}  # how many hopeless parents of a child are not known to return
+    for job in frontier:
+        for child in job.children:
+            if child.state is not JobState.CANCELLED or child in returning:
+                continue
+            if child not in left:
+                left[child] = sum(map(_is_hopeless, child.parents))
+            left[child] -= _is_hopeless(job)
+            if not left[child]:
+                returning[child] = None
+                frontier.append(child)
+    return frontier
+
+
+def _is_hopeless(job: Job) -> bool:
+    """Its children can not start before it has been retried."""
+    return job.state in LOST_CAUSE and not job.satisfied
 
 
 def _cancel_with_descendants(state: State, job: Job, reason: str) -> None:
