@@ -78,7 +78,7 @@ def on_finished(state: State, attempt: Attempt, report: AttemptReport) -> None:
         jobs.finish(state, job, final, reason)
     elif report.outcome is Outcome.SUCCEEDED:
         jobs.finish(state, job, JobState.COMPLETED, report.reason or "exit code 0")
-    elif report.outcome in INFRASTRUCTURE or report.outcome is Outcome.STOPPED:
+    elif report.outcome in INFRASTRUCTURE:
         _on_interrupted(state, attempt)
     else:
         _on_failed(state, attempt)

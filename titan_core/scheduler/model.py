@@ -89,7 +89,7 @@ class Outcome(Enum):
     """Its worker went away; said by the master, never by a worker."""
 
 
-INFRASTRUCTURE = frozenset({Outcome.INTERRUPTED, Outcome.LOST})
+INFRASTRUCTURE = frozenset({Outcome.INTERRUPTED, Outcome.LOST, Outcome.STOPPED})
 """Outcomes that say nothing about the job: charged to the infrastructure budget, not to `retries`."""
 INFRASTRUCTURE_BUDGET = 3
 """Attempts a job may lose with its workers before it is DEAD (design, section 6)."""

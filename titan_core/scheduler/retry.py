@@ -1,12 +1,12 @@
 """Whether an attempt that ended badly is followed by another, when, and why not.
 
 Two budgets: `retries` for a job that fails by itself, and INFRASTRUCTURE_BUDGET for attempts lost
-with their worker. `max_attempts`, where given, bounds both.
+with their worker. `max_attempts`, where given, bounds both together. A retry by hand renews all of them.
 """
 
 from __future__ import annotations
 
-from titan_core.scheduler.model import INFRASTRUCTURE_BUDGET, Attempt, Job, Outcome
+from titan_core.scheduler.model import INFRASTRUCTURE, INFRASTRUCTURE_BUDGET, Attempt, Job, Outcome
 
 MAX_BACKOFF_S = 3600.0
 _JITTER = 0.25
@@ -24,10 +24,11 @@ def backoff_s(attempt: Attempt) -> float:
 def refusal(attempt: Attempt) -> str:
     """Why no further attempt follows this failed or lost one; empty when one does."""
     job, spec = attempt.job, attempt.job.spec
-    if spec.max_attempts and len(job.attempts) >= spec.max_attempts:
+    used = job.failures + job.losses
+    if spec.max_attempts and used >= spec.max_attempts:
         unknown = "outcome unknown: " if attempt.outcome is Outcome.LOST else ""
-        return f"{unknown}{attempt.reason}; {_times(len(job.attempts), 'attempt')} of {spec.max_attempts} used"
-    if attempt.outcome in (Outcome.LOST, Outcome.INTERRUPTED):
+        return f"{unknown}{attempt.reason}; {_times(used, 'attempt')} of {spec.max_attempts} used"
+    if attempt.outcome in INFRASTRUCTURE:
         if job.losses > INFRASTRUCTURE_BUDGET:
             return f"{attempt.reason}; lost with its worker {job.losses} times, {INFRASTRUCTURE_BUDGET} is the most"
         return ""
