@@ -6,14 +6,12 @@ import argparse
 import ipaddress
 import logging
 import os
-import signal
 import sys
-import threading
-from types import FrameType
 
 from titan_core.config import MasterConfig, load_master
 from titan_core.errors import NotAuthorised, TitanError
 from titan_core.master.app import STOP_S, Master, tune_interpreter
+from titan_core.signals import NOTIFIED, StopSignals
 
 EXIT_ERROR, EXIT_NOT_AUTHORISED = 1, 5
 
@@ -38,21 +36,35 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    stop = _stop_on_signals()
+    signals = StopSignals()
     try:
         config = load_master(vars(parser().parse_args(argv)), os.environ)
         logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s")
         tune_interpreter()
         master = Master(config)
-        master.on_failure = lambda component: stop.set()
+        master.on_failure = lambda component: signals.notify()
         master.start()
     except TitanError as error:
         print(f"titan master: {error}", file=sys.stderr)
         return EXIT_NOT_AUTHORISED if isinstance(error, NotAuthorised) else EXIT_ERROR
     _greet(master, config)
-    stop.wait()
+    signals.wait()
+    return _stop(master, signals)
+
+
+def _stop(master: Master, signals: StopSignals) -> int:
+    """End the master; a second signal meanwhile ends the process at once."""
     master.stop()
-    return 0 if master.join(STOP_S) and not master.failed else EXIT_ERROR
+    master.spawn("joiner", _join, master, signals)
+    second = signals.wait()
+    if second != NOTIFIED:
+        os._exit(128 + second)
+    return EXIT_ERROR if master.failed or master.threads() else 0
+
+
+def _join(master: Master, signals: StopSignals) -> None:
+    master.join(STOP_S)
+    signals.notify()
 
 
 def _greet(master: Master, config: MasterConfig) -> None:
@@ -71,20 +83,6 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _stop_on_signals() -> threading.Event:
-    """SIGTERM and SIGINT set the event; the second one ends the process at once."""
-    stop = threading.Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    return stop
 
 
 if __name__ == "__main__":

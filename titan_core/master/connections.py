@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from titan_core.errors import ConnectionLost, InternalError, InvalidRequest, ProtocolError, TitanError
+from titan_core.errors import ConnectionLost, FrameTooLarge, InternalError, InvalidRequest, ProtocolError, TitanError
 from titan_core.master.engine import Engine
 from titan_core.master.handlers import Handlers
 from titan_core.master.logs import LogStore
@@ -70,8 +70,8 @@ class Connections:
                 return
             else:
                 reply = self._handlers.answer(request)
-        except ConnectionLost:
-            raise
+        except (ConnectionLost, FrameTooLarge):
+            raise  # where the next request begins can not be told any more
         except TitanError as error:
             reply = error_message(error)
         except Exception:
@@ -95,7 +95,8 @@ class Connections:
         try:
             return self._assets.receive(request.name, request.sha256, request.size, pieces)
         finally:
-            _drain(pieces)
+            for _ in pieces:  # a refused upload is read to its end, so that the refusal finds its reader
+                continue
 
     def _send_asset(self, stream: FrameStream, request: messages.FetchAsset) -> None:
         """AssetInfo, then the bytes; nothing is sent before it is clear that the content is here."""
@@ -170,12 +171,6 @@ def _encode_reply(reply: Message) -> bytes:
     opcode = messages.OPCODES.get(type(reply)) if isinstance(reply, messages.Ack | messages.Error) else Opcode.DATA
     assert opcode is not None
     return encode_body(opcode, reply.encode())
-
-
-def _drain(pieces: Any) -> None:
-    """Read the rest of a refused upload, so that the refusal finds the stream at the start of a frame."""
-    for _ in pieces:
-        continue
 
 
 def _worker_info(register: messages.Register) -> WorkerInfo:

@@ -113,6 +113,7 @@ class Engine:
                 self._send(action.worker_id, action)
             case RecordChange(job, _, after, _):
                 self.topics.publish(("run", job.run.run_id))
+                self.topics.publish(("log", job.run.run_id, job.job_id))  # whoever follows it may be at its end
                 if after in FINAL:
                     self.topics.publish(("job", job.run.run_id, job.job_id))
             case RecordJobsAdded(run):

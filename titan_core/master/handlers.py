@@ -197,12 +197,12 @@ class Handlers:
         topic = ("log", job.run.run_id, job.job_id)
         for _ in self._engine.topics.changes(topic, min(request.wait_s, MAX_WAIT_S)):
             chunk = self._log_chunk(job, request)
-            if chunk.data or chunk.end:
+            if chunk.data or chunk.end or chunk.final:
                 break
         return chunk
 
     def _log_chunk(self, job: Job, request: messages.GetLogs) -> messages.LogChunk:
-        number, over, final = self._engine.read(lambda state: _attempt_facts(job, request.attempt))
+        number, over, final = self._engine.read(lambda state: _attempt_facts(job, request))
         if number == 0:
             return messages.LogChunk(job.run.run_id, job.job_id, 0, 0, b"", final, final)
         name = LogName(job.run.run_id, job.job_id, number)
@@ -214,14 +214,15 @@ class Handlers:
         return self._engine.read(lambda state: lookup.find_job(state, key))
 
 
-def _attempt_facts(job: Job, wanted: int) -> tuple[int, bool, bool]:
-    """The number of the attempt (0: none has begun), whether it is over, and whether the job is final."""
-    if wanted > len(job.attempts):
-        raise NotFound(f"job {job.key} has no attempt {wanted}; it has {len(job.attempts)}")
-    if not job.attempts:
+def _attempt_facts(job: Job, request: messages.GetLogs) -> tuple[int, bool, bool]:
+    """The number of the attempt (0: it has not begun), whether it is over, and whether no further one will come."""
+    begun = len(job.attempts)
+    if request.attempt > begun + (request.wait_s > 0):  # the next attempt may be waited for
+        raise NotFound(f"job {job.key} has no attempt {request.attempt}; it has {begun}")
+    number = request.attempt or begun
+    if number == 0 or number > begun:
         return 0, False, job.final
-    attempt = job.attempts[(wanted or len(job.attempts)) - 1]
-    return attempt.number, attempt.outcome is not None, job.final
+    return number, job.attempts[number - 1].outcome is not None, job.final and number == begun
 
 
 def _run_or_job(state: State, key: str) -> tuple[Run, Job | None]:

@@ -33,13 +33,14 @@ class Submissions:
 
     def submit(self, request: messages.SubmitRun) -> messages.Submitted:
         """Start a run, or extend one. A request id that is known gets the answer it got before."""
-        known = self._known(request)
-        if known is None:
+        run_id = self._known(request)
+        if run_id is None:
             check_submission(request)
-            specs = self._specs(request)
-            self._engine.submit(self._event(request, specs))
-            known = self._known(request)
-        return messages.Submitted(known or request.run_id, len(request.jobs))
+            event = self._event(request, self._specs(request))
+            self._engine.submit(event)
+            # Should the same submission have been decided meanwhile, on another connection, that one counts.
+            run_id = self._known(request) or event.run_id
+        return messages.Submitted(run_id, len(request.jobs))
 
     def _known(self, request: messages.SubmitRun) -> str | None:
         return self._engine.read(lambda state: state.requests.get(request.request_id))

@@ -104,13 +104,13 @@ class Views:
             cpu_percent=load.cpu_percent,
             memory_used=load.memory_used,
             connected_wall=self._wall(worker.connected_at),
-            history=tuple(map(self._ended, reversed(worker.recent))),
+            history=tuple(map(self._history, [*worker.running.values(), *reversed(worker.recent)])),
         )
 
-    def _ended(self, attempt: Attempt) -> messages.WorkerHistory:
+    def _history(self, attempt: Attempt) -> messages.WorkerHistory:
         state = attempt.outcome.value if attempt.outcome else JobState.RUNNING.value
-        ended_at = attempt.finished_at if attempt.finished_at is not None else attempt.started_at
-        return messages.WorkerHistory(attempt.job.key, state, ended_at - attempt.started_at)
+        until_at = self._clock.monotonic() if attempt.finished_at is None else attempt.finished_at
+        return messages.WorkerHistory(attempt.job.key, state, until_at - attempt.started_at)
 
     def _wall(self, instant_at: float | None) -> float:
         return 0.0 if instant_at is None else self._clock.to_wall(instant_at)

@@ -345,6 +345,7 @@ class ListWorkers(Message):
 class WorkerHistory(Message):
     key: str = tag(1)
     state: str = tag(2)
+    """`RUNNING`, or an `Outcome`."""
     duration_s: float = tag(3, 0.0)
 
 
@@ -371,7 +372,7 @@ class WorkerStatus(Message):
     memory_used: int = tag(14, 0)
     connected_wall: float = tag(15, 0.0)
     history: tuple[WorkerHistory, ...] = tag(16, ())
-    """Up to ten attempts that ended, newest first."""
+    """The attempts in its slots, then up to ten that ended, newest first."""
 
 
 @dataclass(frozen=True, slots=True)

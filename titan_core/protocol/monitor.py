@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from titan_core.protocol.messages import ClusterStatus, WorkerStatus
+from titan_core.protocol.messages import ClusterStatus, WorkerHistory, WorkerStatus
 from titan_core.protocol.text import ID_PREFIX
 
 _RULE = "-" * 31
@@ -54,20 +54,19 @@ def _worker_line(worker: WorkerStatus) -> str:
 
 
 def _worker_json(worker: WorkerStatus) -> dict[str, Any]:
-    running = [_entry(key, "RUNNING", "N/A") for key in worker.jobs[:1]]
-    ended = [_entry(past.key, past.state, f"{past.duration_s * 1000:.0f}ms") for past in worker.history[:10]]
     return {
         "port": _address(worker)[1],
         "capabilities": _skills(worker),
         "load": f"{worker.used}/{worker.slots}",
         "active_job": _prefixed(worker.jobs[0]) if worker.jobs else None,
-        "history": running + ended,
+        "history": [_entry(attempt) for attempt in worker.history],
         "services": [_prefixed(key) for key in worker.services],
     }
 
 
-def _entry(key: str, status: str, time: str) -> dict[str, str]:
-    return {"id": _prefixed(key), "status": status, "time": time}
+def _entry(attempt: WorkerHistory) -> dict[str, str]:
+    status = "COMPLETED" if attempt.state == "SUCCEEDED" else attempt.state
+    return {"id": _prefixed(attempt.key), "status": status, "time": f"{attempt.duration_s * 1000:.0f}ms"}
 
 
 def _prefixed(key: str) -> str:

@@ -15,11 +15,19 @@ from titan_test_suite.pytests.support.waiting import wait_until
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> Iterator[None]:
-    threads, descriptors = set(threading.enumerate()), _descriptors()
+    threads, children, descriptors = set(threading.enumerate()), set(_children()), _descriptors()
     yield
     wait_until(lambda: not set(threading.enumerate()) - threads, 5, lambda: set(threading.enumerate()) - threads)
-    wait_until(lambda: not psutil.Process().children(), 5, lambda: psutil.Process().children())
+    wait_until(lambda: not set(_children()) - children, 5, lambda: set(_children()) - children)
     wait_until(lambda: len(_descriptors()) <= len(descriptors), 5, lambda: _descriptors())
+
+
+def _children() -> list[psutil.Process]:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:  # the quick answer, and mostly the right one
+        return []
+    return psutil.Process().children()
 
 
 def _descriptors() -> dict[str, str]:

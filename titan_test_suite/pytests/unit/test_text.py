@@ -9,7 +9,6 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from titan_core.errors import InvalidRequest
 from titan_core.protocol.messages import (
     AssetContent,
@@ -379,7 +378,10 @@ CLUSTER = ClusterStatus(
             used=2,
             services=("demo-1/server",),
             jobs=("demo-1/x", "demo-1/y"),
-            history=tuple(WorkerHistory(f"demo-1/old{n}", "COMPLETED", 0.8124) for n in range(12)),
+            history=(
+                WorkerHistory("demo-1/x", "RUNNING", 1.5),
+                *(WorkerHistory(f"demo-1/old{n}", "SUCCEEDED", 0.8124) for n in range(10)),
+            ),
         ),
         WorkerStatus("gpu-host:8081", "DISCONNECTED", ("GENERAL", "GPU"), slots=4),
     ),
@@ -412,7 +414,7 @@ class TestMonitor:
         worker, idle = value["workers"]
         assert (worker["port"], worker["capabilities"], worker["load"]) == (8080, "[GENERAL]", "2/4")
         assert (worker["active_job"], worker["services"]) == ("DAG-x", ["DAG-server"])
-        assert worker["history"][0] == {"id": "DAG-x", "status": "RUNNING", "time": "N/A"}
+        assert worker["history"][0] == {"id": "DAG-x", "status": "RUNNING", "time": "1500ms"}
         assert worker["history"][1] == {"id": "DAG-old0", "status": "COMPLETED", "time": "812ms"}
         assert len(worker["history"]) == 11
         assert (idle["active_job"], idle["history"], idle["services"]) == (None, [], [])
