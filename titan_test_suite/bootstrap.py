@@ -24,7 +24,7 @@ MINIMUM = (3, 11)
 def main():
     extra, command = _split(sys.argv[1:])
     if sys.version_info < MINIMUM:
-        sys.exit("Titan needs Python 3.11 or newer; this is {}: {}".format(sys.version.split()[0], sys.executable))
+        sys.exit(f"Titan needs Python 3.11 or newer; this is {sys.version.split()[0]}: {sys.executable}")
     if not command:
         sys.exit(__doc__)
     with open(ROOT / ".bootstrap.lock", "w") as lock:

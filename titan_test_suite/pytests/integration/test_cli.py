@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from titan_core.errors import ConnectionFailed, InvalidGraph, InvalidRequest, NotAuthorised, NotFound, Unavailable
 from titan_core.protocol import messages as m
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import encode_body
 from titan_sdk.cli.main import main
+
 from titan_test_suite.pytests.support.scripted_master import TOKEN, ScriptedMaster, scripted_master, send
 from titan_test_suite.pytests.support.waiting import wait_until
 
@@ -118,12 +118,6 @@ def test_ls_by_a_state_of_jobs_lists_jobs_of_all_runs(titan, master):
     assert titan("ls", "--state", "dead") == 0
     assert master.requests == [m.ListJobs(200, "DEAD")]
     assert f"{RUN}/a" in titan.out and "1 of 900 jobs" in titan.err
-
-
-def test_a_state_that_does_not_exist_is_refused_with_those_that_do(titan, master):
-    assert titan("ls", "--state", "sleeping") == 3
-    assert "there is no state 'SLEEPING'" in titan.err and "QUEUED" in titan.err
-    assert master.requests == []
 
 
 def test_status_of_a_run_of_a_job_and_of_the_cluster(titan, master):

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-
 from titan_core.errors import (
     BadBody,
     BadVersion,
@@ -39,6 +38,7 @@ from titan_core.protocol.messages import (
 )
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import AUTHENTICATED, HEADER, LEGACY, MIB, Flag, Frame, encode_body, encode_frame
+
 from titan_test_suite.pytests.support.listening import (
     TOKEN,
     EchoServer,

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from titan_sdk import TitanClient
+
 from titan_test_suite.pytests.support.waiting import wait_until
 
 STOP_S = 20.0

@@ -10,7 +10,6 @@ import threading
 from pathlib import Path
 
 import pytest
-
 from titan_core.errors import AssetMissing, ChecksumMismatch, Conflict, InvalidRequest, NotFound
 from titan_core.store.assets import AssetRef, AssetStore
 

@@ -6,12 +6,12 @@ import json
 import time
 
 import pytest
-
 from titan_core.protocol.messages import AttemptStatus, JobStatus, LogChunk, RunStatus, StateCount
 from titan_sdk.cli import rows, text
 from titan_sdk.cli.log_output import last_lines, write_log
 from titan_sdk.cli.output import Output
 from titan_sdk.cli.tables import Column, plain_lines
+
 from titan_test_suite.pytests.support.streams import Stream
 
 HOSTILE = "[red]x[/red] \x1b[31m\x1b]0;title\x07\n\r\u202eevil\x9b2J"
@@ -82,7 +82,7 @@ def test_columns_align_also_with_wide_characters():
 def test_hostile_names_are_only_text_in_a_table(terminal):
     out = output(terminal, color=False)
     jobs = [job(HOSTILE, "DEAD", reason=HOSTILE)]
-    out.listing(jobs, rows.key, rows.filled(jobs, rows.JOBS))
+    out.listing(jobs, rows.key, rows.filled(jobs, rows.JOBS), "jobs")
     printed = out.stdout.text
     assert "[red]x[/red]" in printed
     assert len(printed.splitlines()) == 2 or terminal
@@ -94,7 +94,7 @@ def test_no_color_means_no_colours():
     jobs = [job("a", "DEAD")]
     coloured, plain = output(True), output(True, color=False)
     for out in (coloured, plain):
-        out.listing(jobs, rows.key, rows.JOBS)
+        out.listing(jobs, rows.key, rows.JOBS, "jobs")
     assert "\x1b[31m" in coloured.stdout.text
     assert "\x1b[3" not in plain.stdout.text
     assert not Output(environ={"NO_COLOR": "1"}).color
@@ -102,7 +102,7 @@ def test_no_color_means_no_colours():
 
 def test_ids_alone_when_quiet():
     out = output(quiet=True)
-    out.listing([job("a"), job("b")], rows.key, rows.JOBS)
+    out.listing([job("a"), job("b")], rows.key, rows.JOBS, "jobs")
     out.say("nobody hears this")
     assert out.stdout.text == "etl-20260101t000000-abcd/a\netl-20260101t000000-abcd/b\n"
     assert out.stderr.text == ""
@@ -111,7 +111,9 @@ def test_ids_alone_when_quiet():
 def test_empty_columns_are_left_out():
     titles = [column.title for column in rows.filled([job("a")], rows.JOBS)]
     assert titles == ["JOB", "STATE"]
-    assert len(rows.filled([], rows.JOBS)) == len(rows.JOBS)
+    out = output()
+    out.listing([], rows.key, rows.filled([], rows.JOBS), "jobs")
+    assert (out.stdout.text, out.stderr.text) == ("", "no jobs\n")
 
 
 def test_counts_are_in_the_order_of_life():

@@ -8,6 +8,7 @@ import time
 from titan_core.protocol.messages import JobStatus, RunStatus, StateCount
 from titan_sdk.cli.output import Output
 from titan_sdk.cli.progress import MANY, most_telling, show
+
 from titan_test_suite.pytests.support.streams import Stream
 
 
@@ -53,7 +54,7 @@ def test_lines_tell_each_change_once():
     assert told == [
         ["a", "QUEUED", "no worker has GPU"],
         ["a", "RUNNING", "on host:1"],
-        ["a", "DEAD", "exit 3", "exit 3\\x1b[2J"],
+        ["a", "DEAD", "exit 3\\x1b[2J"],
         ["b", "CANCELLED", "a is DEAD"],
     ]
     assert out.stdout.text == ""
