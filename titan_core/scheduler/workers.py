@@ -83,13 +83,9 @@ def on_shutdown_requested(state: State, worker_id: str, force: bool) -> None:
 
 def on_result(state: State, worker_id: str, report: AttemptReport) -> None:
     """A result arrived: it counts once, for the attempt whose token it bears; it is acknowledged in any case."""
-    attempt = state.attempts.get(report.token)
-    if attempt is None and report.token in state.lost:
-        worker = state.workers.get(worker_id)
-        if worker is not None:
-            attempt = state.lost[report.token]
-            attempts.revive(state, attempt, worker)
-    if attempt is not None and attempt.worker_id == worker_id:
+    worker = state.workers.get(worker_id)
+    attempt = _adopt(state, worker, report.token) if worker is not None else None
+    if attempt is not None:
         attempts.on_finished(state, attempt, report)
     state.act(AcknowledgeResult(worker_id, report.token))
 
@@ -108,19 +104,14 @@ def _seat(state: State, worker: Worker | None, event: WorkerRegistered) -> Worke
         worker = Worker(event.info, state.next_sequence(), WorkerState.ONLINE, event.session, state.now)
         state.workers[worker.worker_id] = worker
     state.timers.cancel(worker.timer)
-    _forget_pools(state, worker, event.info)
     worker.info, worker.session, worker.connected_at, worker.timer = event.info, event.session, state.now, 0
     worker.state = WorkerState.ONLINE
     state.placement.update(worker)
     return worker
 
 
-def _forget_pools(state: State, worker: Worker, info: WorkerInfo) -> None:
-    if worker.info.capabilities != info.capabilities:
-        state.placement.remove(worker)
-
-
 def _adopt(state: State, worker: Worker, token: bytes) -> Attempt | None:
+    """The attempt of this token if it is the worker's to go on with; revived when it had been given up."""
     attempt = state.attempts.get(token)
     if attempt is None and token in state.lost and state.lost[token].worker_id == worker.worker_id:
         attempt = state.lost[token]
