@@ -57,7 +57,7 @@ def release(state: State, attempt: Attempt) -> None:
 def on_started(state: State, attempt: Attempt) -> None:
     """The process of a service is there: its children need not wait, nor need its run."""
     job = attempt.job
-    if job.up or not job.spec.service:
+    if job.up or job.ending is not None or not job.spec.service:
         return
     was_open = job.open
     job.up = True

@@ -1,0 +1,209 @@
+"""Services: beside the slots, up from the moment their process is there, wanted until a person says otherwise."""
+
+from __future__ import annotations
+
+import pytest
+
+from titan_core.errors import Conflict
+from titan_core.scheduler.actions import StopAttempt
+from titan_core.scheduler.model import MAX_SERVICES, Outcome
+from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, job, service
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    return Cluster()
+
+
+@pytest.fixture
+def worker(cluster: Cluster) -> FakeWorker:
+    return cluster.join("w", slots=2)
+
+
+def test_services_take_no_slot(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(*(service(f"s{number}") for number in range(5)), job("a"), job("b"), job("c"))
+    assert cluster.running() == ["s0", "s1", "s2", "s3", "s4", "a", "b"]
+    assert cluster.worker(worker).free_slots == 0
+    assert len(cluster.worker(worker).services) == 5
+
+
+def test_busy_slots_do_not_keep_a_service_waiting(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(job("a"), job("b"), job("c"))
+    cluster.submit(service("web"), run_id="next")
+    assert cluster.state("web") == "RUNNING"
+
+
+def test_a_worker_hosts_so_many_services_and_no_more(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(*(service(f"s{number}") for number in range(MAX_SERVICES + 1)), job("a"))
+    assert len(cluster.worker(worker).services) == MAX_SERVICES
+    assert cluster.state(f"s{MAX_SERVICES}") == "QUEUED"
+    assert cluster.state("a") == "RUNNING"
+    cluster.finish("s7")
+    assert cluster.state(f"s{MAX_SERVICES}") == "RUNNING"
+
+
+def test_services_count_as_load(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web"))
+    cluster.join("other", slots=2)
+    cluster.submit(job("a"), run_id="next")
+    assert cluster.place("a") == "other"
+
+
+def test_services_need_the_capability_too(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web", requirement="GPU"))
+    assert cluster.state("web") == "QUEUED"
+    cluster.join("gpu", "GPU")
+    assert cluster.place("web") == "gpu"
+
+
+# ── up ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_children_wait_for_the_process_and_no_longer(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web"), job("child", "web"))
+    assert cluster.states() == {"web": "RUNNING", "child": "BLOCKED"}
+    cluster.started("web")
+    assert cluster.states() == {"web": "RUNNING", "child": "RUNNING"}
+
+
+def test_that_a_service_started_is_taken_in_once(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web"), job("child", "web"))
+    cluster.started("web")
+    assert cluster.started("web") == []
+
+
+def test_that_a_job_started_is_no_matter(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(job("a"), job("child", "a"))
+    assert cluster.started("a") == []
+    assert cluster.state("child") == "BLOCKED"
+
+
+def test_a_service_that_never_came_up_cancels_its_children(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web"), job("child", "web"))
+    cluster.finish("web", Outcome.NOT_STARTED)
+    assert cluster.states() == {"web": "DEAD", "child": "CANCELLED"}
+
+
+def test_a_service_that_dies_leaves_alone_what_it_released(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(
+        service("web"), job("a", "web"), job("late", "web", delay_s=5), job("b", "a"), job("c", "a", "web")
+    )
+    cluster.started("web")
+    cluster.fail("web")
+    assert cluster.states() == {"web": "DEAD", "a": "RUNNING", "late": "DELAYED", "b": "BLOCKED", "c": "CANCELLED"}
+
+
+def test_a_service_that_restarts_does_not_release_its_children_twice(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web", retries=1), job("a"), job("child", "web", "a"))
+    cluster.started("web")
+    cluster.fail("web")
+    cluster.advance(10)
+    cluster.started("web")
+    assert cluster.state("child") == "BLOCKED"
+    cluster.finish("a")
+    assert cluster.state("child") == "RUNNING"
+
+
+def test_a_child_added_to_a_service_that_is_up_starts_at_once(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web"))
+    cluster.started("web")
+    cluster.add(job("child", "web"))
+    assert cluster.state("child") == "RUNNING"
+
+
+def test_a_service_that_ends_by_itself_is_completed(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web"), job("child", "web"))
+    cluster.finish("web")
+    assert cluster.states() == {"web": "COMPLETED", "child": "RUNNING"}
+
+
+# ── stop ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("outcome", [Outcome.STOPPED, Outcome.FAILED, Outcome.SUCCEEDED, Outcome.INTERRUPTED])
+def test_a_stopped_service_is_completed_once_its_process_is_gone(
+    cluster: Cluster, worker: FakeWorker, outcome: Outcome
+) -> None:
+    cluster.submit(service("web", retries=5), job("child", "web"))
+    cluster.started("web")
+    actions = cluster.stop_service("web")
+    assert StopAttempt("w:8080", cluster.attempt("web").token, "enough") in actions
+    assert cluster.state("web") == "RUNNING"
+    assert cluster.job("web").reason == "stopping: enough"
+    cluster.finish("web", outcome)
+    assert cluster.states() == {"web": "COMPLETED", "child": "RUNNING"}
+    assert cluster.job("web").reason == "enough"
+
+
+def test_a_service_stopped_before_it_ran_is_cancelled(cluster: Cluster) -> None:
+    cluster.submit(service("web"), job("child", "web"))
+    cluster.stop_service("web")
+    assert cluster.states() == {"web": "CANCELLED", "child": "CANCELLED"}
+
+
+def test_a_service_in_its_backoff_is_cancelled(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web", retries=1))
+    cluster.fail("web")
+    cluster.stop_service("web")
+    assert cluster.state("web") == "CANCELLED"
+    assert cluster.core.next_due_at() is None
+
+
+def test_what_is_no_service_is_not_stopped(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(job("a"))
+    with pytest.raises(Conflict, match="job run/a is not a service; cancel it instead"):
+        cluster.stop_service("a")
+
+
+def test_a_service_that_is_over_is_not_stopped(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web"))
+    cluster.fail("web")
+    with pytest.raises(Conflict, match=r"service run/web is DEAD already \(exit code 1\)"):
+        cluster.stop_service("web")
+
+
+def test_a_service_that_is_being_cancelled_is_not_stopped_instead(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web"))
+    cluster.cancel("web")
+    with pytest.raises(Conflict, match="service run/web is being cancelled already"):
+        cluster.stop_service("web")
+    cluster.stopped("web")
+    assert cluster.state("web") == "CANCELLED"
+
+
+def test_a_service_that_is_being_stopped_can_still_be_cancelled(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web"), job("child", "web"))
+    cluster.stop_service("web")
+    cluster.cancel("web")
+    cluster.stopped("web")
+    assert cluster.states() == {"web": "CANCELLED", "child": "CANCELLED"}
+
+
+def test_a_service_that_starts_while_it_is_being_cancelled_releases_nobody(
+    cluster: Cluster, worker: FakeWorker
+) -> None:
+    cluster.submit(service("web"), job("other"))
+    cluster.cancel("web")
+    cluster.add(job("child", "web"))
+    cluster.started("web")
+    assert cluster.state("child") == "BLOCKED"
+    cluster.stopped("web")
+    assert cluster.states() == {"web": "CANCELLED", "other": "RUNNING", "child": "CANCELLED"}
+
+
+def test_a_stop_reaches_a_worker_that_was_away(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web"))
+    cluster.disconnect(worker)
+    cluster.stop_service("web")
+    assert not worker.stopping
+    cluster.register(worker)
+    cluster.stopped("web")
+    assert cluster.state("web") == "COMPLETED"
+
+
+def test_a_stopped_service_whose_worker_dies_is_completed(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web"))
+    cluster.stop_service("web")
+    cluster.crash(worker)
+    cluster.advance(30)
+    assert cluster.state("web") == "COMPLETED"
