@@ -45,7 +45,6 @@ from titan_core.protocol.messages import (
     WorkerList,
     WorkerStatus,
 )
-
 from titan_sdk import logs, polling
 from titan_sdk.access import Access, OwnAttempt
 from titan_sdk.figures import figures

@@ -15,7 +15,6 @@ from typing import NamedTuple
 from titan_core.errors import InvalidRequest, NotFound
 from titan_core.protocol.checks import check_path, shown
 from titan_core.protocol.wire import KIB, MIB
-
 from titan_sdk.local_files import LocalFile, describe_file, find_file
 
 INLINE_FILE = 256 * KIB

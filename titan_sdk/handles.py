@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from titan_core.protocol.messages import Cancelled, JobStatus, RunStatus
-
 from titan_sdk.errors import InvalidRequest, JobFailed, RunFailed
 from titan_sdk.fields import described
 

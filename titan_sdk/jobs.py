@@ -11,7 +11,6 @@ from typing import Any
 from titan_core.errors import InvalidRequest, TitanError
 from titan_core.protocol.checks import check_job, shown
 from titan_core.protocol.messages import JobSpec, Task
-
 from titan_sdk.contents import Contents, Source
 from titan_sdk.fields import field_name, read_field
 

@@ -26,7 +26,6 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 
 from titan_core.errors import RequestRefused
-
 from titan_sdk.errors import PipelineError
 from titan_sdk.fields import ALIASES
 from titan_sdk.jobs import TitanJob

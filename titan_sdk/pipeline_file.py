@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
 from titan_core.errors import InvalidRequest, NotFound
 from titan_core.protocol.checks import check_id, shown
 from titan_core.protocol.wire import MIB
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-
 from titan_sdk.fields import READERS, field_name
 from titan_sdk.jobs import TitanJob, check_values
 from titan_sdk.local_files import find_file, opened

@@ -14,7 +14,6 @@ from typing import TypeVar
 from titan_core.errors import ConnectionFailed, ConnectionLost, NotFound, Unavailable
 from titan_core.protocol.codec import Message
 from titan_core.protocol.messages import GetJob, GetRun, JobStatus, RunStatus
-
 from titan_sdk.errors import WaitTimedOut
 from titan_sdk.transport import Transport
 

@@ -27,7 +27,6 @@ from typing import NamedTuple
 from titan_core.errors import InvalidRequest, NotFound
 from titan_core.protocol.checks import check_path, shown
 from titan_core.protocol.wire import MIB
-
 from titan_sdk.local_files import opened
 
 IGNORE_FILE = ".titanignore"

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from titan_core.errors import AssetMissing, NotFound
 from titan_core.protocol.messages import AssetContent, JobSpec, SubmitRun, Submitted
-
 from titan_sdk.access import OwnAttempt
 from titan_sdk.contents import Contents
 from titan_sdk.jobs import TitanJob, job_spec

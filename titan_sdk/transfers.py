@@ -19,7 +19,6 @@ from titan_core.net.stream import raise_error
 from titan_core.protocol.messages import AssetInfo, FetchAsset, UploadAsset, UploadReply
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import Flag, encode_frame
-
 from titan_sdk.local_files import LocalFile
 from titan_sdk.transport import Connection, Transport
 

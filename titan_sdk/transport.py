@@ -29,7 +29,6 @@ from titan_core.protocol.checks import shown
 from titan_core.protocol.codec import Message
 from titan_core.protocol.messages import OPCODES
 from titan_core.protocol.wire import MAX_BODY, encode_body
-
 from titan_sdk.access import Access
 from titan_sdk.errors import ClientClosed, InvalidRequest
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
-from titan_core.protocol.checks import shown
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from titan_core.protocol.checks import shown
 from titan_sdk.errors import PipelineError
 
 MAX_DEPTH = 32

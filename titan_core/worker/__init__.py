@@ -1,0 +1,1 @@
+"""EXECUTION: takes attempts from the master, makes processes of them, and sends back their logs and results."""

@@ -10,6 +10,8 @@ import argparse
 import re
 from argparse import ArgumentParser
 
+from titan_sdk.cli.states import JOB_STATES, RUN_STATES
+
 _NUMBER = re.compile(r"-?\d+(\.\d*)?")
 
 
@@ -87,7 +89,9 @@ def nothing(parser: ArgumentParser) -> None:
 def ls(parser: ArgumentParser) -> None:
     parser.add_argument("run", nargs="?", metavar="RUN", help="list the jobs of this run instead of runs")
     parser.add_argument("--jobs", action="store_true", help="list jobs of all runs: those that are not final")
-    parser.add_argument("--state", type=str.upper, default="", help="only in this state; a state of jobs lists jobs")
+    states = tuple(dict.fromkeys((*RUN_STATES, *JOB_STATES)))
+    told = "only in this state; one that only jobs have lists jobs"
+    parser.add_argument("--state", type=str.upper, default="", choices=states, metavar="STATE", help=told)
     parser.add_argument("--name", default="", help="only names (of runs; in a run, of jobs) that begin so")
     parser.add_argument("-n", dest="limit", type=count, metavar="COUNT", help="at most so many")
 

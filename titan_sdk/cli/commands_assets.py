@@ -43,7 +43,7 @@ def fetch(context: Context) -> int:
 
 def assets(context: Context) -> int:
     found = context.client.assets()
-    context.out.listing(found, lambda asset: asset.name, rows.ASSETS)
+    context.out.listing(found, lambda asset: asset.name, rows.ASSETS, "assets")
     return Exit.OK
 
 

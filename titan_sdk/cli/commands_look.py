@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from titan_sdk.cli import rows
 from titan_sdk.cli.exits import Exit
+from titan_sdk.cli.states import RUN_STATES
 from titan_sdk.cli.text import clean, clock, plural, span
 
 if TYPE_CHECKING:
@@ -13,25 +14,18 @@ if TYPE_CHECKING:
     from titan_sdk.cli.context import Context
     from titan_sdk.cli.tables import Column
 
-RUN_STATES = ("RUNNING", "COMPLETED", "FAILED", "CANCELLED")
-JOB_STATES = rows.ORDER
 DEFAULT_RUNS = 20
 
 
 def ls(context: Context) -> int:
     """Runs; or the jobs of a run; or jobs of all runs."""
     options = context.options
-    if options.state and options.state not in (*RUN_STATES, *JOB_STATES):
-        from titan_sdk.errors import InvalidRequest
-
-        states = ", ".join(dict.fromkeys((*RUN_STATES, *JOB_STATES)))
-        raise InvalidRequest(f"there is no state {options.state!r}; states are {states}", field="state")
     if options.run:
         return _ls_run(context)
     if options.jobs or (options.state and options.state not in RUN_STATES):
         return _ls_jobs(context)
     runs = context.client.runs(limit=options.limit or DEFAULT_RUNS, state=options.state, name=options.name)
-    context.out.listing(runs, lambda run: run.run_id, rows.RUNS)
+    context.out.listing(runs, lambda run: run.run_id, rows.RUNS, "runs")
     return Exit.OK
 
 
@@ -56,7 +50,7 @@ def _ls_jobs(context: Context) -> int:
 
 
 def _list_jobs(context: Context, jobs: list[JobStatus], total: int, columns: tuple[Column[JobStatus], ...]) -> None:
-    context.out.listing(jobs, rows.key, rows.filled(jobs, columns))
+    context.out.listing(jobs, rows.key, rows.filled(jobs, columns), "such jobs")
     if total > len(jobs):
         context.out.say(f"{len(jobs)} of {total} jobs; -n shows more")
 
@@ -84,7 +78,7 @@ def _run(context: Context, run: RunStatus) -> int:
     out.line(f"{clean(run.run_id)}  {run.state}  submitted {clock(run.submitted_wall)}, {took}")
     out.line(rows.counts(run.counts))
     out.line()
-    out.listing(run.jobs, rows.key, rows.filled(run.jobs, rows.JOBS))
+    out.listing(run.jobs, rows.key, rows.filled(run.jobs, rows.JOBS), "jobs")
     return Exit.OK
 
 
@@ -114,7 +108,9 @@ def _job(context: Context, job: JobStatus) -> int:
             out.line(f"{name:<12} {clean(value)}")
     if job.attempts:
         out.line()
-        out.listing(job.attempts, lambda attempt: str(attempt.number), rows.filled(job.attempts, rows.ATTEMPTS))
+        out.listing(
+            job.attempts, lambda attempt: str(attempt.number), rows.filled(job.attempts, rows.ATTEMPTS), "attempts"
+        )
     return Exit.OK
 
 
@@ -148,13 +144,15 @@ def explain(context: Context) -> int:
 
 def workers(context: Context) -> int:
     found = context.client.workers()
-    context.out.listing(found, lambda worker: worker.worker_id, rows.filled(found, rows.WORKERS))
+    context.out.listing(
+        found, lambda worker: worker.worker_id, rows.filled(found, rows.WORKERS), "workers are connected"
+    )
     return Exit.OK
 
 
 def services(context: Context) -> int:
     found = context.client.jobs(services=True).jobs
-    context.out.listing(found, rows.key, rows.filled(found, rows.SERVICES))
+    context.out.listing(found, rows.key, rows.filled(found, rows.SERVICES), "services")
     return Exit.OK
 
 

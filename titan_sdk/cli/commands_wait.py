@@ -48,6 +48,7 @@ def follow_job(context: Context, key: str) -> int:
     """Show where the job is until it runs, then its log until it is over; its own exit code."""
     from titan_sdk.cli.log_output import write_log
 
+    context.out.say(f"accepted as {key}")
     try:
         _say_until_begun(context, key)
         write_log(context.out, context.client.log_chunks(key, follow=True))

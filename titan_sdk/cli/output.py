@@ -60,13 +60,15 @@ class Output:
         self.line(to_json(value))
         self.stdout.flush()
 
-    def listing(self, items: Sequence[T], name: Callable[[T], str], columns: Sequence[Column[T]]) -> None:
-        """Many things: a JSON array, their names alone, or a table."""
+    def listing(self, items: Sequence[T], name: Callable[[T], str], columns: Sequence[Column[T]], noun: str) -> None:
+        """Many things: a JSON array, their names alone, or a table; `noun` is what there are none of."""
         if self.json:
             self.record(list(items))
         elif self.quiet:
             for item in items:
                 self.line(clean(name(item)))
+        elif not items:
+            self.say(f"no {noun}")
         else:
             from titan_sdk.cli.tables import show
 

@@ -147,7 +147,7 @@ def _heading(status: RunStatus) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from titan_sdk.cli.tables import STATE_STYLES
+    from titan_sdk.cli.states import STATE_STYLES
 
     done, total = finished(status)
     line = Table.grid(padding=(0, 1))
@@ -163,10 +163,8 @@ def _heading(status: RunStatus) -> Any:
 def change_line(job: JobStatus) -> str:
     """`12:01:03  extract  COMPLETED  1.2s  worker-host:8081`."""
     took = span(job.started_wall, job.finished_wall) if job.final else ""
-    exit_code = f"exit {job.exit_code}" if job.exit_code > 0 else ""
     worker = f"on {job.worker}" if job.worker and job.state == "RUNNING" else ""
-    reason = "" if job.state in ("RUNNING", "COMPLETED") else job.reason
-    parts = (clock(time.time()), job.job_id, job.state, took, exit_code, worker, reason)
+    parts = (clock(time.time()), job.job_id, job.state, took, worker, rows.reason(job))
     return "  ".join(part for part in parts if part)
 
 

@@ -9,22 +9,22 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from titan_core.protocol.messages import AssetInfo, AttemptStatus, JobStatus, RunStatus, StateCount, WorkerStatus
+from titan_sdk.cli.states import JOB_STATES
 from titan_sdk.cli.tables import Column
 from titan_sdk.cli.text import clock, size, span
 
 T = TypeVar("T")
-ORDER = ("COMPLETED", "RUNNING", "QUEUED", "DELAYED", "BLOCKED", "FAILED", "DEAD", "CANCELLED")
 
 
 def filled(items: Sequence[T], columns: Sequence[Column[T]]) -> list[Column[T]]:
-    """The columns that have something to show for one of `items`; all of them when there are no items."""
-    return [column for column in columns if not items or any(column.cell(item) for item in items)]
+    """The columns that have something to show for one of `items`."""
+    return [column for column in columns if any(column.cell(item) for item in items)]
 
 
 def counts(values: Sequence[StateCount]) -> str:
-    """`3 COMPLETED, 1 RUNNING`, in the order in which a job passes the states."""
+    """`3 COMPLETED, 1 RUNNING`."""
     known = {item.state: item.count for item in values if item.count}
-    names = sorted(known, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
+    names = sorted(known, key=lambda name: JOB_STATES.index(name) if name in JOB_STATES else len(JOB_STATES))
     return ", ".join(f"{known[name]} {name}" for name in names)
 
 
@@ -34,6 +34,11 @@ def key(job: JobStatus) -> str:
 
 def exit_code(code: int) -> str:
     return str(code) if code >= 0 else ""
+
+
+def reason(job: JobStatus) -> str:
+    """Why it is where it is, unless its state and worker say it all."""
+    return "" if job.state in ("COMPLETED", "RUNNING") else job.reason
 
 
 def _started(job: JobStatus) -> str:
@@ -59,7 +64,7 @@ _JOB_COLUMNS: tuple[Column[JobStatus], ...] = (
     Column("STARTED", _started),
     Column("TIME", lambda job: span(job.started_wall, job.finished_wall), right=True),
     Column("WORKER", lambda job: job.worker),
-    Column("REASON", lambda job: job.reason, fold=True),
+    Column("REASON", lambda job: reason(job), fold=True),
 )
 JOBS: tuple[Column[JobStatus], ...] = (Column("JOB", lambda job: job.job_id), *_JOB_COLUMNS)
 """The jobs of one run."""

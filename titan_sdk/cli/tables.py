@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from titan_sdk.cli.states import STATE_STYLES
 from titan_sdk.cli.text import clean, width
 
 if TYPE_CHECKING:
@@ -18,24 +19,6 @@ if TYPE_CHECKING:
     from titan_sdk.cli.output import Output
 
 T = TypeVar("T")
-
-STATE_STYLES = {
-    "COMPLETED": "green",
-    "SUCCEEDED": "green",
-    "ONLINE": "green",
-    "RUNNING": "cyan",
-    "FAILED": "red",
-    "DEAD": "red",
-    "TIMED_OUT": "red",
-    "NOT_STARTED": "red",
-    "LOST": "red",
-    "DISCONNECTED": "red",
-    "CANCELLED": "yellow",
-    "STOPPED": "yellow",
-    "INTERRUPTED": "yellow",
-    "DRAINING": "yellow",
-}
-"""The colour of a state; every other one waits, and is dim."""
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ def _children() -> list[psutil.Process]:
 
 def _descriptors() -> dict[str, str]:
     found = {}
-    for entry in os.listdir("/proc/self/fd"):
+    for entry in Path("/proc/self/fd").iterdir():
         try:
-            found[entry] = str(Path(f"/proc/self/fd/{entry}").readlink())
+            found[entry.name] = str(entry.readlink())
         except OSError:
             continue  # the descriptor of this very listing
     return found

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from titan_sdk import TitanClient
 
+from titan_sdk import TitanClient
 from titan_test_suite.pytests.support.cluster import Cluster
 
 

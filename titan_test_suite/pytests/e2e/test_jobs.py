@@ -9,13 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from titan_core.net.credentials import find_token
 from titan_core.net.dial import dial
 from titan_core.net.stream import decode
 from titan_core.protocol.messages import JobSpec, SubmitRun, Submitted, Task
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.errors import AssetMissing, Conflict, InvalidGraph, InvalidRequest, JobFailed, NotFound, TitanError
-
 from titan_test_suite.pytests.support.cluster import Cluster
 from titan_test_suite.pytests.support.waiting import wait_until
 

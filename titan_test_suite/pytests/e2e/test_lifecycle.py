@@ -11,8 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from titan_sdk import TitanClient, TitanJob
 
+from titan_sdk import TitanClient, TitanJob
 from titan_test_suite.pytests.support.cluster import Cluster
 from titan_test_suite.pytests.support.waiting import wait_until
 

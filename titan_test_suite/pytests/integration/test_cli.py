@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from titan_core.errors import ConnectionFailed, InvalidGraph, InvalidRequest, NotAuthorised, NotFound, Unavailable
 from titan_core.protocol import messages as m
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import encode_body
 from titan_sdk.cli.main import main
-
 from titan_test_suite.pytests.support.scripted_master import TOKEN, ScriptedMaster, scripted_master, send
 from titan_test_suite.pytests.support.waiting import wait_until
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from titan_core.errors import (
     BadBody,
     BadVersion,
@@ -38,7 +39,6 @@ from titan_core.protocol.messages import (
 )
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import AUTHENTICATED, HEADER, LEGACY, MIB, Flag, Frame, encode_body, encode_frame
-
 from titan_test_suite.pytests.support.listening import (
     TOKEN,
     EchoServer,

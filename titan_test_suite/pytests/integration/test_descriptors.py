@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from titan_core.net.dial import dial
 
+from titan_core.net.dial import dial
 from titan_test_suite.pytests.support.listening import TOKEN, closed_by_peer
 from titan_test_suite.pytests.support.waiting import wait_until
 

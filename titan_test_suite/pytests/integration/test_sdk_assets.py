@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from titan_core.errors import ChecksumMismatch, Conflict, ConnectionLost, InvalidRequest, NotFound, Unavailable
 from titan_core.net.stream import FrameStream
 from titan_core.protocol.messages import (
@@ -24,7 +25,6 @@ from titan_core.protocol.wire import MIB, split_body
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.contents import INLINE_FILE
 from titan_sdk.errors import AssetMissing
-
 from titan_test_suite.pytests.support.scripted_master import TOKEN, HangUp, ScriptedMaster, scripted_master, send
 
 

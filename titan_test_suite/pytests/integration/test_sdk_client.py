@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from titan_core.errors import ConfigError, InvalidGraph, InvalidRequest, NotFound
 from titan_core.protocol.codec import Message
 from titan_core.protocol.messages import (
@@ -41,7 +42,6 @@ from titan_core.protocol.messages import (
     WorkerStatus,
 )
 from titan_sdk import PipelineError, TitanClient, TitanJob
-
 from titan_test_suite.pytests.support.scripted_master import TOKEN, ScriptedMaster, scripted_master
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
 from titan_core import errors
 from titan_core.net.stream import FrameStream
 from titan_core.protocol.messages import (
@@ -35,7 +36,6 @@ from titan_sdk.errors import (
     NotAuthorised,
     ProtocolError,
 )
-
 from titan_test_suite.pytests.support.scripted_master import TOKEN, HangUp, ScriptedMaster, scripted_master
 from titan_test_suite.pytests.support.waiting import wait_until
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from titan_core.errors import ConnectionLost, NotFound
 from titan_core.net.stream import FrameStream
 from titan_core.protocol.messages import GetJob, GetLogs, GetRun, JobStatus, LogChunk, RunStatus, StateCount
 from titan_sdk import TitanClient
 from titan_sdk.errors import JobFailed, RunFailed, WaitTimedOut
 from titan_sdk.handles import JobHandle, RunHandle
-
 from titan_test_suite.pytests.support.scripted_master import TOKEN, HangUp, ScriptedMaster, scripted_master
 
 RUNNING = RunStatus("r-1", "r", "RUNNING", 3)

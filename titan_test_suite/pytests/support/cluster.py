@@ -1,4 +1,4 @@
-"""A cluster of real processes: a master and workers on free ports, in a home of their own, with verbs to kill them."""
+"""A cluster of real processes: a master and workers on free ports, in a home of their own, and verbs to kill them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from titan_sdk import TitanClient
-
 from titan_test_suite.pytests.support.waiting import wait_until
 
 STOP_S = 20.0

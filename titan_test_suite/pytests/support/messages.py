@@ -7,6 +7,7 @@ import typing
 from typing import Any
 
 from hypothesis import strategies as st
+
 from titan_core.protocol import messages as module
 from titan_core.protocol.codec import Message
 

@@ -32,7 +32,6 @@ from titan_core.protocol.messages import (
 )
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import encode_body, split_body
-
 from titan_test_suite.pytests.support.waiting import wait_until
 
 TOKEN = "0123456789abcdef0123456789abcdef"

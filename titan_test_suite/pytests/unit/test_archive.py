@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+
 from titan_core.errors import ArchiveRefused
 from titan_core.store.archive import DEFAULT_LIMITS, ArchiveLimits, inspect, unpack
 

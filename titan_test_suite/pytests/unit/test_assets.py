@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+
 from titan_core.errors import AssetMissing, ChecksumMismatch, Conflict, InvalidRequest, NotFound
 from titan_core.store.assets import AssetRef, AssetStore
 

@@ -8,6 +8,7 @@ import signal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from titan_core.errors import InvalidRequest
 from titan_core.protocol.checks import (
     MAX_ARGS_BYTES,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from titan_core.protocol.messages import JobStatus, RunStatus
 from titan_sdk import errors
 from titan_sdk.cli import exits

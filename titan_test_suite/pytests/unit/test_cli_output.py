@@ -6,12 +6,12 @@ import json
 import time
 
 import pytest
+
 from titan_core.protocol.messages import AttemptStatus, JobStatus, LogChunk, RunStatus, StateCount
 from titan_sdk.cli import rows, text
 from titan_sdk.cli.log_output import last_lines, write_log
 from titan_sdk.cli.output import Output
 from titan_sdk.cli.tables import Column, plain_lines
-
 from titan_test_suite.pytests.support.streams import Stream
 
 HOSTILE = "[red]x[/red] \x1b[31m\x1b]0;title\x07\n\r\u202eevil\x9b2J"

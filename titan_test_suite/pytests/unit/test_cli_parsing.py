@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from titan_sdk.cli.parsing import command_parser, overview, parser
 from titan_sdk.cli.table import COMMANDS, GROUPS, handler
 
@@ -83,7 +84,7 @@ def test_without_a_command_there_is_none():
         ("ls -n 0", "'0' is not a whole number from 1"),
         ("deploy a.py 99999", "'99999' is not a port"),
         ("run a.py --env A", "'A' is not a variable: use NAME=value"),
-        ("ls --state asleep", "'ASLEEP' (choose from 'RUNNING', 'COMPLETED'"),
+        ("ls --state asleep", "invalid choice: 'ASLEEP'"),
         ("cancel a b", "unrecognized arguments: b"),
         ("workers -- x", "unrecognized arguments"),
     ],

@@ -8,7 +8,6 @@ import time
 from titan_core.protocol.messages import JobStatus, RunStatus, StateCount
 from titan_sdk.cli.output import Output
 from titan_sdk.cli.progress import MANY, most_telling, show
-
 from titan_test_suite.pytests.support.streams import Stream
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from titan_core.errors import BY_CODE, BadBody, TitanError, from_code
 from titan_core.protocol.codec import Message, tag
 from titan_core.protocol.messages import BODIES, OPCODES, REPLIES, JobSpec, SubmitRun, Task
 from titan_core.protocol.opcodes import Opcode
-
 from titan_test_suite.pytests.support.messages import MESSAGES, values
 
 

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from titan_core.config import load_master, load_worker
 from titan_core.errors import ConfigError
 

@@ -1,4 +1,4 @@
-"""Who may import whom, who makes threads, what a module may be called: the rules of the packages, read from the code."""
+"""Who imports whom, who makes threads, what a module may be called: the rules of the packages, read from the code."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from titan_core.errors import BY_CODE, InvalidRequest
 from titan_core.net.auth import AUTH_TIMEOUT_S, NONCE_BYTES
 from titan_core.net.stream import STALL_S
@@ -20,7 +21,6 @@ from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.payloads import READERS, WORKER_PORT
 from titan_core.protocol.text import parse_dag
 from titan_core.protocol.wire import KIB, MAX_BODY, MAX_NATIVE, MAX_TEXT, MAX_UNAUTHENTICATED, MIB, Flag
-
 from titan_test_suite.pytests.support.messages import MESSAGES
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "protocol.md"

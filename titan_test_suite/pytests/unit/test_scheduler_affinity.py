@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from titan_core.scheduler.model import Affinity, Outcome
 
+from titan_core.scheduler.model import Affinity, Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, job, service
 
 PREFER, STRICT = Affinity.PREFER, Affinity.STRICT
@@ -12,7 +12,7 @@ PREFER, STRICT = Affinity.PREFER, Affinity.STRICT
 
 @pytest.fixture
 def cluster() -> Cluster:
-    """Workers w1 and w2 with two slots; job `parent` ran on w1, job `pin` runs there now, so that w2 is less loaded."""
+    """Workers w1 and w2, two slots each. `parent` ran on w1, `pin` runs there now, so that w2 is less loaded."""
     cluster = Cluster()
     cluster.join("w1", slots=2)
     cluster.submit(job("parent"))

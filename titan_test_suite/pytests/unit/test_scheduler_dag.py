@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
 from titan_core.errors import Conflict, InvalidGraph, NotFound
 from titan_core.scheduler import dag
 from titan_core.scheduler.model import JobSpec
-
 from titan_test_suite.pytests.support.cluster_model import Cluster, job
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from titan_core.scheduler.model import Affinity, Outcome
 
+from titan_core.scheduler.model import Affinity, Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, job, service, started_jobs
 
 

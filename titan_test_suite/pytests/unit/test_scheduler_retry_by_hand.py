@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
 from titan_core.errors import Conflict, NotFound
 from titan_core.scheduler.events import JobRetryRequested
 from titan_core.scheduler.model import Outcome
-
 from titan_test_suite.pytests.support.cluster_model import Cluster, job, service
 
 

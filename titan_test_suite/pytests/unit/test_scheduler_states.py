@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 
 import pytest
+
 from titan_core.scheduler import jobs
 from titan_core.scheduler.actions import RecordChange, RecordJobsAdded, RecordRunFinished, StartAttempt
 from titan_core.scheduler.model import CHANGES_KEPT, EDGES, FINAL, LOST_CAUSE, WAITING, JobState
-
 from titan_test_suite.pytests.support.cluster_model import Cluster, job, service
 
 ILLEGAL = [(a, b) for a, b in itertools.product(JobState, JobState) if b not in EDGES[a]]

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
 from titan_core.errors import InvalidRequest, NotFound
 from titan_core.protocol.messages import JobSpec, Task
 from titan_sdk import TitanJob

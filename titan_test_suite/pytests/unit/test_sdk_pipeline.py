@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
 from titan_core.errors import InvalidGraph, InvalidRequest, NotFound
 from titan_sdk import TitanJob
 from titan_sdk.errors import PipelineError

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from titan_core.errors import InvalidRequest, NotFound
 from titan_core.store.archive import DEFAULT_LIMITS, inspect, unpack
 from titan_sdk import project

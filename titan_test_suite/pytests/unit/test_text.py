@@ -9,6 +9,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from titan_core.errors import InvalidRequest
 from titan_core.protocol.messages import (
     AssetContent,

@@ -8,6 +8,7 @@ import tracemalloc
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from titan_core.errors import BadFlags, BadVersion, FrameTooLarge, ProtocolError
 from titan_core.protocol.wire import (
     AUTHENTICATED,
