@@ -1,0 +1,25 @@
+"""The states a user meets, as words: which there are, in which order, in which colour."""
+
+from __future__ import annotations
+
+RUN_STATES = ("RUNNING", "COMPLETED", "FAILED", "CANCELLED")
+JOB_STATES = ("COMPLETED", "RUNNING", "QUEUED", "DELAYED", "BLOCKED", "FAILED", "DEAD", "CANCELLED")
+"""In the order in which counts are told: what is done, what goes on, what waits, what went wrong."""
+
+STATE_STYLES = {
+    "COMPLETED": "green",
+    "SUCCEEDED": "green",
+    "ONLINE": "green",
+    "RUNNING": "cyan",
+    "FAILED": "red",
+    "DEAD": "red",
+    "TIMED_OUT": "red",
+    "NOT_STARTED": "red",
+    "LOST": "red",
+    "DISCONNECTED": "red",
+    "CANCELLED": "yellow",
+    "STOPPED": "yellow",
+    "INTERRUPTED": "yellow",
+    "DRAINING": "yellow",
+}
+"""The colour of a state; every other one waits, and is dim."""
