@@ -55,15 +55,16 @@ def main(argv: list[str] | None = None) -> int:
 def _stop(master: Master, signals: StopSignals) -> int:
     """End the master; a second signal meanwhile ends the process at once."""
     master.stop()
-    master.spawn("joiner", _join, master, signals)
+    joined: list[bool] = []
+    master.spawn("joiner", _join, master, signals, joined)
     second = signals.wait()
     if second != NOTIFIED:
         os._exit(128 + second)
-    return EXIT_ERROR if master.failed or master.threads() else 0
+    return 0 if all(joined) and not master.failed else EXIT_ERROR
 
 
-def _join(master: Master, signals: StopSignals) -> None:
-    master.join(STOP_S)
+def _join(master: Master, signals: StopSignals, joined: list[bool]) -> None:
+    joined.append(master.join(STOP_S))
     signals.notify()
 
 
