@@ -32,4 +32,14 @@ def _forget(state: State, run: Run) -> None:
     del state.runs[run.run_id]
     for request_id in run.requests:
         state.requests.pop(request_id, None)
+    for job in run.jobs.values():
+        _part_from_parents(job)
     state.act(ForgetRun(run.run_id))
+
+
+def _part_from_parents(job: Job) -> None:
+    """Neither does a parent in another run go on knowing the job, nor does the job keep that run in memory."""
+    for parent in job.parents:
+        if parent.run is not job.run:
+            parent.children.remove(job)
+    job.parents = ()
