@@ -8,10 +8,12 @@ import logging
 import os
 import sys
 
-from titan_core.config import MasterConfig, load_master
+from titan_core.config import load_master
 from titan_core.errors import NotAuthorised, TitanError
 from titan_core.master.app import STOP_S, Master, tune_interpreter
 from titan_core.signals import NOTIFIED, StopSignals
+
+log = logging.getLogger("titan.master")
 
 EXIT_ERROR, EXIT_NOT_AUTHORISED = 1, 5
 
@@ -39,7 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     signals = StopSignals()
     try:
         config = load_master(vars(parser().parse_args(argv)), os.environ)
-        logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s")
+        logging.basicConfig(
+            level=config.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+        )
         tune_interpreter()
         master = Master(config)
         master.on_failure = lambda component: signals.notify()
@@ -47,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     except TitanError as error:
         print(f"titan master: {error}", file=sys.stderr)
         return EXIT_NOT_AUTHORISED if isinstance(error, NotAuthorised) else EXIT_ERROR
-    _greet(master, config)
+    _warn_if_open(config.host)
     signals.wait()
     return _stop(master, signals)
 
@@ -68,14 +72,12 @@ def _join(master: Master, signals: StopSignals, joined: list[bool]) -> None:
     signals.notify()
 
 
-def _greet(master: Master, config: MasterConfig) -> None:
-    print(f"titan master listens on {config.host}:{master.port}, home {config.home}", file=sys.stderr, flush=True)
-    if not _is_loopback(config.host):
-        print(
-            "titan master: reachable from the network; the token is proved, the traffic is not encrypted: "
-            "use it inside a network you trust, a VPN or an SSH tunnel",
-            file=sys.stderr,
-            flush=True,
+def _warn_if_open(host: str) -> None:
+    if not _is_loopback(host):
+        log.warning(
+            "reachable from the network: peers prove that they know the token, but nothing is encrypted; "
+            "stay inside a network you trust, a VPN or an SSH tunnel",
+            extra={"action": "master.open"},
         )
 
 

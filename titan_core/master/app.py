@@ -83,7 +83,8 @@ class Master(Component):
         # The door last, when everything behind it is there; then the word where it is.
         self._server.start()
         self._write_address()
-        log.info("master listens on %s:%d", self.config.host, self.port, extra={"action": "master.started"})
+        where = (self.config.host, self.port, self.config.home)
+        log.info("master listens on %s:%d, home %s", *where, extra={"action": "master.started"})
 
     def on_stop(self) -> None:
         # Long polls would hold their connections: let them answer. Then the door and every
