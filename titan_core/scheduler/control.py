@@ -36,8 +36,8 @@ def stop_service(state: State, job: Job, reason: str) -> None:
         raise Conflict(f"job {job.key} is not a service; cancel it instead", job=job.job_id)
     if job.final:
         raise Conflict(f"service {job.key} is {job.state.value} already ({job.reason})", job=job.job_id)
-    if job.ending is not None and job.ending[0] is JobState.CANCELLED:
-        raise Conflict(f"service {job.key} is being cancelled already ({job.ending[1]})", job=job.job_id)
+    if job.being_cancelled:
+        raise Conflict(f"service {job.key} is being cancelled already", job=job.job_id)
     if job.state is JobState.RUNNING:
         _end_attempt(state, job, JobState.COMPLETED, reason)
     else:

@@ -91,10 +91,16 @@ class Core:
         if event.request_id in self.state.requests:
             return
         run = self._run(event.run_id)
-        if run.live_jobs == 0:
-            raise Conflict(f"run {run.run_id} is {run.state.value} already; submit a new run")
+        self._check_may_grow(run, event.spawner)
         dag.check(event.jobs, lambda name: jobs.find(self.state, run, name))
         self._add(run, event.jobs, event.request_id, event.spawner)
+
+    def _check_may_grow(self, run: Run, spawner: bytes) -> None:
+        if run.live_jobs == 0:
+            raise Conflict(f"run {run.run_id} is {run.state.value} already; submit a new run")
+        spawning = self.state.attempts.get(spawner)
+        if spawning is not None and spawning.job.run is run and spawning.job.being_cancelled:
+            raise Conflict(f"job {spawning.job.key} is being cancelled; it can add no jobs to its run")
 
     def _add(self, run: Run, specs: Sequence[JobSpec], request_id: bytes, spawner: bytes) -> None:
         if request_id:

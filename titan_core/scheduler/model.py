@@ -201,6 +201,11 @@ class Job:
         return self.state in FINAL
 
     @property
+    def being_cancelled(self) -> bool:
+        """Its worker is to stop it; then it is CANCELLED, whatever the outcome."""
+        return self.ending is not None and self.ending[0] is JobState.CANCELLED
+
+    @property
     def open(self) -> bool:
         """Whether its run has to wait for it: neither final nor a service that is up."""
         return not self.up and self.state not in FINAL
