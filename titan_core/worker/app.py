@@ -1,0 +1,167 @@
+"""The worker as a whole: what it consists of, in which order that starts, and in which it stops.
+
+`stop` is a request from anyone: the main thread, the link, a test. The thread `stopper` does what it
+asks for, so that nobody waits for it who does not want to (`join`). Knows nothing of signals and flags.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+from titan_core.config import WorkerConfig
+from titan_core.errors import InternalError, NotAuthorised, TitanError
+from titan_core.lifecycle import Component
+from titan_core.protocol.messages import AttemptStarted
+from titan_core.worker.attempts import Attempts
+from titan_core.worker.environment import worker_part
+from titan_core.worker.fetch import fetch_from_master
+from titan_core.worker.link import Link
+from titan_core.worker.load import Load
+from titan_core.worker.logs import LogFollower
+from titan_core.worker.own_port import OwnPort
+from titan_core.worker.process_registry import ProcessRegistry
+from titan_core.worker.process_tree import Subreaper
+from titan_core.worker.results import Results
+from titan_core.worker.runner import Runner
+from titan_core.worker.workspace import Workspace
+
+log = logging.getLogger("titan.worker")
+
+ACKNOWLEDGE_S = 5.0
+"""How long a stopping worker waits for the master to take its last results."""
+MARGIN_S = 5.0
+"""Beyond the grace, for killed processes to be gone."""
+
+
+class Worker(Component):
+    """A follower of one master. Raises ConfigError when its port is in use.
+
+    `alone`: nothing else in this process has children, so that every orphan is a job's (see process_tree).
+    `on_ended(worker)` is called when everything has ended, however that came; `failure` says why it did
+    if nobody asked for it.
+    """
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        token: str,
+        alone: bool = False,
+        on_ended: Callable[[Worker], None] = lambda worker: None,
+    ) -> None:
+        super().__init__("worker")
+        self.on_failure = self._part_failed
+        self.config = config
+        self.failure: TitanError | None = None
+        self._on_ended = on_ended
+        self._hurry = threading.Event()
+        self._own_port = OwnPort(config.port, token)  # first: without it this worker does not exist
+        self.port = self._own_port.port
+        master = (config.master_host, config.master_port)
+        workspace = Workspace(config.home, functools.partial(fetch_from_master, *master, token))
+        self._registry = ProcessRegistry(workspace.directory, self.port)
+        self._follower = LogFollower()
+        self._results = Results(self._follower)
+        runner = Runner(
+            workspace,
+            self._registry,
+            self._follower,
+            self._results,
+            worker_part(os.environ, config.home, config.token_file, master),
+            config.max_log_bytes,
+            self._announce,
+            alone,
+        )
+        self._attempts = Attempts(config, self.port, runner, self._results, self._follower, Load())
+        self.link = Link(
+            master,
+            token,
+            self._attempts,
+            self._results,
+            on_refused=self._refused,
+            on_shutdown=self.stop,
+            backoff_s=(config.reconnect_min_s, config.reconnect_max_s),
+        )
+        self._parts: tuple[Component, ...] = (self.link, self._follower, self._own_port.server)
+        for part in self._parts:
+            part.on_failure = self._part_failed
+
+    @property
+    def exit_code(self) -> int:
+        """0 · 1 = the master refused this worker · 5 = it does not know its token."""
+        if self.failure is None:
+            return 0
+        return 5 if isinstance(self.failure, NotAuthorised) else 1
+
+    def start(self) -> None:
+        # Before there is any process: whatever loses its parent must come to us.
+        Subreaper.begin()
+        # Before there is new work: a predecessor's leftovers may hold its ports and files.
+        ended = self._registry.end_leftovers()
+        if ended:
+            log.warning("ended %d processes of a worker that was killed", ended, extra={"action": "leftovers.ended"})
+        self._own_port.start(self._attempts)
+        self._follower.start()
+        # Now that there is everything it needs: work may come with the first frame.
+        self.link.start()
+        # Last, so that it never stops what has not been started yet.
+        self.spawn("stopper", self._stop_when_asked)
+
+    def kill(self) -> None:
+        """Stop without grace, and without waiting for the master."""
+        self._hurry.set()
+        self.stop()
+        self._attempts.kill()
+        self.link.stop()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end of everything. Without a `start` there is only the port to give back."""
+        joined = super().join(timeout_s)
+        return self._own_port.server.join(0.0) and joined
+
+    def _stop_when_asked(self) -> None:
+        self.stopping.wait()
+        log.info("stopping", extra={"action": "worker.stopping"})
+        # The master first, so that it sends nothing more and knows what the results that follow mean.
+        self.link.say_goodbye()
+        # Then the attempts: stop signal, grace, SIGKILL. Their results go out as they end.
+        self._attempts.drain()
+        if self._hurry.is_set():
+            self._attempts.kill()
+        if not self._attempts.slots.wait_until_idle(self._longest_grace_s() + MARGIN_S):
+            log.error("some processes do not end", extra={"action": "worker.stuck"})
+        # The master must have the results before the session goes, or it takes the attempts for lost.
+        self._results.wait_until_acknowledged(ACKNOWLEDGE_S)
+        self.link.flush(ACKNOWLEDGE_S)
+        self._end_threads()
+        log.info("stopped", extra={"action": "worker.stopped"})
+        self._on_ended(self)
+
+    def _end_threads(self) -> None:
+        """Nothing runs any more: let every thread go."""
+        self._attempts.slots.close()
+        for part in self._parts:
+            part.stop()
+        for part in self._parts:
+            part.join(MARGIN_S)
+        Subreaper.end()
+
+    def _longest_grace_s(self) -> float:
+        return max((control.grace_s for control in self._attempts.slots.all()), default=0.0)
+
+    def _announce(self, started: AttemptStarted) -> None:
+        self.link.send(started)
+
+    def _part_failed(self, part: Component) -> None:
+        """A worker without one of its parts is none."""
+        self.failure = self.failure or InternalError(f"a defect in the worker ({part.name}); its log has the details")
+        self.stop()
+        if part is self:  # nobody is left to say so
+            self._on_ended(self)
+
+    def _refused(self, error: TitanError) -> None:
+        self.failure = error
+        self.stop()

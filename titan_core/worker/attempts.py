@@ -1,0 +1,155 @@
+"""The master's orders, and what this worker says of itself: everything that is done on behalf of a session.
+
+    START_ATTEMPT ─▶ a slot        RESULT_ACK ─▶ results forget
+    STOP_ATTEMPT  ─▶ its control   Registered ─▶ go on with what was adopted, end the rest
+
+Called by the link's reader, one session after the other; reads what the slot threads change.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+
+from titan_core.config import WorkerConfig
+from titan_core.protocol.messages import (
+    Heartbeat,
+    Register,
+    Registered,
+    Result,
+    StartAttempt,
+    StopAttempt,
+    WorkerStatus,
+)
+from titan_core.worker.control import Control, Stop
+from titan_core.worker.load import Load
+from titan_core.worker.logs import LogFollower
+from titan_core.worker.outbox import Outbox
+from titan_core.worker.results import Results
+from titan_core.worker.runner import Runner
+from titan_core.worker.slots import Slots
+
+log = logging.getLogger("titan.worker")
+
+STOPPING = "the worker is stopping"
+GIVEN_UP = "the master has given this attempt up"
+
+
+class Attempts:
+    """All attempts of the worker, and their relation to the master."""
+
+    def __init__(
+        self, config: WorkerConfig, port: int, runner: Runner, results: Results, follower: LogFollower, load: Load
+    ) -> None:
+        self._config = config
+        self._port = port
+        self._runner = runner
+        self._results = results
+        self._follower = follower
+        self._load = load
+        self._instance = secrets.token_bytes(16)
+        self.slots = Slots(config.slots, config.max_services, runner.run)
+
+    # ── what the worker says ──────────────────────────────────────────────────────────────────────
+
+    def introduction(self) -> Register:
+        """Who this is, what it runs, and what it has finished."""
+        running = [
+            control.token for control in self.slots.all()
+        ]  # before the results: what ends meanwhile is in both
+        finished = self._results.kept()
+        told = {result.token for result in finished}
+        return Register(
+            self._port,
+            self._config.hostname,
+            self._config.capabilities,
+            self._config.slots,
+            self._instance,
+            self._config.permanent,
+            os.getpid(),
+            self._load.cpu_count,
+            self._load.memory_total,
+            tuple(token for token in running if token not in told),
+            finished,
+        )
+
+    def heartbeat(self) -> Heartbeat:
+        used, services = self.slots.counts()
+        self._load.sample()
+        return Heartbeat(used, services, self._load.cpu_percent, self._load.memory_used)
+
+    def status(self) -> WorkerStatus:
+        """The worker in figures, for those who ask it itself."""
+        controls = self.slots.all()
+        return WorkerStatus(
+            self._runner.worker_id or f"{self._config.hostname}:{self._port}",
+            "DRAINING" if self.slots.drained else "ONLINE",
+            self._config.capabilities,
+            self._config.slots,
+            self.slots.counts()[0],
+            tuple(_key(control.start) for control in controls if control.start.service),
+            tuple(_key(control.start) for control in controls if not control.start.service),
+            self._config.permanent,
+            pid=os.getpid(),
+            cpu_count=self._load.cpu_count,
+            memory_total=self._load.memory_total,
+            cpu_percent=self._load.cpu_percent,
+            memory_used=self._load.memory_used,
+        )
+
+    # ── what the master says ──────────────────────────────────────────────────────────────────────
+
+    def on_registered(self, introduction: Register, registered: Registered, outbox: Outbox) -> None:
+        """A session has begun: go on with what the master adopted, end and forget what it did not."""
+        self._runner.worker_id = registered.worker_id
+        offsets = {position.token: position.offset for position in registered.adopted}
+        given_up = [token for token in introduction.running if token not in offsets]
+        for token in given_up:
+            self._give_up(token)
+        self._results.acknowledge(tuple(given_up))
+        for token, offset in offsets.items():
+            self._follower.seek(token, offset)
+        self._follower.attach(outbox)
+        self._results.attach(outbox, {result.token for result in introduction.finished}, offsets)
+
+    def on_session_lost(self) -> None:
+        self._follower.detach()
+        self._results.detach()
+
+    def on_start(self, start: StartAttempt) -> None:
+        """Run it. The same order twice is one order."""
+        if start.token in self.slots or start.token in self._results:
+            return
+        if not self.slots.start(Control(start)):
+            reason = f"this worker runs {self._config.max_services} services already"
+            self._results.report(Result(start.token, "INTERRUPTED", reason=reason), None)
+
+    def on_stop(self, stop: StopAttempt) -> None:
+        """End it. One that has ended already was, or will be, told as what it was."""
+        control = self.slots.find(stop.token)
+        if control is not None:
+            control.stop(Stop("STOPPED", stop.reason))
+
+    # ── stopping ──────────────────────────────────────────────────────────────────────────────────
+
+    def drain(self) -> None:
+        """Run nothing more; end what runs, each with its own grace up to the worker's."""
+        self.slots.drain(Stop("INTERRUPTED", STOPPING, self._config.shutdown_grace_s))
+
+    def kill(self) -> None:
+        """End what runs, at once."""
+        self.slots.drain(Stop("INTERRUPTED", STOPPING, 0.0))
+
+    def _give_up(self, token: bytes) -> None:
+        control = self.slots.find(token)
+        if control is not None:
+            log.info(
+                "%s is not ours any more and is ended", _key(control.start), extra={"action": "attempt.given_up"}
+            )
+            control.unwanted = True
+            control.stop(Stop("STOPPED", GIVEN_UP, 0.0))
+
+
+def _key(start: StartAttempt) -> str:
+    return f"{start.run_id}/{start.job_id}"

@@ -1,0 +1,60 @@
+"""The environment a job sees: little of the worker's, what the job asks for, and what Titan tells it.
+
+Pure functions of their arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import titan_core
+from titan_core.net.credentials import token_path
+from titan_core.protocol.messages import StartAttempt
+from titan_core.worker.procfs import TOKEN_VARIABLE
+
+_KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "JAVA_HOME")
+_DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+def worker_part(
+    environ: Mapping[str, str], home: Path, token_file: str | None, master: tuple[str, int]
+) -> dict[str, str]:
+    """What every job of a worker gets: the kept variables, and how to call back to the master."""
+    kept = {name: value for name, value in environ.items() if name in _KEPT or name.startswith("LC_")}
+    kept.setdefault("PATH", _DEFAULT_PATH)
+    root = Path(titan_core.__file__).parents[1]
+    if root.name not in _INSTALLED:  # running from its sources, so that a job's Python finds it only if told
+        kept["PYTHONPATH"] = str(root)
+    host, port = master
+    kept["TITAN_MASTER"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return kept | _credentials(environ, home, token_file)
+
+
+def attempt_environment(
+    common: Mapping[str, str], start: StartAttempt, worker_id: str, shared: str
+) -> dict[str, str]:
+    """The whole environment of one attempt. The job's own variables outrank the worker's, Titan's outrank both."""
+    environment = {
+        **common,
+        **dict(start.task.env),
+        "TITAN_RUN_ID": start.run_id,
+        "TITAN_JOB_ID": start.job_id,
+        "TITAN_ATTEMPT": str(start.number),
+        TOKEN_VARIABLE: start.token.hex(),
+        "TITAN_IDEMPOTENCY_KEY": f"{start.run_id}/{start.job_id}",
+        "TITAN_WORKER": worker_id,
+        "TITAN_SHARED": shared,
+    }
+    if start.task.port:
+        environment["PORT"] = environment["TITAN_PORT"] = str(start.task.port)
+    return environment
+
+
+def _credentials(environ: Mapping[str, str], home: Path, token_file: str | None) -> dict[str, str]:
+    """What lets a job's client find the token that the worker uses."""
+    if token_file is None and environ.get("TITAN_TOKEN"):
+        return {"TITAN_TOKEN": environ["TITAN_TOKEN"]}
+    path = token_file or environ.get("TITAN_TOKEN_FILE") or str(token_path(home))
+    return {"TITAN_TOKEN_FILE": str(Path(path).absolute())}

@@ -1,0 +1,46 @@
+"""The worker's own listening port: its identity on the host, and where it answers for itself.
+
+A second worker on the same port can not bind it, and says so. On loopback only: HEARTBEAT is answered by
+a HEARTBEAT, STATS_JSON by the worker's figures, anything else by an ERROR.
+"""
+
+from __future__ import annotations
+
+from titan_core.errors import UnknownOpcode
+from titan_core.net.server import Server, answer_error
+from titan_core.net.stream import FrameStream
+from titan_core.protocol.messages import ClusterStatus
+from titan_core.protocol.opcodes import Opcode
+from titan_core.protocol.wire import Frame, encode_body
+from titan_core.worker.attempts import Attempts
+
+HOST = "127.0.0.1"
+
+
+class OwnPort:
+    """Binds 127.0.0.1:`port` at once (0 = a free one; `.port` says which). Raises ConfigError if it is in use."""
+
+    def __init__(self, port: int, token: str) -> None:
+        self.server = Server("worker", HOST, port, token, self._serve)
+        self.port = self.server.port
+        self._attempts: Attempts | None = None
+
+    def start(self, attempts: Attempts) -> None:
+        self._attempts = attempts
+        self.server.start()
+
+    def _serve(self, stream: FrameStream, role: str) -> None:
+        while (frame := stream.receive()) is not None:
+            stream.receive_body(frame)
+            try:
+                stream.send_bytes(self._answer(frame))
+            except UnknownOpcode as error:
+                answer_error(stream, error)
+
+    def _answer(self, frame: Frame) -> bytes:
+        assert self._attempts is not None
+        if frame.opcode == Opcode.HEARTBEAT:
+            return encode_body(Opcode.HEARTBEAT, self._attempts.heartbeat().encode())
+        if frame.opcode == Opcode.STATS_JSON:
+            return encode_body(Opcode.DATA, ClusterStatus((self._attempts.status(),)).encode())
+        raise UnknownOpcode("a worker answers HEARTBEAT and STATS_JSON only; ask the master")

@@ -1,0 +1,202 @@
+"""Which processes belong to an execution, and ending them to the last one.
+
+A process can leave its group (setsid), its parent (the parent ends) or both (a daemon). As the worker
+is a child subreaper, whatever loses its parent becomes the worker's own child: it is listed in /proc,
+its pid can not be reused before the worker reaps it, and so it can be killed without a doubt about who
+it is. It belongs to an execution if it is in the leader's session, carries the attempt's token in its
+environment, or was seen below the leader while the parents were still there.
+
+    end()   note the descendants · SIGKILL to the group, while its leader is not reaped
+            repeat: those handed to us that belong here: note their children, SIGKILL, reap
+            until there is none
+
+Called by the slot threads. Touches nothing that it can not attribute: in a process that does other
+things beside being a worker, other children are left alone. Only where the worker is alone in its
+process (`alone`) is every child handed to it known to come from some execution: one without any mark
+is ended once all executions that could have left it are over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import select
+import signal
+import threading
+from pathlib import Path
+
+from titan_core.errors import ConfigError
+from titan_core.worker import procfs
+from titan_core.worker.procfs import Process, Status
+
+log = logging.getLogger("titan.worker")
+
+_PR_SET_CHILD_SUBREAPER = 36
+_ROUNDS = 10_000
+"""Of killing and looking again; each ends at least one process, so only a storm of forks needs many."""
+_DEATH_S = 10.0
+"""How long a process may take to end after SIGKILL; longer means that the kernel holds it, in I/O."""
+
+
+class Subreaper:
+    """Whether this process is handed the descendants that lose their parent: while anybody here wants it."""
+
+    _lock = threading.Lock()
+    _wanted = 0
+
+    @classmethod
+    def begin(cls) -> None:
+        """Raises ConfigError where the kernel can not do it."""
+        if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
+            raise ConfigError(
+                "this kernel does not list children in /proc (CONFIG_PROC_CHILDREN); a worker needs that"
+            )
+        with cls._lock:
+            _set_subreaper(True)
+            cls._wanted += 1
+
+    @classmethod
+    def end(cls) -> None:
+        with cls._lock:
+            cls._wanted -= 1
+            if not cls._wanted:
+                _set_subreaper(False)
+
+
+def _set_subreaper(wanted: bool) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0):
+        raise ConfigError(f"can not become a child subreaper: {os.strerror(ctypes.get_errno())}")
+
+
+class ProcessTree:
+    """A leader, its group, and what has left it. One slot thread uses it."""
+
+    def __init__(self, leader: int, token: str, house: OrphanHouse) -> None:
+        self.leader = leader
+        self.token = token
+        self.seen: set[Process] = set()
+        self._house = house
+        house.enter(self)
+
+    def signal(self, number: int) -> None:
+        """Send to the whole group. Only while the leader has not been reaped, else the group may be another's."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.leader, number)
+
+    def first_signalled(self) -> int:
+        """Some process of the group that has outlived the leader; 0 = none. Those that have ended are reaped."""
+        return self._house.first_of_group(self)
+
+    def note_descendants(self) -> None:
+        """Remember who descends from the leader and from what it left, to know them when their parents are gone."""
+        self.seen |= procfs.descendants(self.leader)
+        self._house.note(self)
+
+    def end(self) -> None:
+        """The leader has been reaped: end what is left, and forget the tree."""
+        self._house.leave(self)
+
+
+class OrphanHouse:
+    """The worker's orphans, and which trees could have left them. Shared by the slot threads, one sweep at a time."""
+
+    def __init__(self, alone: bool) -> None:
+        self._alone = alone
+        self._own_session = os.getsid(0)
+        self._lock = threading.Lock()
+        self._live: set[ProcessTree] = set()
+        self._suspects: dict[Process, set[ProcessTree]] = {}
+        """Who could have left a process that has no mark, as far as it is still running."""
+
+    def enter(self, tree: ProcessTree) -> None:
+        with self._lock:
+            self._live.add(tree)
+
+    def leave(self, tree: ProcessTree) -> None:
+        """End everything that belongs to `tree`, whose leader is gone.
+
+        Nothing is handed over later that does not descend from what is listed now: an empty list is the end of it.
+        """
+        with self._lock:
+            self._live.discard(tree)
+            if procfs.orphans():
+                self._sweep(tree)
+
+    def first_of_group(self, tree: ProcessTree) -> int:
+        with self._lock:
+            for status in self._belonging(tree):
+                if status.group == tree.leader and os.waitpid(status.process.pid, os.WNOHANG) == (0, 0):
+                    return status.process.pid
+        return 0
+
+    def note(self, tree: ProcessTree) -> None:
+        with self._lock:
+            for status in self._belonging(tree):
+                tree.seen |= procfs.descendants(status.process.pid)
+
+    def _sweep(self, tree: ProcessTree) -> None:
+        for _ in range(_ROUNDS):
+            pids = [status.process.pid for status in self._belonging(tree)]
+            if not pids:
+                return
+            for pid in pids:
+                tree.seen |= procfs.descendants(pid)
+                _kill(pid)
+            stuck = [pid for pid in pids if not _reap(pid)]
+            if stuck:
+                return
+
+    def _belonging(self, tree: ProcessTree) -> list[Status]:
+        known = [status for pid in procfs.orphans() if (status := procfs.status(pid)) is not None]
+        present = {status.process for status in known}
+        self._suspects = {process: trees for process, trees in self._suspects.items() if process in present}
+        leaders = {other.leader for other in self._live} | {tree.leader}
+        return [status for status in known if status.process.pid not in leaders and self._belongs(status, tree)]
+
+    def _belongs(self, status: Status, tree: ProcessTree) -> bool:
+        if status.session == tree.leader or status.process in tree.seen:
+            return True
+        if status.session == self._own_session:  # every execution begins with a session of its own
+            return False
+        token = procfs.attempt_token(status.process.pid)
+        if token or not self._alone:
+            return token == tree.token
+        return status.state == "Z" or self._is_nobodys(status.process, tree)
+
+    def _is_nobodys(self, process: Process, tree: ProcessTree) -> bool:
+        """Without a mark: whether `tree` is the last of those that could have left the process."""
+        suspects = self._suspects.setdefault(process, self._live | {tree})
+        suspects &= self._live
+        return not suspects
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except PermissionError:
+        log.error(
+            "process %d belongs to another user and can not be ended",
+            pid,
+            extra={"action": "process.stuck", "pid": pid},
+        )
+
+
+def _reap(pid: int) -> bool:
+    """Wait for a child that was sent SIGKILL; False when it does not end."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        if _ends_within(descriptor, _DEATH_S):
+            os.waitpid(pid, 0)
+            return True
+        log.error("process %d does not end after SIGKILL", pid, extra={"action": "process.stuck", "pid": pid})
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _ends_within(pidfd: int, timeout_s: float) -> bool:
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    return bool(poller.poll(timeout_s * 1000))

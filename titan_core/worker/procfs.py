@@ -1,0 +1,100 @@
+"""What /proc says of processes. A process is known by its pid *and* its start time: pids are reused.
+
+Every function takes the process's disappearance as an answer (None, or nothing in the list), never as
+an error. Callable from any thread; nothing is kept.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+TOKEN_VARIABLE = "TITAN_ATTEMPT_TOKEN"
+_TOKEN = re.compile(rb"(?:^|\0)" + TOKEN_VARIABLE.encode() + rb"=([0-9a-f]+)(?:\0|$)")
+
+
+class Process(NamedTuple):
+    pid: int
+    start_ticks: int
+    """Clock ticks between the machine's start and the process's."""
+
+
+class Status(NamedTuple):
+    process: Process
+    state: str
+    """`Z` = ended, but not reaped."""
+    group: int
+    session: int
+
+
+def status(pid: int) -> Status | None:
+    raw = _read(f"/proc/{pid}/stat")
+    if not raw:
+        return None
+    fields = raw[raw.rindex(b")") + 2 :].split()  # what precedes is a name, with any characters in it
+    return Status(Process(pid, int(fields[19])), fields[0].decode(), int(fields[2]), int(fields[3]))
+
+
+def is_alive(process: Process) -> bool:
+    """Whether this very process, not another with its pid, is there and has not ended."""
+    found = status(process.pid)
+    return found is not None and found.process == process and found.state != "Z"
+
+
+def attempt_token(pid: int) -> str:
+    """The token in hex of the attempt that started the process; empty when it has none, or hides it."""
+    found = _TOKEN.search(_read(f"/proc/{pid}/environ"))
+    return found[1].decode() if found else ""
+
+
+def orphans() -> list[int]:
+    """Processes whose parent ended and that were handed to this process, a child subreaper.
+
+    The kernel hands them to the main thread, while a child belongs to the thread that started it:
+    what the main thread starts itself is listed as well.
+    """
+    pid = os.getpid()
+    return [int(child) for child in _read(f"/proc/{pid}/task/{pid}/children").split()]
+
+
+def children(pid: int) -> list[int]:
+    """The children of all threads of a process."""
+    try:
+        threads = list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []
+    return [int(child) for thread in threads for child in _read(f"{thread}/children").split()]
+
+
+def descendants(pid: int) -> set[Process]:
+    """The children of a process, their children, and so on, as they are now."""
+    found: set[Process] = set()
+    pending = children(pid)
+    while pending:
+        known = status(pending.pop())
+        if known is not None and known.process not in found:
+            found.add(known.process)
+            pending.extend(children(known.process.pid))
+    return found
+
+
+def all_pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _read(path: str) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        pieces = []
+        while piece := os.read(descriptor, 65536):
+            pieces.append(piece)
+        return b"".join(pieces)
+    except OSError:  # the process ended between the two
+        return b""
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,149 @@
+"""One attempt on its slot's thread, from the order to its result.
+
+    prepare the files ─▶ make the command ─▶ execute ─▶ judge the ending ─▶ report
+
+Whatever goes wrong becomes a result with a sentence: an attempt that was started is always answered.
+What says something about the job is NOT_STARTED; what says something about this worker or its way to the
+master (a full disk, a lost connection) is INTERRUPTED, so that the job is tried again elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+
+from titan_core.errors import TitanError
+from titan_core.protocol.messages import AttemptStarted, Result, StartAttempt
+from titan_core.worker import commands
+from titan_core.worker.control import Control
+from titan_core.worker.environment import attempt_environment
+from titan_core.worker.logs import AttemptLog, LogFollower
+from titan_core.worker.process import Ending, Execution, Launch
+from titan_core.worker.process_registry import ProcessRegistry
+from titan_core.worker.process_tree import OrphanHouse
+from titan_core.worker.results import Results
+from titan_core.worker.workspace import Place, Workspace
+
+log = logging.getLogger("titan.worker")
+
+
+class _Forestalled(Exception):
+    """The attempt was stopped before there was a process."""
+
+
+class Runner:
+    """Runs attempts; every slot's thread uses the same one."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        registry: ProcessRegistry,
+        follower: LogFollower,
+        results: Results,
+        environment: dict[str, str],
+        max_log_bytes: int,
+        announce: Callable[[AttemptStarted], object],
+        alone: bool,
+    ) -> None:
+        self._workspace = workspace
+        self._registry = registry
+        self._house = OrphanHouse(alone)
+        self._follower = follower
+        self._results = results
+        self._environment = environment
+        self._max_log_bytes = max_log_bytes
+        self._announce = announce
+        self.worker_id = ""
+        """Set before the first attempt, when the master has said it."""
+
+    def run(self, control: Control) -> None:
+        """The whole life of an attempt; does not raise."""
+        started_wall = time.time()
+        attempt_log = None
+        try:
+            if control.request is not None:
+                raise _Forestalled
+            place = self._workspace.prepare(control.start)
+            attempt_log = AttemptLog(place.log, control.token, self._max_log_bytes)
+            try:
+                result = _judge(control, self._execute(control, place, attempt_log), started_wall)
+            finally:
+                self._workspace.clear(place)
+        except Exception as error:
+            result = _not_run(control, error, started_wall)
+        self._hand_over(control, result, attempt_log)
+
+    def _execute(self, control: Control, place: Place, attempt_log: AttemptLog) -> Ending:
+        start = control.start
+        environment = attempt_environment(self._environment, start, self.worker_id, place.shared)
+        command = commands.command_for(place.script, start.task.args, environment)
+        if control.request is not None:  # it came while files were fetched
+            raise _Forestalled
+        launch = Launch(command, place.cwd, environment, attempt_log.create())
+        self._follower.follow(attempt_log)
+        try:
+            return Execution(launch, control, self._house, self._registry).run(self._announcer(control))
+        except OSError as error:
+            raise commands.explain(error, command, start.task.entry or start.task.asset) or error from None
+
+    def _announcer(self, control: Control) -> Callable[[int], object] | None:
+        """For services: tell the master as soon as the process is there."""
+        if not control.start.service:
+            return None
+        return lambda pid: self._announce(AttemptStarted(control.token, pid))
+
+    def _hand_over(self, control: Control, result: Result, attempt_log: AttemptLog | None) -> None:
+        _tell(control.start, result)
+        if not control.unwanted:
+            self._results.report(result, attempt_log)
+        elif attempt_log is not None:
+            self._follower.drop(attempt_log)
+
+
+def _judge(control: Control, ending: Ending, started_wall: float) -> Result:
+    if ending.stopped and control.request is not None:
+        outcome, reason = control.request.outcome, control.request.reason
+    elif ending.signal:
+        outcome, reason = "FAILED", f"ended by {_signal_name(ending.signal)}"
+    elif ending.exit_code:
+        outcome, reason = "FAILED", f"exit code {ending.exit_code}"
+    else:
+        outcome, reason = "SUCCEEDED", ""
+    return Result(control.token, outcome, ending.exit_code, reason, started_wall, time.time(), ending.peak_memory)
+
+
+def _not_run(control: Control, error: Exception, started_wall: float) -> Result:
+    """The result of an attempt of which no process was made, or whose process could not be watched."""
+    if isinstance(error, _Forestalled) and control.request is not None:
+        outcome, reason = control.request.outcome, control.request.reason
+    elif isinstance(error, TitanError) and not error.retryable:
+        outcome, reason = "NOT_STARTED", error.message
+    else:
+        outcome, reason = "INTERRUPTED", f"this worker could not run it: {error}"
+    if not isinstance(error, TitanError | OSError | _Forestalled):
+        log.error("an attempt could not be run", exc_info=error, extra={"action": "attempt.defect"})
+    return Result(control.token, outcome, -1, reason, started_wall, time.time())
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _tell(start: StartAttempt, result: Result) -> None:
+    level = logging.DEBUG if result.outcome == "SUCCEEDED" else logging.INFO
+    if log.isEnabledFor(level):
+        log.log(
+            level,
+            "%s/%s attempt %d: %s%s",
+            start.run_id,
+            start.job_id,
+            start.number,
+            result.outcome,
+            f" ({result.reason})" if result.reason else "",
+            extra={"action": "attempt.finished", "outcome": result.outcome, "exit_code": result.exit_code},
+        )

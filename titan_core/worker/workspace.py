@@ -1,0 +1,136 @@
+"""The directories of a home that a worker uses, and what an attempt finds in them.
+
+    titan_workspace/jobs/<run id>/<job id>/    the script's copy or project-<n>/, and attempt-<n>.log
+    titan_workspace/shared/<run id>/           where the jobs of a run leave files for each other
+    titan_workspace/cache/                     see cache.py
+
+A script runs as a copy of its own, so that a job that edits itself harms nobody, in the shared
+directory of its run. A project runs in a copy of its own, which is removed when the attempt is over.
+Called by the slot threads; two attempts never use the same places.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from titan_core.errors import InvalidRequest
+from titan_core.protocol.checks import shown
+from titan_core.protocol.messages import StartAttempt
+from titan_core.worker import commands
+from titan_core.worker.cache import AssetCache, Fetch
+from titan_core.worker.process import FORK_GATE
+
+_OWN_NAMES = re.compile(r"attempt-\d+\.log|project-\d+")
+_PIECE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one attempt runs. All paths are absolute."""
+
+    script: str
+    cwd: str
+    shared: str
+    log: str
+    project: str = ""
+    """The project's copy, to be removed afterwards; empty: there is none."""
+
+
+class Workspace:
+    """titan_workspace/ of one home."""
+
+    def __init__(self, home: Path, fetch: Fetch) -> None:
+        self.directory = home / "titan_workspace"
+        self._jobs = str(self.directory / "jobs")
+        self._shared = str(self.directory / "shared")
+        self._cache = AssetCache(self.directory / "cache", fetch)
+
+    def prepare(self, start: StartAttempt) -> Place:
+        """Put everything in its place. Raises what the asset makes impossible (InvalidRequest, NotFound,
+        ArchiveRefused), a retryable TitanError when the master can not be asked, or OSError."""
+        own = f"{self._jobs}/{start.run_id}/{start.job_id}"
+        shared = f"{self._shared}/{start.run_id}"
+        log = f"{own}/attempt-{start.number}.log"
+        _make_directory(own)
+        _make_directory(shared)
+        if not start.task.entry:
+            return Place(self._prepare_script(start, own), shared, shared, log)
+        project = self._prepare_project(start, own)
+        return Place(f"{project}/{start.task.entry}", project, shared, log, project)
+
+    def clear(self, place: Place) -> None:
+        """The attempt is over: remove what only it needed."""
+        if place.project:
+            shutil.rmtree(place.project, ignore_errors=True)
+
+    def _prepare_script(self, start: StartAttempt, own: str) -> str:
+        content = self._cache.content(start.task.sha256)
+        name = start.task.asset.rpartition("/")[2]
+        if _OWN_NAMES.fullmatch(name):
+            name = f"script-{name}"
+        _copy_script(str(content), f"{own}/{name}", start.task.asset)
+        return f"{own}/{name}"
+
+    def _prepare_project(self, start: StartAttempt, own: str) -> str:
+        original = self._cache.project(start.task.sha256)
+        _check_entry(original, start)
+        project = f"{own}/project-{start.number}"
+        shutil.rmtree(project, ignore_errors=True)
+        shutil.copytree(original, project)
+        entry = start.task.entry
+        if commands.is_program(entry):  # written once more, by itself: see FORK_GATE
+            _copy_script(f"{original}/{entry}", f"{project}/{entry}", entry)
+        return project
+
+
+def _copy_script(source: str, target: str, name: str) -> None:
+    """A fresh copy, executable if the file is to be executed itself."""
+    descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        first = os.read(descriptor, _PIECE_BYTES)
+        commands.check_content(name, first)
+        if commands.is_program(name):
+            with FORK_GATE:
+                _write_copy(target, 0o755, descriptor, first)
+        else:
+            _write_copy(target, 0o644, descriptor, first)
+    finally:
+        os.close(descriptor)
+
+
+def _write_copy(target: str, mode: int, source: int, first: bytes) -> None:
+    with open(_create(target, mode), "wb") as file:
+        piece = first
+        while piece:
+            file.write(piece)
+            piece = os.read(source, _PIECE_BYTES) if len(piece) == _PIECE_BYTES else b""
+
+
+def _create(target: str, mode: int) -> int:
+    """A new file; one of an earlier attempt, which may have been changed, makes room for it."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(target, flags, mode)
+    except FileExistsError:
+        Path(target).unlink()
+        return os.open(target, flags, mode)
+
+
+def _check_entry(project: Path, start: StartAttempt) -> None:
+    asset, entry = start.task.asset, start.task.entry
+    path = project / entry
+    if path.is_dir():
+        raise InvalidRequest(f"{shown(entry)} in {asset} is a directory; name a file in it")
+    if not path.is_file():
+        raise InvalidRequest(f"{asset} has no {shown(entry)}; name a file that is in it")
+    if not path.stat().st_size:
+        raise InvalidRequest(f"{shown(entry)} in {asset} is empty: there is nothing to run")
+    commands.check_executable(str(path), entry)
+
+
+def _make_directory(path: str) -> None:
+    Path(path).mkdir(parents=True, exist_ok=True)
