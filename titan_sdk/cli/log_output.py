@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _COLOUR = r"\x1b\[[0-9;:]{0,64}m"
 _HARMFUL = re.compile(
-    rf"(?P<colour>{_COLOUR})|[\x00-\x06\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+    rf"(?P<colour>{_COLOUR})|[\x00-\x07\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
 _BEGUN = re.compile(r"\x1b(\[[0-9;:]{0,64})?\Z")
 _RESET = "\x1b[0m"
@@ -128,8 +128,13 @@ class LogText:
         begun = _BEGUN.search(text)
         self._held = begun.group() if begun else ""
         text = text[: len(text) - len(self._held)]
-        self._coloured = self._coloured or "\x1b[" in text
-        return _HARMFUL.sub(lambda match: match.group("colour") or "", text)
+        return _HARMFUL.sub(self._kept, text)
+
+    def _kept(self, match: re.Match[str]) -> str:
+        """What stays of a control sequence: a colour."""
+        colour = match.group("colour") or ""
+        self._coloured = self._coloured or bool(colour)
+        return colour
 
 
 class _JsonLines:
