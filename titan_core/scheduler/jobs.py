@@ -37,7 +37,8 @@ def move(state: State, job: Job, to: JobState, reason: str) -> None:
 def _leave(state: State, job: Job) -> None:
     """Undo what only the old state needed: its place in the queue, its timer, its being up."""
     state.placement.withdraw(job)
-    state.timers.cancel(job.timer)
+    if job.timer:
+        state.timers.cancel(job.timer)
     job.timer, job.due_at, job.up = 0, None, False
 
 
@@ -125,7 +126,7 @@ def waits_for(job: Job) -> str:
 def _ready(state: State, job: Job) -> None:
     """Nothing but time, and a slot, is in its way."""
     if job.spec.delay_s > 0 and not job.attempts:
-        move(state, job, JobState.DELAYED, f"starts {job.spec.delay_s:g} s after its parents are done")
+        move(state, job, JobState.DELAYED, f"delayed by {job.spec.delay_s:g} s")
         wake_at(state, job, state.now + job.spec.delay_s)
     else:
         enqueue(state, job, "ready")
