@@ -10,6 +10,7 @@ from titan_core.scheduler.state import State
 
 _NAMED = 5
 """How many parents, or workers, are named before the rest is counted."""
+_MOST_SERVICES = f"hosts {MAX_SERVICES} services, the most there may be"
 
 
 def explain(state: State, job: Job, now: float) -> list[str]:
@@ -44,13 +45,14 @@ def _queued(state: State, job: Job) -> list[str]:
 
 
 def _bound(worker: Worker | None, job: Job, worker_id: str) -> str:
+    bound = f"strict affinity binds it to worker {worker_id}, "
     if worker is None:
-        return f"strict affinity binds it to worker {worker_id}, which is gone; it starts when that worker is back"
+        return bound + "which is gone; it starts when that worker is back"
     if not fits(job, worker):
-        return f"strict affinity binds it to worker {worker_id}, which does not have {job.spec.requirement}"
+        return bound + f"which does not have {job.spec.requirement}"
     if worker.state is not WorkerState.ONLINE:
-        return f"strict affinity binds it to worker {worker_id}, which is {worker.state.value}"
-    return f"strict affinity binds it to worker {worker_id}, whose {worker.info.slots} slots are all busy"
+        return bound + f"which is {worker.state.value}"
+    return bound + (f"which {_MOST_SERVICES}" if job.spec.service else "where all slots are busy")
 
 
 def _no_capability(job: Job, workers: Iterable[Worker]) -> str:
@@ -63,10 +65,10 @@ def _no_capability(job: Job, workers: Iterable[Worker]) -> str:
 
 
 def _full(job: Job, fitting: list[Worker]) -> str:
-    workers = f"{len(fitting)} worker{'s' * (len(fitting) != 1)} with {job.spec.requirement}"
     if job.spec.service:
-        return f"the {workers} host {MAX_SERVICES} services each, which is the most"
-    return f"all {sum(w.info.slots for w in fitting)} slots of the {workers} are busy"
+        return f"every worker with {job.spec.requirement} {_MOST_SERVICES}"
+    workers = "one worker" if len(fitting) == 1 else f"{len(fitting)} workers"
+    return f"all {sum(w.info.slots for w in fitting)} slots of the {workers} with {job.spec.requirement} are busy"
 
 
 def _running(state: State, job: Job, now: float) -> list[str]:

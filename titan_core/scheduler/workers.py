@@ -18,7 +18,7 @@ from titan_core.errors import Conflict, NotFound, Unavailable
 from titan_core.scheduler import attempts
 from titan_core.scheduler.actions import AcceptWorker, AcknowledgeResult, ShutDownWorker, StartAttempt, StopAttempt
 from titan_core.scheduler.events import AttemptReport, WorkerDisconnected, WorkerRegistered
-from titan_core.scheduler.model import Attempt, Worker, WorkerInfo, WorkerState
+from titan_core.scheduler.model import Attempt, Worker, WorkerState
 from titan_core.scheduler.state import State
 
 
