@@ -160,7 +160,7 @@ def test_any_number_of_workers_is_kept_equally_busy(count: int) -> None:
 
 
 def test_what_was_withdrawn_does_not_pile_up_where_nothing_is_ever_placed() -> None:
-    cluster = Cluster()
+    cluster = Cluster(runs_kept=5)
     for number in range(1000):
         cluster.submit(job("a", requirement="NOBODY_HAS_IT"), run_id=f"r{number}")
         cluster.cancel(f"r{number}/a")
