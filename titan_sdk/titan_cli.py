@@ -12,9 +12,12 @@ if __name__ == "__main__":
 
 def main() -> int:
     """Run `titan` with the program's arguments; its exit code."""
-    from titan_sdk.cli.main import main as run
+    try:
+        from titan_sdk.cli.main import main as run
 
-    return run()
+        return run()
+    except KeyboardInterrupt:  # before `run` could look after it
+        return 130
 
 
 if __name__ == "__main__":

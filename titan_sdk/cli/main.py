@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from titan_sdk.cli.context import Connection, Context, output_for
 from titan_sdk.cli.exits import Exit, code_for_error
@@ -24,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parser().parse_args(argv)
         connection = Connection(options)
         try:
-            return _dispatch(options, connection)
+            return execute(Context(options, output_for(options), connection))
         finally:
             connection.close()
     except BrokenPipeError:
@@ -34,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def execute(context: Context) -> int:
-    """Carry out one parsed command; errors are told on stderr and become the exit code."""
+    """Carry out one parsed command, or the prompt; errors are told on stderr and become the exit code."""
     try:
-        code = handler(COMMANDS[context.options.command])(context)
+        code = _function(context.options.command)(context)
         context.out.stdout.flush()
         return code
     except BrokenPipeError:
@@ -62,20 +61,20 @@ def explain(error: Exception) -> str:
     return f"a defect in titan: {type(error).__name__}: {error} (TITAN_DEBUG=1 shows where)"
 
 
-def _dispatch(options: Namespace, connection: Connection) -> int:
-    if options.command:
-        return execute(Context(options, output_for(options), connection))
-    from titan_sdk.cli.prompt import Prompt
+def _function(command: str | None) -> Callable[[Context], int]:
+    if command:
+        return handler(COMMANDS[command])
+    from titan_sdk.cli.prompt import open_prompt
 
-    return Prompt(options, connection).run()
+    return open_prompt
 
 
 def _prepare_streams() -> None:
-    """Write what the terminal's encoding lacks as an escape; a stream that was closed swallows its words."""
-    for name in ("stdout", "stderr"):
+    """Show what an encoding lacks as an escape; a stream that was closed is empty, or swallows its words."""
+    for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 

@@ -2,7 +2,7 @@
 
 `show(out, statuses)` takes what `TitanClient.watch` gives (first every job, then those that changed)
 and picks the display. Knows no connection. On a terminal, rich redraws from a thread of its own, so
-that times tick; `Board` is shared with it under a lock.
+that times tick; what it draws is shared with it under a lock.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from titan_sdk.cli import rows
 from titan_sdk.cli.text import clean, clock, plural, span
@@ -30,18 +29,13 @@ _RANK = {"RUNNING": 0, "FAILED": 1, "DEAD": 2, "QUEUED": 3, "DELAYED": 4, "CANCE
 """Which jobs are shown when there is no room for all: what happens now, and what went wrong, first."""
 
 
-class Display(Protocol):
-    def update(self, status: RunStatus) -> None: ...
-
-
-def show(out: Output, statuses: Iterable[RunStatus]) -> RunStatus:
+def show(out: Output, statuses: Iterator[RunStatus]) -> RunStatus:
     """Follow a run to its last status, which is returned with its counts and the jobs that changed last."""
-    display = _display(out)
-    last: RunStatus | None = None
-    with display if isinstance(display, AbstractContextManager) else nullcontext():
+    last = next(statuses)  # before anything is drawn: a run that does not exist is refused here
+    with _display(out) as display:
+        display.update(last)
         for last in statuses:
             display.update(last)
-    assert last is not None, "a watch gives at least one status"
     return last
 
 
@@ -49,16 +43,24 @@ def _display(out: Output) -> Display:
     if out.json:
         return Records(out)
     if out.quiet:
-        return Nothing()
+        return Display()
     return Live(out) if out.live else Lines(out)
 
 
-class Nothing:
+class Display:
+    """Shows nothing; the others show something."""
+
     def update(self, status: RunStatus) -> None:
+        """The run has changed, or is seen for the first time."""
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         pass
 
 
-class Records:
+class Records(Display):
     """Every job that changed, then the run once it is over, one JSON object each."""
 
     def __init__(self, out: Output) -> None:
@@ -73,7 +75,7 @@ class Records:
             self._out.record(dataclasses.replace(status, jobs=()))
 
 
-class Lines:
+class Lines(Display):
     """A line for each change of state; in a large run, for each tenth of it and each job that died."""
 
     def __init__(self, out: Output) -> None:
@@ -99,7 +101,7 @@ class Lines:
             self._out.say(f"{clock(time.time())}  {done} of {total} jobs over: {rows.counts(status.counts)}")
 
 
-class Live:
+class Live(Display):
     """A bar for the run and a row for each job there is room for."""
 
     def __init__(self, out: Output) -> None:
@@ -134,7 +136,7 @@ class Live:
         with self._lock:
             status, jobs = self._status, dict(self._jobs)
         if status is None:
-            return Group(Text("waiting for the master…", "dim"))
+            return Group()
         shown = most_telling(jobs.values(), max(3, self._console.height - 5))
         parts: list[Any] = [_heading(status), drawn(shown, rows.filled(shown, rows.JOBS))]
         if len(shown) < len(jobs):

@@ -6,10 +6,11 @@ Ctrl-D leaves. From a pipe it carries out line by line, and its exit code is tha
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import copy
 from pathlib import Path
 
@@ -33,24 +34,42 @@ BANNER = r"""
 """
 
 
+def open_prompt(context: Context) -> int:
+    """Carry out what is typed, or read from a pipe, until there is no more; the exit code."""
+    prompt = Prompt(context.options, context.connection)
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    return prompt.converse() if interactive else prompt.carry_out_all(sys.stdin)
+
+
 class Prompt:
-    """Reads commands until there are no more. `options` are the flags `titan` was started with."""
+    """Carries out lines. `options` are the flags `titan` was started with; they hold for every line."""
 
     def __init__(self, options: Namespace, connection: Connection) -> None:
         self._options = options
         self._connection = connection
         self._out: Output = output_for(options)
 
-    def run(self) -> int:
-        """The exit code: 0 when a person leaves it, that of the last command when it read from a pipe."""
-        interactive = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+    def converse(self) -> int:
+        """Serve a person at a terminal, who leaves with exit code 0."""
+        from titan_sdk.cli.completion import Completer
+        from titan_sdk.cli.history import History
+
+        with History(self._home(), Completer(self._connection)), contextlib.suppress(LeavePrompt):
+            self._out.stdout.write(BANNER.format(version=version_text(), master=self._master()))
+            for line in self._typed():
+                with contextlib.suppress(KeyboardInterrupt):
+                    self.carry_out(line)
+        return Exit.OK
+
+    def carry_out_all(self, lines: Iterable[str]) -> int:
+        """Carry out the lines of a script; the exit code of the last one that was."""
         code: int = Exit.OK
-        try:
-            for line in self._typed() if interactive else sys.stdin or ():
+        with contextlib.suppress(LeavePrompt):
+            for line in lines:
                 code = self.carry_out(line)
-        except LeavePrompt:
-            pass
-        return Exit.OK if interactive else code
+                if code == Exit.INTERRUPTED:
+                    break
+        return code
 
     def carry_out(self, line: str) -> int:
         """One line; its exit code. Raises LeavePrompt."""
@@ -87,20 +106,14 @@ class Prompt:
     # ── on a terminal ─────────────────────────────────────────────────────────────────────────────
 
     def _typed(self) -> Iterator[str]:
-        """The lines a person types."""
-        from titan_sdk.cli.completion import Completer
-        from titan_sdk.cli.history import History
-
-        with History(self._home(), Completer(self._connection)):
-            self._out.stdout.write(BANNER.format(version=version_text(), master=self._master()))
-            while True:
-                try:
-                    yield input(PROMPT)
-                except KeyboardInterrupt:
-                    self._out.line()
-                except EOFError:
-                    self._out.line()
-                    return
+        while True:
+            try:
+                yield input(PROMPT)
+            except KeyboardInterrupt:
+                self._out.line()
+            except EOFError:
+                self._out.line()
+                return
 
     def _home(self) -> Path:
         from titan_core.net.credentials import home_directory

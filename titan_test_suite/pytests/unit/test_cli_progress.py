@@ -48,7 +48,7 @@ def output(terminal: bool = False, **options) -> Output:
 
 def test_lines_tell_each_change_once():
     out = output()
-    assert show(out, STORY) is STORY[-1]
+    assert show(out, iter(STORY)) is STORY[-1]
     told = [line.split("  ")[1:] for line in out.stderr.text.splitlines()]
     assert told == [
         ["a", "QUEUED", "no worker has GPU"],
@@ -77,7 +77,7 @@ def test_a_large_run_is_told_in_tenths_with_its_deaths():
 
 def test_json_lines_hold_each_change_and_the_end():
     out = output(json=True)
-    show(out, STORY)
+    show(out, iter(STORY))
     records = [json.loads(line) for line in out.stdout.text.splitlines()]
     assert [record.get("job_id") for record in records] == ["a", "b", "a", "a", "a", "b", None]
     assert records[-1]["state"] == "FAILED" and records[-1]["counts"] == {"DEAD": 1, "CANCELLED": 1}
@@ -86,13 +86,13 @@ def test_json_lines_hold_each_change_and_the_end():
 
 def test_quiet_shows_nothing():
     out = output(quiet=True)
-    show(out, STORY)
+    show(out, iter(STORY))
     assert out.stderr.text == out.stdout.text == ""
 
 
 def test_a_terminal_ends_with_every_job_in_its_last_state():
     out = output(True, color=False)
-    show(out, STORY)
+    show(out, iter(STORY))
     last = out.stderr.text.rpartition("etl-1")[2]
     assert "2/2" in last and "DEAD" in last and "CANCELLED" in last
     assert "\x1b[2J" not in out.stderr.text
