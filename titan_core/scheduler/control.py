@@ -68,7 +68,7 @@ def retry_jobs(state: State, wanted: Sequence[Job]) -> None:
 def _check_parents_return(wanted: set[Job]) -> None:
     for job in wanted:
         for parent in job.parents:
-            if _is_hopeless(parent) and parent not in wanted:
+            if parent.state in LOST_CAUSE and parent not in wanted:
                 raise Conflict(
                     f"job {job.key} depends on {parent.job_id}, which is {parent.state.value}; retry that one",
                     job=job.job_id,
@@ -76,32 +76,27 @@ def _check_parents_return(wanted: set[Job]) -> None:
 
 
 def _with_descendants(wanted: Sequence[Job]) -> list[Job]:
-    """`wanted`, and the CANCELLED jobs all of whose hopeless parents are in this list."""
+    """`wanted`, and the CANCELLED jobs all of whose DEAD and CANCELLED parents are in this list."""
     returning = dict.fromkeys(wanted)
     frontier = list(returning)
-    left: dict[Job, int] = {}  # how many hopeless parents of a child are not known to return
+    missing: dict[Job, int] = {}  # how many such parents of a child are not known to return
     for job in frontier:
         for child in job.children:
             if child.state is not JobState.CANCELLED or child in returning:
                 continue
-            if child not in left:
-                left[child] = sum(map(_is_hopeless, child.parents))
-            left[child] -= _is_hopeless(job)
-            if not left[child]:
+            if child not in missing:
+                missing[child] = sum(parent.state in LOST_CAUSE for parent in child.parents)
+            missing[child] -= 1
+            if not missing[child]:
                 returning[child] = None
                 frontier.append(child)
     return frontier
 
 
-def _is_hopeless(job: Job) -> bool:
-    """Its children can not start before it has been retried."""
-    return job.state in LOST_CAUSE and not job.satisfied
-
-
 def _cancel_with_descendants(state: State, job: Job, reason: str) -> None:
     if job.state is JobState.RUNNING:
         _end_attempt(state, job, JobState.CANCELLED, reason)
-        jobs.cancel_blocked(state, job, f"parent {job.job_id} is CANCELLED")
+        jobs.cancel_waiting(state, job, f"parent {job.job_id} is CANCELLED")
     elif not job.final:
         jobs.finish(state, job, JobState.CANCELLED, reason)
 

@@ -6,7 +6,7 @@ the other way round, so a cycle lies among the new jobs alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 from titan_core.errors import InvalidGraph
 from titan_core.scheduler.model import Job, JobSpec, JobState
@@ -82,13 +82,13 @@ def link(job: Job, parents: Sequence[Job]) -> None:
     job.open_parents = sum(not parent.satisfied for parent in job.parents)
 
 
-def descendants(job: Job, among: JobState) -> list[Job]:
-    """The jobs in state `among` that depend on `job`, directly or through others in that state; nearest first."""
+def descendants(job: Job, states: Container[JobState]) -> list[Job]:
+    """The jobs in `states` that depend on `job`, directly or through others in `states`; nearest first."""
     found: dict[Job, None] = {}
     frontier = [job]
     for current in frontier:
         for child in current.children:
-            if child.state is among and child not in found:
+            if child.state in states and child not in found:
                 found[child] = None
                 frontier.append(child)
     return list(found)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections import Counter
 
 from titan_core.scheduler.core import Core
-from titan_core.scheduler.model import CHANGES_KEPT, FINAL, Job, JobState, Run, Worker, WorkerState
+from titan_core.scheduler.model import (
+    CHANGES_KEPT,
+    FINAL,
+    LOST_CAUSE,
+    WAITING,
+    Job,
+    JobState,
+    Run,
+    Worker,
+    WorkerState,
+)
 from titan_core.scheduler.placement import capable, strict_worker_id
 from titan_core.scheduler.state import State
 
@@ -52,6 +62,8 @@ def _check_job(state: State, job: Job) -> None:
         _require(unsatisfied > 0, f"{job.key}: BLOCKED by nothing")
     elif job.state not in (JobState.CANCELLED,):
         _require(unsatisfied == 0, f"{job.key}: {job.state.value} before its parents")
+    if job.state in WAITING:
+        _require(not any(p.state in LOST_CAUSE for p in job.parents), f"{job.key}: {job.state.value} in vain")
     if job.state is JobState.COMPLETED:
         _require(job.satisfied, f"{job.key}: COMPLETED, children not released")
     _check_numbers(job)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from titan_core.scheduler import dag, retry, runs
 from titan_core.scheduler.actions import RecordChange, RecordJobsAdded, RecordRunFinished
-from titan_core.scheduler.model import EDGES, FINAL, LOST_CAUSE, Job, JobSpec, JobState, Run
+from titan_core.scheduler.model import EDGES, FINAL, LOST_CAUSE, WAITING, Job, JobSpec, JobState, Run
 from titan_core.scheduler.state import State
 
 # ── the door ──────────────────────────────────────────────────────────────────────────────────────
@@ -151,13 +151,17 @@ def wake(state: State, job: Job) -> None:
 
 
 def finish(state: State, job: Job, final: JobState, reason: str) -> None:
-    if job.attempts:
-        state.lost.pop(job.attempts[-1].token, None)
-    move(state, job, final, reason)
+    _end(state, job, final, reason)
     if final is JobState.COMPLETED:
         satisfy(state, job)
     else:
-        cancel_blocked(state, job, f"parent {job.job_id} is {final.value}")
+        cancel_waiting(state, job, f"parent {job.job_id} is {final.value}")
+
+
+def _end(state: State, job: Job, final: JobState, reason: str) -> None:
+    if job.attempts:
+        state.lost.pop(job.attempts[-1].token, None)
+    move(state, job, final, reason)
 
 
 def satisfy(state: State, job: Job) -> None:
@@ -175,7 +179,8 @@ def satisfy(state: State, job: Job) -> None:
             child.reason = waits_for(child)
 
 
-def cancel_blocked(state: State, job: Job, reason: str) -> None:
-    """Cancel what waits for `job`, however far down; what runs already has no use for its parents any more."""
-    for descendant in dag.descendants(job, JobState.BLOCKED):
-        move(state, descendant, JobState.CANCELLED, reason)
+def cancel_waiting(state: State, job: Job, reason: str) -> None:
+    """Cancel the descendants of `job` that do not run, however far down. Those that run have no use for it any more:
+    it was a service, and up when they began."""
+    for descendant in dag.descendants(job, WAITING):
+        _end(state, descendant, JobState.CANCELLED, reason)

@@ -6,6 +6,7 @@ The ClockWatcher sleeps until `next_due_at`; nothing else in the master waits fo
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -48,11 +49,12 @@ class Timers(Generic[T]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def pop_due(self, now: float) -> list[T]:
-        """All that is due at `now`, earliest first, in order of adding among equals; never early."""
-        due: list[T] = []
+    def pop_due(self, now: float) -> Iterator[T]:
+        """All that is due at `now`, earliest first, in order of adding among equals; never early.
+
+        What is cancelled before it was reached does not come any more.
+        """
         while self._heap and self._heap[0][0] <= now:
             _, ticket = heapq.heappop(self._heap)
             if ticket in self._pending:
-                due.append(self._pending.pop(ticket))
-        return due
+                yield self._pending.pop(ticket)

@@ -138,6 +138,17 @@ def test_a_child_is_not_retried_without_its_dead_parent(cluster: Cluster) -> Non
     assert cluster.states() == {"a": "DEAD", "b": "CANCELLED"}
 
 
+def test_nor_without_its_dead_service_though_that_was_up(cluster: Cluster) -> None:
+    cluster.submit(service("web"), job("child", "web"))
+    cluster.started("web")
+    cluster.fail("web")
+    cluster.fail("child")
+    with pytest.raises(Conflict, match="job run/child depends on web, which is DEAD; retry that one"):
+        cluster.retry("child")
+    cluster.retry_run()
+    assert cluster.states() == {"web": "RUNNING", "child": "RUNNING"}
+
+
 def test_a_run_is_not_retried_while_it_depends_on_a_dead_job_elsewhere(cluster: Cluster) -> None:
     cluster.submit(job("a"), run_id="first")
     cluster.submit(job("b", "first/a"), job("c"), run_id="second")

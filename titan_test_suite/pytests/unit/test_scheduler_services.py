@@ -84,13 +84,57 @@ def test_a_service_that_never_came_up_cancels_its_children(cluster: Cluster, wor
     assert cluster.states() == {"web": "DEAD", "child": "CANCELLED"}
 
 
-def test_a_service_that_dies_leaves_alone_what_it_released(cluster: Cluster, worker: FakeWorker) -> None:
+def test_a_service_that_dies_cancels_what_has_not_begun(cluster: Cluster, worker: FakeWorker) -> None:
     cluster.submit(
-        service("web"), job("a", "web"), job("late", "web", delay_s=5), job("b", "a"), job("c", "a", "web")
+        service("web"),
+        job("runs", "web"),
+        job("after", "runs"),
+        job("blocked", "runs", "web"),
+        job("delayed", "web", delay_s=5),
+        job("queued", "web", requirement="GPU"),
+        job("failed", "web", retries=1),
+        job("last", "delayed"),
     )
     cluster.started("web")
+    cluster.fail("failed")
     cluster.fail("web")
-    assert cluster.states() == {"web": "DEAD", "a": "RUNNING", "late": "DELAYED", "b": "BLOCKED", "c": "CANCELLED"}
+    assert cluster.states() == {
+        "web": "DEAD",
+        "runs": "RUNNING",
+        "after": "BLOCKED",
+        "blocked": "CANCELLED",
+        "delayed": "CANCELLED",
+        "queued": "CANCELLED",
+        "failed": "CANCELLED",
+        "last": "CANCELLED",
+    }
+    assert cluster.job("queued").reason == "parent web is DEAD"
+    cluster.advance(60)
+    assert cluster.running() == ["runs"]
+
+
+def test_a_child_that_falls_due_when_its_service_dies_is_cancelled(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web", max_attempts=1), job("child", "web", delay_s=30))
+    cluster.started("web")
+    cluster.crash(worker)
+    cluster.now += 30
+    cluster.advance(0)
+    assert cluster.states() == {"web": "DEAD", "child": "CANCELLED"}
+
+
+def test_a_lost_child_of_a_service_that_died_does_not_return(cluster: Cluster, worker: FakeWorker) -> None:
+    other = cluster.join("other", "GPU")
+    cluster.submit(service("web", requirement="GPU"), job("child", "web"))
+    cluster.started("web")
+    cluster.disconnect(worker)
+    cluster.advance(30)
+    assert cluster.state("child") == "QUEUED"
+    cluster.fail("web")
+    assert cluster.state("child") == "CANCELLED"
+    cluster.register(worker)
+    assert cluster.state("child") == "CANCELLED"
+    assert not worker.running
+    assert not other.running
 
 
 def test_a_service_that_restarts_does_not_release_its_children_twice(cluster: Cluster, worker: FakeWorker) -> None:

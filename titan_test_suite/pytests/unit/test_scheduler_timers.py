@@ -16,7 +16,7 @@ from titan_test_suite.pytests.support.cluster_model import Cluster, job
 def test_nothing_is_due_when_nothing_was_added() -> None:
     timers: Timers[str] = Timers()
     assert timers.next_due_at() is None
-    assert timers.pop_due(1e9) == []
+    assert list(timers.pop_due(1e9)) == []
 
 
 def test_what_is_due_comes_out_earliest_first_and_never_early() -> None:
@@ -24,10 +24,10 @@ def test_what_is_due_comes_out_earliest_first_and_never_early() -> None:
     for due_at, what in ((3.0, "c"), (1.0, "a"), (2.0, "b")):
         timers.add(due_at, what)
     assert timers.next_due_at() == 1.0
-    assert timers.pop_due(0.999) == []
-    assert timers.pop_due(2.0) == ["a", "b"]
+    assert list(timers.pop_due(0.999)) == []
+    assert list(timers.pop_due(2.0)) == ["a", "b"]
     assert timers.next_due_at() == 3.0
-    assert timers.pop_due(100.0) == ["c"]
+    assert list(timers.pop_due(100.0)) == ["c"]
     assert len(timers) == 0
 
 
@@ -35,7 +35,7 @@ def test_among_equals_the_first_added_comes_first() -> None:
     timers: Timers[str] = Timers()
     for what in "zay":
         timers.add(1.0, what)
-    assert timers.pop_due(1.0) == ["z", "a", "y"]
+    assert list(timers.pop_due(1.0)) == ["z", "a", "y"]
 
 
 def test_what_is_cancelled_does_not_come() -> None:
@@ -45,13 +45,24 @@ def test_what_is_cancelled_does_not_come() -> None:
     assert first not in timers
     assert second in timers
     assert timers.next_due_at() == 2.0
-    assert timers.pop_due(9.0) == ["second"]
+    assert list(timers.pop_due(9.0)) == ["second"]
+
+
+def test_what_is_cancelled_by_something_due_at_the_same_time_does_not_come() -> None:
+    timers: Timers[str] = Timers()
+    timers.add(1.0, "first")
+    second = timers.add(1.0, "second")
+    come = []
+    for what in timers.pop_due(1.0):
+        come.append(what)
+        timers.cancel(second)
+    assert come == ["first"]
 
 
 def test_cancelling_what_is_not_pending_is_no_matter() -> None:
     timers: Timers[str] = Timers()
     ticket = timers.add(1.0, "a")
-    timers.pop_due(1.0)
+    assert list(timers.pop_due(1.0)) == ["a"]
     for never in (ticket, ticket, 0, 99):
         timers.cancel(never)
     assert len(timers) == 0
@@ -83,7 +94,7 @@ def test_against_a_list_that_is_sorted_each_time() -> None:
         else:
             now += rng.random()
             due = sorted((at, ticket) for ticket, at in pending.items() if at <= now)
-            assert len(timers.pop_due(now)) == len(due)
+            assert len(list(timers.pop_due(now))) == len(due)
             for _, ticket in due:
                 del pending[ticket]
         assert timers.next_due_at() == min(pending.values(), default=None)
