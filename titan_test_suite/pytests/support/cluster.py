@@ -29,6 +29,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for us; we stop it ourselves
             )
 
     @property
@@ -85,7 +86,11 @@ class Cluster:
         (self.home / ".titan" / "master.json").unlink(missing_ok=True)
         port = [] if "--port" in flags else ["--port", "0"]
         program = Program("master", ["titan_core.master", *port, *flags], self.home, self.environ)
-        wait_until(lambda: self._listens(program), 20, program.tail)
+        try:
+            wait_until(lambda: self._listens(program), 20, program.tail)
+        except BaseException:  # nobody holds it yet who could stop it
+            program.kill()
+            raise
         self.master = program
         return program
 
