@@ -32,9 +32,9 @@ class Component:
     def spawn(self, name: str, target: Callable[..., None], *args: Any) -> threading.Thread:
         """Run `target(*args)` on a thread of this name; the component knows it until it ends."""
         thread = threading.Thread(target=self._guard, args=(target, args), name=name, daemon=True)
-        with self._threads_lock:
+        with self._threads_lock:  # whoever joins must not find a thread that was not started
+            thread.start()
             self._threads.add(thread)
-        thread.start()
         return thread
 
     def stop(self) -> None:
