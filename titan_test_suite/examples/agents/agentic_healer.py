@@ -34,6 +34,7 @@ def heal(client: TitanClient, key: str) -> bool:
     """Whether the job ends well."""
     for _ in range(ROUNDS):
         job = client.wait_for_job(key)
+        key = f"{job.run_id}/{job.job_id}"  # a short key may mean another job, or a whole run, by the next round
         if job.state == "COMPLETED":
             return True
         print(f"{key} is {job.state}: {job.reason}")
