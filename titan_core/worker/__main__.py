@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 from titan_core.config import LOG_LEVELS, WorkerConfig, load_worker
 from titan_core.errors import ConfigError, NotAuthorised, TitanError
@@ -66,19 +66,20 @@ def run(config: WorkerConfig, token: str) -> int:
         worker.stop()
         second = signals.wait()
         if second != NOTIFIED:
-            _end_at_once(worker, second)
-    worker.join(KILLED_S)
+            worker.kill()
+            worker.join(KILLED_S)
+            _leave(128 + second)
     if worker.failure is not None:
         _say(worker.failure, worker.exit_code)
+    if not worker.join(KILLED_S):
+        _leave(1)
     return worker.exit_code
 
 
-def _end_at_once(worker: Worker, number: int) -> None:
-    """Kill everything and leave, without waiting for threads that wait for somebody else."""
-    worker.kill()
-    worker.join(KILLED_S)
+def _leave(code: int) -> NoReturn:
+    """End the process without waiting for threads that wait for somebody else."""
     logging.shutdown()
-    os._exit(128 + number)
+    os._exit(code)
 
 
 def _described(config: WorkerConfig) -> str:

@@ -24,7 +24,7 @@ from titan_core.worker.load import Load
 from titan_core.worker.logs import LogFollower
 from titan_core.worker.own_port import OwnPort
 from titan_core.worker.process_registry import ProcessRegistry
-from titan_core.worker.process_tree import Subreaper
+from titan_core.worker.process_tree import OrphanHouse
 from titan_core.worker.results import Results
 from titan_core.worker.runner import Runner
 from titan_core.worker.workspace import Workspace
@@ -63,6 +63,7 @@ class Worker(Component):
         master = (config.master_host, config.master_port)
         workspace = Workspace(config.home, functools.partial(fetch_from_master, *master, token))
         self._registry = ProcessRegistry(workspace.directory, self.port)
+        self._house = OrphanHouse(alone)
         self._follower = LogFollower()
         self._results = Results(self._follower)
         runner = Runner(
@@ -73,7 +74,7 @@ class Worker(Component):
             worker_part(os.environ, config.home, config.token_file, master),
             config.max_log_bytes,
             self._announce,
-            alone,
+            self._house,
         )
         self._attempts = Attempts(config, self.port, runner, self._results, self._follower, Load())
         self.link = Link(
@@ -98,7 +99,7 @@ class Worker(Component):
 
     def start(self) -> None:
         # Before there is any process: whatever loses its parent must come to us.
-        Subreaper.begin()
+        self._house.open()
         # Before there is new work: a predecessor's leftovers may hold its ports and files.
         ended = self._registry.end_leftovers()
         if ended:
@@ -119,7 +120,9 @@ class Worker(Component):
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end of everything. Without a `start` there is only the port to give back."""
-        joined = super().join(timeout_s)
+        joined = super().join(timeout_s) and self._attempts.slots.wait_until_idle(0.0)
+        if joined:
+            self._registry.close()
         return self._own_port.server.join(0.0) and joined
 
     def _stop_when_asked(self) -> None:
@@ -132,7 +135,7 @@ class Worker(Component):
         if self._hurry.is_set():
             self._attempts.kill()
         if not self._attempts.slots.wait_until_idle(self._longest_grace_s() + MARGIN_S):
-            log.error("some processes do not end", extra={"action": "worker.stuck"})
+            log.error("some attempts do not end", extra={"action": "worker.stuck"})
         # The master must have the results before the session goes, or it takes the attempts for lost.
         self._results.wait_until_acknowledged(ACKNOWLEDGE_S)
         self.link.flush(ACKNOWLEDGE_S)
@@ -147,7 +150,7 @@ class Worker(Component):
             part.stop()
         for part in self._parts:
             part.join(MARGIN_S)
-        Subreaper.end()
+        self._house.close()
 
     def _longest_grace_s(self) -> float:
         return max((control.grace_s for control in self._attempts.slots.all()), default=0.0)

@@ -5,7 +5,8 @@
     titan_workspace/cache/<sha256>/lock       held (flock) by whoever fetches or unpacks
 
 The lock makes one of all slots, and of all workers that share the home, do the work while the others
-wait for it; it ends with its holder, also with a killed one. Called by the slot threads.
+wait for it; it ends with its holder, also with a killed one. Small contents are kept in memory as well:
+one script is often run a thousand times. Called by the slot threads.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from typing import BinaryIO
 
 from titan_core.store.archive import unpack
 
+SMALL_BYTES = 64 * 1024
+SMALL_CONTENTS = 128
+
 Fetch = Callable[[str, BinaryIO], None]
 """Writes the content of a SHA-256 to a file, whole and checked, or raises a TitanError."""
 
@@ -29,6 +33,20 @@ class AssetCache:
     def __init__(self, directory: Path, fetch: Fetch) -> None:
         self._directory = directory
         self._fetch = fetch
+        self._small: dict[str, bytes] = {}
+
+    def small_content(self, sha256: str) -> bytes | None:
+        """The content itself; None if it has more than SMALL_BYTES. Raises as `content` does."""
+        known = self._small.get(sha256)
+        if known is None:
+            path = self.content(sha256)
+            if path.stat().st_size > SMALL_BYTES:
+                return None
+            known = self._small[sha256] = path.read_bytes()
+            if len(self._small) > SMALL_CONTENTS:
+                with contextlib.suppress(KeyError):  # another slot has just made room
+                    del self._small[next(iter(self._small))]
+        return known
 
     def content(self, sha256: str) -> Path:
         """The file with this content. Raises what `fetch` raises, or OSError."""

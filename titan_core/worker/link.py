@@ -24,6 +24,7 @@ from titan_core.net.dial import dial
 from titan_core.net.stream import FrameStream, decode, decode_any
 from titan_core.protocol.codec import Message
 from titan_core.protocol.messages import (
+    Error,
     Goodbye,
     Heartbeat,
     Register,
@@ -64,7 +65,7 @@ class Link(Component):
         self._token = token
         self._attempts = attempts
         self._on_refused = on_refused
-        self._backoff = _Backoff(*backoff_s)
+        self._backoff = Backoff(*backoff_s)
         self._lock = threading.Lock()
         self._session: _Session | None = None
         self._said = ""
@@ -75,6 +76,7 @@ class Link(Component):
             ResultAck: lambda ack: results.acknowledge(ack.tokens),
             Heartbeat: lambda heartbeat: None,  # that it came is all there is to know
             Shutdown: lambda shutdown: on_shutdown(),
+            Error: lambda error: log.error("the master says: %s", error.message, extra={"action": "link.error"}),
         }
 
     def start(self) -> None:
@@ -215,7 +217,7 @@ class _Session:
         self._written.wait()
 
 
-class _Backoff:
+class Backoff:
     """Waits that double from one try to the next, each shortened at random so that workers do not come at once."""
 
     def __init__(self, min_s: float, max_s: float) -> None:

@@ -57,10 +57,10 @@ class AttemptLog:
 
     def send_rest(self, outbox: Outbox) -> bool:
         """The process has ended: send all that is left; False when the session was lost meanwhile."""
-        self._note_cut()
-        while self.send_some(outbox):
+        size = self._final_size()
+        while self._offset < size and self.send_some(outbox):
             """One piece after the other."""
-        return not self._read()
+        return self._offset >= size
 
     def send_again(self, outbox: Outbox, offset: int) -> bool:
         """Send a log that was closed before, from `offset` on; as `send_rest`."""
@@ -101,16 +101,20 @@ class AttemptLog:
                 os.ftruncate(self._file, self._limit)
             self._cut = True
 
-    def _note_cut(self) -> None:
-        """Nobody writes any more: if something was dropped, the log says so at its end."""
+    def _final_size(self) -> int:
+        """Nobody writes any more. If something was dropped, the log says so at its end."""
         with self._lock:
-            if self._file < 0 or not (self._cut or os.fstat(self._file).st_size > self._limit):
-                return
+            if self._file < 0:
+                return self._offset
+            size = os.fstat(self._file).st_size
+            if not self._cut and size <= self._limit:
+                return size
             self._cut_off()
             note = f"\n[titan: the output went on; only the first {self._limit} bytes of it are kept]\n".encode()
             with contextlib.suppress(OSError):
                 self._limit += os.write(self._file, note)
             self._cut = False
+            return self._limit
 
 
 class LogFollower(Component):

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
-from titan_core.worker import procfs
 from titan_core.worker.control import Control, Stop
 from titan_core.worker.process_registry import ProcessRegistry
 from titan_core.worker.process_tree import OrphanHouse, ProcessTree
@@ -107,6 +106,7 @@ class _Watch:
     def __init__(self, process: subprocess.Popen[bytes], control: Control, house: OrphanHouse) -> None:
         self._process = process
         self._control = control
+        self._house = house
         self._stopped_at: float | None = None
         self._pidfd = os.pidfd_open(process.pid)
         self._wake = control.open_wake()
@@ -142,7 +142,7 @@ class _Watch:
         """End what has not ended, reap the leader, leave nothing."""
         if self._stopped_at is not None:
             self._leave_grace_to_the_rest()
-        if self._stopped_at is not None or procfs.orphans():
+        if self._stopped_at is not None or not self._house.is_empty():
             self._tree.note_descendants()
             self._tree.signal(signal.SIGKILL)
         ending = self._reap()

@@ -3,12 +3,15 @@
 One small file per execution, `titan_workspace/process_registry/<port>/<token>`, made before the process
 and removed when nothing of it is left:
 
-    <pid> <start time in clock ticks since boot> <host name>
+    <pid> <started not before> <and not after> <host name>        instants in clock ticks since boot
 
 A file without content says that the process may have been started or not. Nothing is flushed to disk:
-the processes do not outlive the machine either. A process is ended only if its start time is the
-recorded one, if it carries the token of a file here in its environment, or if it descends from such a
-process; whoever has merely got a recorded pid since is not touched.
+the processes do not outlive the machine either. A process is ended only if it was started when the
+recorded one was, if it carries the token of a file here in its environment, or if it descends from such
+a process; whoever has merely got a recorded pid since is not touched.
+
+A worker holds a lock (flock) on its directory as long as it lives. Whoever starts ends the leftovers in
+every directory of the home whose lock is free: a killed worker's port may never be used again.
 
 `open`, `record` and `remove` are called by the slot threads, `end_leftovers` once, before they exist.
 """
@@ -16,12 +19,14 @@ process; whoever has merely got a recorded pid since is not touched.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import select
 import signal
 import socket
 from pathlib import Path
+from typing import NamedTuple
 
 from titan_core.worker import procfs
 from titan_core.worker.procfs import Process
@@ -39,13 +44,13 @@ class Entry:
         self._path = path
         self._hostname = hostname
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._made_ticks = procfs.boot_ticks()
 
     def record(self, pid: int) -> None:
-        """Say which process it is."""
-        found = procfs.status(pid)
-        if found is not None:
-            with contextlib.suppress(OSError):  # a full disk: the token in its environment still tells
-                os.write(self._file, f"{pid} {found.process.start_ticks} {self._hostname}\n".encode())
+        """Say which process it is; it has been started since the entry was made."""
+        text = f"{pid} {self._made_ticks} {procfs.boot_ticks()} {self._hostname}\n"
+        with contextlib.suppress(OSError):  # a full disk: the token in its environment still tells
+            os.write(self._file, text.encode())
 
     def remove(self) -> None:
         os.close(self._file)
@@ -60,36 +65,72 @@ class ProcessRegistry:
         self._prefix = f"{self._directory}/"
         self._hostname = socket.gethostname()
         self._directory.mkdir(parents=True, exist_ok=True)
+        self._lock = _try_lock(self._directory)
 
     def open(self, token: str) -> Entry:
         """A file for the execution that is about to be started."""
         return Entry(self._prefix + token, self._hostname)
 
     def end_leftovers(self) -> int:
-        """End what a predecessor on this port left running, and forget it; how many processes that were."""
-        files = {path: process for path, process in self._recorded().items() if process is not _ELSEWHERE}
+        """End what killed workers of this home left running, and forget it; how many processes that were."""
+        ended = self._end_recorded(self._directory) if self._lock is not None else 0
+        for other in self._directory.parent.iterdir():
+            if other != self._directory and (lock := _try_lock(other)) is not None:
+                ended += self._end_recorded(other)
+                os.close(lock)
+        return ended
+
+    def close(self) -> None:
+        """No execution is left: give the directory up."""
+        if self._lock is not None:
+            with contextlib.suppress(OSError):  # another machine's entries are in it
+                self._directory.rmdir()
+            os.close(self._lock)
+        self._lock = None
+
+    def _end_recorded(self, directory: Path) -> int:
+        files = {path: record for path in directory.iterdir() if (record := self._read(path)) is not None}
         if not files:
             return 0
-        ended = _end_all({process for process in files.values() if process}, {path.name for path in files})
+        recorded = {process for record in files.values() if (process := record.process()) is not None}
+        ended = _end_all(recorded, {path.name for path in files})
         for path in files:
             path.unlink(missing_ok=True)
         return ended
 
-    def _recorded(self) -> dict[Path, Process | None]:
-        """What the files say; None = a process that is not known, _ELSEWHERE = one of another machine."""
-        return {path: self._parse(path.read_text()) for path in self._directory.iterdir() if path.is_file()}
-
-    def _parse(self, text: str) -> Process | None:
+    def _read(self, path: Path) -> _Record | None:
+        """What a file says. None = it is that of another machine, whose worker shares this home and has the same
+        port; one that says nothing stands for no process."""
         try:
-            pid, start_ticks, hostname = text.split()
-            process = Process(int(pid), int(start_ticks))
-            return process if hostname == self._hostname else _ELSEWHERE
+            pid, first, last, hostname = path.read_text().split()
+            record = _Record(int(pid), int(first), int(last))
+            return record if hostname == self._hostname else None
         except ValueError:
+            return _Record(0, 0, 0)
+
+
+def _try_lock(directory: Path) -> int | None:
+    """The descriptor that holds the directory's lock; None = a living worker, here or on another machine, has it."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+class _Record(NamedTuple):
+    pid: int
+    first_ticks: int
+    last_ticks: int
+
+    def process(self) -> Process | None:
+        """The recorded process, if it is still there."""
+        found = procfs.status(self.pid)
+        if found is None or not self.first_ticks <= found.process.start_ticks <= self.last_ticks:
             return None
-
-
-_ELSEWHERE = Process(0, 0)
-"""A worker on another machine that shares this home and has the same port."""
+        return found.process
 
 
 def _end_all(recorded: set[Process], tokens: set[str]) -> int:

@@ -25,7 +25,6 @@ import os
 import select
 import signal
 import threading
-from pathlib import Path
 
 from titan_core.errors import ConfigError
 from titan_core.worker import procfs
@@ -40,19 +39,14 @@ _DEATH_S = 10.0
 """How long a process may take to end after SIGKILL; longer means that the kernel holds it, in I/O."""
 
 
-class Subreaper:
-    """Whether this process is handed the descendants that lose their parent: while anybody here wants it."""
+class _Subreaper:
+    """Whether this process is handed the descendants that lose their parent: while any worker in it wants that."""
 
     _lock = threading.Lock()
     _wanted = 0
 
     @classmethod
     def begin(cls) -> None:
-        """Raises ConfigError where the kernel can not do it."""
-        if not Path(f"/proc/self/task/{os.getpid()}/children").exists():
-            raise ConfigError(
-                "this kernel does not list children in /proc (CONFIG_PROC_CHILDREN); a worker needs that"
-            )
         with cls._lock:
             _set_subreaper(True)
             cls._wanted += 1
@@ -103,12 +97,34 @@ class OrphanHouse:
     """The worker's orphans, and which trees could have left them. Shared by the slot threads, one sweep at a time."""
 
     def __init__(self, alone: bool) -> None:
+        self._orphans: procfs.Orphans | None = None
         self._alone = alone
         self._own_session = os.getsid(0)
         self._lock = threading.Lock()
         self._live: set[ProcessTree] = set()
         self._suspects: dict[Process, set[ProcessTree]] = {}
         """Who could have left a process that has no mark, as far as it is still running."""
+
+    def open(self) -> None:
+        """From now on, orphans come here; before there is any process. Raises ConfigError where that can not be."""
+        try:
+            self._orphans = procfs.Orphans()
+        except OSError:
+            raise ConfigError(
+                "this kernel lists no children in /proc (CONFIG_PROC_CHILDREN); a worker needs that"
+            ) from None
+        _Subreaper.begin()
+
+    def close(self) -> None:
+        """When there are no more trees."""
+        if self._orphans is not None:
+            _Subreaper.end()
+            self._orphans.close()
+        self._orphans = None
+
+    def is_empty(self) -> bool:
+        """Whether there is no orphan, of whatever tree."""
+        return not self._pids()
 
     def enter(self, tree: ProcessTree) -> None:
         with self._lock:
@@ -121,7 +137,7 @@ class OrphanHouse:
         """
         with self._lock:
             self._live.discard(tree)
-            if procfs.orphans():
+            if self._pids():
                 self._sweep(tree)
 
     def first_of_group(self, tree: ProcessTree) -> int:
@@ -136,6 +152,10 @@ class OrphanHouse:
             for status in self._belonging(tree):
                 tree.seen |= procfs.descendants(status.process.pid)
 
+    def _pids(self) -> list[int]:
+        assert self._orphans is not None, "the house is not open"
+        return self._orphans.pids()
+
     def _sweep(self, tree: ProcessTree) -> None:
         for _ in range(_ROUNDS):
             pids = [status.process.pid for status in self._belonging(tree)]
@@ -149,7 +169,7 @@ class OrphanHouse:
                 return
 
     def _belonging(self, tree: ProcessTree) -> list[Status]:
-        known = [status for pid in procfs.orphans() if (status := procfs.status(pid)) is not None]
+        known = [status for pid in self._pids() if (status := procfs.status(pid)) is not None]
         present = {status.process for status in known}
         self._suspects = {process: trees for process, trees in self._suspects.items() if process in present}
         leaders = {other.leader for other in self._live} | {tree.leader}

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 TOKEN_VARIABLE = "TITAN_ATTEMPT_TOKEN"
+_PIECE_BYTES = 65536
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _TOKEN = re.compile(rb"(?:^|\0)" + TOKEN_VARIABLE.encode() + rb"=([0-9a-f]+)(?:\0|$)")
 
 
@@ -19,6 +22,11 @@ class Process(NamedTuple):
     pid: int
     start_ticks: int
     """Clock ticks between the machine's start and the process's."""
+
+
+def boot_ticks() -> int:
+    """The time since the machine's start, in the unit of `start_ticks`."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_PER_S)
 
 
 class Status(NamedTuple):
@@ -49,14 +57,26 @@ def attempt_token(pid: int) -> str:
     return found[1].decode() if found else ""
 
 
-def orphans() -> list[int]:
+class Orphans:
     """Processes whose parent ended and that were handed to this process, a child subreaper.
 
     The kernel hands them to the main thread, while a child belongs to the thread that started it:
-    what the main thread starts itself is listed as well.
+    what the main thread starts itself is listed as well. Raises OSError where /proc does not list children.
     """
-    pid = os.getpid()
-    return [int(child) for child in _read(f"/proc/{pid}/task/{pid}/children").split()]
+
+    def __init__(self) -> None:
+        pid = os.getpid()
+        self._file = os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY | os.O_CLOEXEC)
+
+    def pids(self) -> list[int]:
+        """The orphans of this moment. It is asked after every job, and then is a single system call as a rule."""
+        listed = b""
+        while piece := os.pread(self._file, _PIECE_BYTES, len(listed)):
+            listed += piece
+        return [int(child) for child in listed.split()]
+
+    def close(self) -> None:
+        os.close(self._file)
 
 
 def children(pid: int) -> list[int]:
@@ -91,7 +111,7 @@ def _read(path: str) -> bytes:
         return b""
     try:
         pieces = []
-        while piece := os.read(descriptor, 65536):
+        while piece := os.read(descriptor, _PIECE_BYTES):
             pieces.append(piece)
         return b"".join(pieces)
     except OSError:  # the process ended between the two

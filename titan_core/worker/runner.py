@@ -45,11 +45,11 @@ class Runner:
         environment: dict[str, str],
         max_log_bytes: int,
         announce: Callable[[AttemptStarted], object],
-        alone: bool,
+        house: OrphanHouse,
     ) -> None:
         self._workspace = workspace
         self._registry = registry
-        self._house = OrphanHouse(alone)
+        self._house = house
         self._follower = follower
         self._results = results
         self._environment = environment

@@ -11,9 +11,12 @@ Called by the slot threads; two attempts never use the same places.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,11 +71,15 @@ class Workspace:
             shutil.rmtree(place.project, ignore_errors=True)
 
     def _prepare_script(self, start: StartAttempt, own: str) -> str:
-        content = self._cache.content(start.task.sha256)
-        name = start.task.asset.rpartition("/")[2]
+        asset, sha256 = start.task.asset, start.task.sha256
+        name = asset.rpartition("/")[2]
         if _OWN_NAMES.fullmatch(name):
             name = f"script-{name}"
-        _copy_script(str(content), f"{own}/{name}", start.task.asset)
+        content = self._cache.small_content(sha256)
+        if content is None:
+            _copy_script(self._cache.content(sha256), f"{own}/{name}", asset)
+        else:
+            _write_script(content, f"{own}/{name}", asset)
         return f"{own}/{name}"
 
     def _prepare_project(self, start: StartAttempt, own: str) -> str:
@@ -83,31 +90,36 @@ class Workspace:
         shutil.copytree(original, project)
         entry = start.task.entry
         if commands.is_program(entry):  # written once more, by itself: see FORK_GATE
-            _copy_script(f"{original}/{entry}", f"{project}/{entry}", entry)
+            _copy_script(original / entry, f"{project}/{entry}", entry)
         return project
 
 
-def _copy_script(source: str, target: str, name: str) -> None:
-    """A fresh copy, executable if the file is to be executed itself."""
-    descriptor = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        first = os.read(descriptor, _PIECE_BYTES)
-        commands.check_content(name, first)
-        if commands.is_program(name):
-            with FORK_GATE:
-                _write_copy(target, 0o755, descriptor, first)
-        else:
-            _write_copy(target, 0o644, descriptor, first)
-    finally:
-        os.close(descriptor)
+def _write_script(content: bytes, target: str, name: str) -> None:
+    """A fresh file with this content, executable if it is to be executed itself."""
+    commands.check_content(name, content)
+    with _writable(target, name) as descriptor:
+        if os.write(descriptor, content) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
 
 
-def _write_copy(target: str, mode: int, source: int, first: bytes) -> None:
-    with open(_create(target, mode), "wb") as file:
-        piece = first
-        while piece:
-            file.write(piece)
-            piece = os.read(source, _PIECE_BYTES) if len(piece) == _PIECE_BYTES else b""
+def _copy_script(source: Path, target: str, name: str) -> None:
+    """As `_write_script`, with the content of a file of any size."""
+    with open(source, "rb") as original:
+        commands.check_content(name, original.peek())
+        with _writable(target, name) as descriptor, open(descriptor, "wb", closefd=False) as copy:
+            shutil.copyfileobj(original, copy, _PIECE_BYTES)
+
+
+@contextlib.contextmanager
+def _writable(target: str, name: str) -> Iterator[int]:
+    """The descriptor of a new file; no process is made meanwhile if it is a program."""
+    program = commands.is_program(name)
+    with FORK_GATE if program else contextlib.nullcontext():
+        descriptor = _create(target, 0o755 if program else 0o644)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
 
 def _create(target: str, mode: int) -> int:
@@ -133,4 +145,9 @@ def _check_entry(project: Path, start: StartAttempt) -> None:
 
 
 def _make_directory(path: str) -> None:
-    Path(path).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(path).mkdir()
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        Path(path).mkdir(parents=True, exist_ok=True)

@@ -223,8 +223,9 @@ def test_a_process_that_hides_everything_is_ended_too(
 # ── being killed ──────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_killed_workers_processes_are_ended_by_the_next_one(
-    master: WorkerMaster, start: StartProgram, shared: Path, tmp_path: Path
+@pytest.mark.parametrize("same_port", [True, False])
+def test_a_killed_workers_processes_are_ended_by_the_next_one_of_its_home(
+    master: WorkerMaster, start: StartProgram, shared: Path, tmp_path: Path, same_port: bool
 ) -> None:
     program = start()
     port = master.registrations[-1].port
@@ -235,7 +236,7 @@ def test_a_killed_workers_processes_are_ended_by_the_next_one(
     wait_until(lambda: len(list(registry.iterdir())) == 2)
     program.kill()
     assert not any(is_gone(pid) for pid in pids)
-    successor = start(str(port), "127.0.0.1", str(master.port))
+    successor = start(str(port) if same_port else "0", "127.0.0.1", str(master.port))
     wait_until(lambda: len(master.registrations) == 2, 20, successor.tail)
     assert all(is_gone(pid) for pid in pids)
     assert not list(registry.iterdir())
@@ -251,14 +252,26 @@ def test_a_process_that_only_has_a_recorded_pid_is_not_touched(
     registry.mkdir(parents=True)
     found = procfs.status(stranger.pid)
     assert found is not None
-    (registry / ("ab" * 16)).write_text(f"{stranger.pid} {found.process.start_ticks - 1} {host}\n")
-    (registry / ("cd" * 16)).write_text(f"{stranger.pid} {found.process.start_ticks} elsewhere.{host}\n")
+    ticks = found.process.start_ticks
+    (registry / ("ab" * 16)).write_text(f"{stranger.pid} {ticks - 5} {ticks - 1} {host}\n")
+    (registry / ("cd" * 16)).write_text(f"{stranger.pid} {ticks} {ticks} elsewhere.{host}\n")
     (registry / ("ef" * 16)).write_text("")
     (registry / ("01" * 16)).write_text("no such thing\n")
     program = start(str(port), "127.0.0.1", str(master.port))
     wait_until(lambda: master.registrations, 20, program.tail)
     assert [entry.name for entry in registry.iterdir()] == ["cd" * 16]
     assert stranger.poll() is None
+
+
+def test_the_processes_of_a_living_worker_are_its_own(
+    master: WorkerMaster, start: StartProgram, shared: Path
+) -> None:
+    start()
+    token = master.start("echo $$ > leader; exec sleep 600", service=True)
+    pid = noted_pid(shared, "leader")
+    start()
+    assert not is_gone(pid)
+    assert not master.results(token)
 
 
 def test_a_worker_leaves_no_entry_behind(master: WorkerMaster, start: StartProgram, tmp_path: Path) -> None:

@@ -1,0 +1,268 @@
+"""The parts of a worker that need no process and no socket."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from titan_core.errors import InvalidRequest
+from titan_core.protocol.messages import Heartbeat, LogBatch, Result, StartAttempt, Task
+from titan_core.protocol.opcodes import Opcode
+from titan_core.protocol.wire import Decoder
+from titan_core.worker import commands, procfs
+from titan_core.worker.control import Control, Stop
+from titan_core.worker.environment import attempt_environment, worker_part
+from titan_core.worker.link import Backoff
+from titan_core.worker.logs import BATCH_LINES, AttemptLog, LogFollower
+from titan_core.worker.outbox import ROOM_BYTES, Outbox
+from titan_core.worker.results import Results
+from titan_test_suite.pytests.support.waiting import wait_until
+
+TOKEN = b"t" * 16
+
+
+def start(**task: object) -> StartAttempt:
+    return StartAttempt(TOKEN, "run", "job", 2, Task("job.py", **task))  # type: ignore[arg-type]
+
+
+def frames(data: bytes) -> list[tuple[int, bytes]]:
+    return [(frame.opcode, frame.payload) for frame in Decoder().feed(data)]
+
+
+# ── control ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_first_request_names_the_outcome_and_the_shortest_grace_counts() -> None:
+    control = Control(start(stop_grace_s=8.0))
+    assert control.grace_s == 8.0
+    control.stop(Stop("STOPPED", "cancelled", 20.0))
+    assert control.grace_s == 8.0
+    control.stop(Stop("INTERRUPTED", "the worker is stopping", 3.0))
+    assert control.request == Stop("STOPPED", "cancelled", 3.0)
+    assert control.grace_s == 3.0
+
+
+def test_a_request_before_the_process_wakes_its_slot_as_well() -> None:
+    control = Control(start())
+    control.stop(Stop("STOPPED", ""))
+    assert os.eventfd_read(control.open_wake()) == 1
+    control.close_wake()
+    control.stop(Stop("STOPPED", ""))
+
+
+# ── outbox ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_everything_that_is_queued_is_taken_at_once() -> None:
+    outbox = Outbox()
+    assert outbox.put(Heartbeat(1))
+    assert outbox.put_bytes(b"") and outbox.put(Heartbeat(2))
+    assert frames(outbox.take()) == [(Opcode.HEARTBEAT, Heartbeat(n).encode()) for n in (1, 2)]
+
+
+def test_bulk_waits_for_room_and_small_messages_do_not() -> None:
+    outbox, passed = Outbox(), threading.Event()
+    assert outbox.put_bulk(bytes(ROOM_BYTES))
+    thread = threading.Thread(target=lambda: outbox.put_bulk(b"more") and passed.set())
+    thread.start()
+    assert outbox.put_bytes(b"small")
+    assert not passed.is_set()
+    assert outbox.take() == bytes(ROOM_BYTES) + b"small"
+    assert outbox.take() == b"more"
+    thread.join()
+    assert passed.is_set()
+
+
+def test_the_end_of_a_session_wakes_everyone() -> None:
+    outbox, ends = Outbox(), []
+    outbox.put_bulk(bytes(ROOM_BYTES))
+    threads = [threading.Thread(target=lambda: ends.append(outbox.put_bulk(b"x"))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    outbox.close()
+    for thread in threads:
+        thread.join()
+    assert ends == [False, False]
+    assert outbox.take() == b""
+    assert not outbox.put(Heartbeat())
+    assert not outbox.wait_until_sent(5)
+
+
+def test_sent_means_that_the_writer_came_back() -> None:
+    outbox = Outbox()
+    outbox.put_bytes(b"x")
+    assert not outbox.wait_until_sent(0)
+    assert outbox.take() == b"x"
+    assert not outbox.wait_until_sent(0)
+    writer = threading.Thread(target=outbox.take)
+    writer.start()
+    assert outbox.wait_until_sent(5)
+    outbox.close()
+    writer.join()
+
+
+# ── logs and results ──────────────────────────────────────────────────────────────────────────────
+
+
+def test_batches_end_at_lines(tmp_path: Path) -> None:
+    outbox, log = Outbox(), AttemptLog(str(tmp_path / "log"), TOKEN, 1 << 30)
+    os.write(log.create(), b"a\n" * (2 * BATCH_LINES) + b"half")
+    assert log.send_rest(outbox)
+    log.close()
+    batches = [LogBatch.decode(payload) for _, payload in frames(outbox.take())]
+    assert [(batch.offset, batch.data.count(b"\n")) for batch in batches] == [
+        (0, BATCH_LINES),
+        (2 * BATCH_LINES, BATCH_LINES),
+        (4 * BATCH_LINES, 0),
+    ]
+    assert batches[-1].data == b"half"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> AttemptLog:
+    made = AttemptLog(str(tmp_path / "log"), TOKEN, 1 << 30)
+    os.write(made.create(), b"printed\n")
+    return made
+
+
+def test_a_result_follows_its_log_in_the_session_that_has_it(log: AttemptLog) -> None:
+    follower, outbox = LogFollower(), Outbox()
+    results = Results(follower)
+    follower.attach(outbox)
+    results.attach(outbox, set(), {})
+    results.report(Result(TOKEN, "SUCCEEDED"), log)
+    assert [opcode for opcode, _ in frames(outbox.take())] == [Opcode.LOG_BATCH, Opcode.JOB_COMPLETE]
+    assert TOKEN in results
+    results.acknowledge((TOKEN,))
+    assert TOKEN not in results
+    assert results.wait_until_acknowledged(0)
+
+
+def test_a_log_that_went_to_a_lost_session_is_sent_again_before_the_result(log: AttemptLog) -> None:
+    follower, lost, outbox = LogFollower(), Outbox(), Outbox()
+    results = Results(follower)
+    follower.attach(lost)  # the log is finished in this one …
+    finish = follower.finish
+
+    def finish_and_lose(log: AttemptLog) -> Outbox | None:
+        sent_on = finish(log)
+        follower.attach(outbox)
+        results.attach(outbox, set(), {})  # … and the result comes in that one
+        return sent_on
+
+    follower.finish = finish_and_lose  # type: ignore[method-assign]
+    results.report(Result(TOKEN, "SUCCEEDED"), log)
+    follower.start()
+    try:
+        wait_until(lambda: len(outbox._parts) == 2)
+    finally:
+        follower.stop()
+        assert follower.join(5)
+    sent = frames(outbox.take())
+    assert [opcode for opcode, _ in sent] == [Opcode.LOG_BATCH, Opcode.JOB_COMPLETE]
+    assert LogBatch.decode(sent[0][1]) == LogBatch(TOKEN, 0, b"printed\n")
+
+
+def test_nobody_waits_for_acknowledgements_without_a_session() -> None:
+    results = Results(LogFollower())
+    results.report(Result(TOKEN, "SUCCEEDED"), None)
+    assert not results.wait_until_acknowledged(60)
+    assert results.kept() == (Result(TOKEN, "SUCCEEDED"),)
+
+
+def test_a_log_that_is_gone_holds_up_no_result(tmp_path: Path) -> None:
+    assert AttemptLog(str(tmp_path / "none"), TOKEN, 1).send_again(Outbox(), 0)
+
+
+# ── commands and environment ──────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("name", "program"), [("a.py", False), ("a.sh", False), ("a.jar", False), ("a", True), ("a.rb", True)]
+)
+def test_what_is_executed_itself(name: str, program: bool) -> None:
+    assert commands.is_program(name) is program
+
+
+def test_java_is_looked_for_in_java_home_first(tmp_path: Path) -> None:
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text("")
+    java.chmod(0o755)
+    command = commands.command_for("/x/app.jar", ("a",), {"JAVA_HOME": str(tmp_path), "PATH": "/nowhere"})
+    assert command == [str(java), "-jar", "/x/app.jar", "a"]
+
+
+@pytest.mark.parametrize(("name", "head"), [("a.py", b""), ("a", b"text"), ("a.txt", b"\x00\x01")])
+def test_content_that_can_not_be_run(name: str, head: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        commands.check_content(name, head)
+
+
+def test_the_worker_keeps_little_of_its_environment(tmp_path: Path) -> None:
+    given = {
+        "HOME": "/h",
+        "LC_ALL": "C",
+        "SECRET": "s",
+        "TITAN_WORKER_SLOTS": "3",
+        "VIRTUAL_ENV": "/v",
+        "PYTHONHOME": "/p",
+    }
+    kept = worker_part(given, tmp_path, None, ("::1", 9090))
+    assert kept.keys() == {"HOME", "LC_ALL", "PATH", "PYTHONPATH", "TITAN_MASTER", "TITAN_TOKEN_FILE"}
+    assert kept["TITAN_MASTER"] == "[::1]:9090"
+
+
+@pytest.mark.parametrize(
+    ("environ", "token_file", "expected"),
+    [
+        ({}, None, {"TITAN_TOKEN_FILE": "/home/.titan/token"}),
+        ({"TITAN_TOKEN_FILE": "/t"}, None, {"TITAN_TOKEN_FILE": "/t"}),
+        ({"TITAN_TOKEN": "secret", "TITAN_TOKEN_FILE": "/t"}, None, {"TITAN_TOKEN": "secret"}),
+        ({"TITAN_TOKEN": "secret"}, "/given", {"TITAN_TOKEN_FILE": "/given"}),
+    ],
+)
+def test_a_job_finds_the_token_of_its_worker(
+    environ: dict[str, str], token_file: str | None, expected: dict[str, str]
+) -> None:
+    kept = worker_part(environ, Path("/home"), token_file, ("h", 1))
+    assert {name: value for name, value in kept.items() if name.startswith("TITAN_TOKEN")} == expected
+
+
+def test_what_titan_says_outranks_the_job_which_outranks_the_worker() -> None:
+    task = {"env": (("HOME", "/job"), ("PORT", "1")), "port": 8000}
+    seen = attempt_environment({"HOME": "/worker", "PATH": "/bin"}, start(**task), "w:1", "/shared")
+    assert (seen["HOME"], seen["PATH"], seen["PORT"], seen["TITAN_PORT"]) == ("/job", "/bin", "8000", "8000")
+    assert (seen["TITAN_ATTEMPT"], seen["TITAN_WORKER"]) == ("2", "w:1")
+
+
+# ── backoff, /proc ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_waits_double_up_to_a_bound_and_begin_again() -> None:
+    backoff = Backoff(0.1, 1.0)
+    waits = [backoff.next_s() for _ in range(8)]
+    for wait_s, bound_s in zip(waits, [0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0], strict=True):
+        assert bound_s / 2 <= wait_s <= bound_s
+    backoff.reset()
+    assert backoff.next_s() <= 0.1
+
+
+def test_a_process_is_its_pid_and_its_start() -> None:
+    mine = procfs.status(os.getpid())
+    assert mine is not None
+    assert procfs.is_alive(mine.process)
+    assert not procfs.is_alive(mine.process._replace(start_ticks=mine.process.start_ticks - 1))
+    assert 0 < mine.process.start_ticks <= procfs.boot_ticks()
+    assert (mine.group, mine.session) == (os.getpgid(0), os.getsid(0))
+
+
+def test_a_process_that_is_not_there_is_an_answer() -> None:
+    nobody = 2**22 + 1  # beyond the largest pid
+    assert procfs.status(nobody) is None
+    assert procfs.children(nobody) == []
+    assert procfs.descendants(nobody) == set()
+    assert procfs.attempt_token(nobody) == ""
