@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 from titan_core.config import LOG_LEVELS, WorkerConfig, load_worker
 from titan_core.errors import ConfigError, NotAuthorised, TitanError
+from titan_core.log_lines import log_to_stderr
 from titan_core.net.credentials import DEFAULT_PORT, find_token
 from titan_core.net.dial import split_address
 from titan_core.signals import NOTIFIED, STOP_SIGNALS, StopSignals
@@ -44,15 +45,15 @@ def main(argv: list[str] | None = None) -> int:
         config = load_worker(flags, os.environ)
     except ConfigError as error:
         return _say(error, 2)
-    logging.basicConfig(
-        level=config.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s", stream=sys.stderr
-    )
+    log_to_stderr(config.log_level)
     try:
         return run(config, find_token(config.token_file, config.home))
     except NotAuthorised as error:
         return _say(error, 5)
     except ConfigError as error:
         return _say(error, 1)
+    except OSError as error:
+        return _say(f"the home {config.home} can not be used: {error.filename}: {error.strerror}", 1)
 
 
 def run(config: WorkerConfig, token: str) -> int:
@@ -87,7 +88,7 @@ def _described(config: WorkerConfig) -> str:
     return f"{config.slots} slots for {kinds}, master {config.master_host}:{config.master_port}, home {config.home}"
 
 
-def _say(error: TitanError, code: int) -> int:
+def _say(error: TitanError | str, code: int) -> int:
     print(f"titan worker: {error}", file=sys.stderr)
     return code
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 
 from titan_core.config import WorkerConfig
-from titan_core.errors import InternalError, NotAuthorised, TitanError
+from titan_core.errors import ConfigError, InternalError, NotAuthorised, TitanError
 from titan_core.lifecycle import Component
 from titan_core.protocol.messages import AttemptStarted
 from titan_core.worker.attempts import Attempts
@@ -38,7 +38,7 @@ MARGIN_S = 5.0
 
 
 class Worker(Component):
-    """A follower of one master. Raises ConfigError when its port is in use.
+    """A follower of one master. Raises ConfigError when its port is in use, or its home can not be written to.
 
     `alone`: nothing else in this process has children, so that every orphan is a job's (see process_tree).
     `on_ended(worker)` is called when everything has ended, however that came; `failure` says why it did
@@ -62,7 +62,7 @@ class Worker(Component):
         self.port = self._own_port.port
         master = (config.master_host, config.master_port)
         workspace = Workspace(config.home, functools.partial(fetch_from_master, *master, token))
-        self._registry = ProcessRegistry(workspace.directory, self.port)
+        self._registry = self._open_registry(workspace)
         self._house = OrphanHouse(alone)
         self._follower = LogFollower()
         self._results = Results(self._follower)
@@ -154,6 +154,13 @@ class Worker(Component):
 
     def _longest_grace_s(self) -> float:
         return max((control.grace_s for control in self._attempts.slots.all()), default=0.0)
+
+    def _open_registry(self, workspace: Workspace) -> ProcessRegistry:
+        try:
+            return ProcessRegistry(workspace.directory, self.port)
+        except ConfigError:
+            self._own_port.server.join(0.0)
+            raise
 
     def _announce(self, started: AttemptStarted) -> None:
         self.link.send(started)

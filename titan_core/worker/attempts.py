@@ -72,11 +72,13 @@ class Attempts:
             self._load.memory_total,
             tuple(token for token in running if token not in told),
             finished,
+            self._config.max_services,
         )
 
     def heartbeat(self) -> Heartbeat:
-        used, services = self.slots.counts()
+        self._runner.reap_orphans()
         self._load.sample()
+        used, services = self.slots.counts()
         return Heartbeat(used, services, self._load.cpu_percent, self._load.memory_used)
 
     def status(self) -> WorkerStatus:

@@ -10,8 +10,9 @@ the processes do not outlive the machine either. A process is ended only if it w
 recorded one was, if it carries the token of a file here in its environment, or if it descends from such
 a process; whoever has merely got a recorded pid since is not touched.
 
-A worker holds a lock (flock) on its directory as long as it lives. Whoever starts ends the leftovers in
-every directory of the home whose lock is free: a killed worker's port may never be used again.
+A worker holds a lock (flock) on `lock-<host name>` in its directory as long as it lives. Whoever starts
+ends the leftovers in every directory of the home whose lock is free: a killed worker's port may never be
+used again. What workers of other machines that share the home have there is theirs.
 
 `open`, `record` and `remove` are called by the slot threads, `end_leftovers` once, before they exist.
 """
@@ -28,6 +29,7 @@ import socket
 from pathlib import Path
 from typing import NamedTuple
 
+from titan_core.errors import ConfigError
 from titan_core.worker import procfs
 from titan_core.worker.procfs import Process
 
@@ -58,14 +60,18 @@ class Entry:
 
 
 class ProcessRegistry:
-    """The live executions of the worker on one port. Raises OSError when the directory can not be made."""
+    """The live executions of the worker on one port. Raises ConfigError when there is no place for them."""
 
     def __init__(self, workspace: Path, port: int) -> None:
         self._directory = workspace / "process_registry" / str(port)
         self._prefix = f"{self._directory}/"
         self._hostname = socket.gethostname()
-        self._directory.mkdir(parents=True, exist_ok=True)
-        self._lock = _try_lock(self._directory)
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self._lock_path(self._directory), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)  # at most another worker is just looking for leftovers here
+        except OSError as error:
+            raise ConfigError(f"this worker can not write to {workspace}: {error.strerror}") from None
 
     def open(self, token: str) -> Entry:
         """A file for the execution that is about to be started."""
@@ -73,23 +79,29 @@ class ProcessRegistry:
 
     def end_leftovers(self) -> int:
         """End what killed workers of this home left running, and forget it; how many processes that were."""
-        ended = self._end_recorded(self._directory) if self._lock is not None else 0
+        ended = self._end_recorded(self._directory)
         for other in self._directory.parent.iterdir():
-            if other != self._directory and (lock := _try_lock(other)) is not None:
+            lock = _try_lock(self._lock_path(other)) if other != self._directory else None
+            if lock is not None:
                 ended += self._end_recorded(other)
                 os.close(lock)
         return ended
 
     def close(self) -> None:
-        """No execution is left: give the directory up."""
-        if self._lock is not None:
+        """No execution is left: give the directory up. While the port is still ours, so that nobody else has it."""
+        if self._lock >= 0:
+            self._lock_path(self._directory).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # another machine's entries are in it
                 self._directory.rmdir()
             os.close(self._lock)
-        self._lock = None
+        self._lock = -1
+
+    def _lock_path(self, directory: Path) -> Path:
+        return directory / f"lock-{self._hostname}"
 
     def _end_recorded(self, directory: Path) -> int:
-        files = {path: record for path in directory.iterdir() if (record := self._read(path)) is not None}
+        paths = [path for path in directory.iterdir() if not path.name.startswith("lock-")]
+        files = {path: record for path in paths if (record := self._read(path)) is not None}
         if not files:
             return 0
         recorded = {process for record in files.values() if (process := record.process()) is not None}
@@ -109,9 +121,12 @@ class ProcessRegistry:
             return _Record(0, 0, 0)
 
 
-def _try_lock(directory: Path) -> int | None:
-    """The descriptor that holds the directory's lock; None = a living worker, here or on another machine, has it."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _try_lock(path: Path) -> int | None:
+    """The descriptor that holds the lock; None = there is no such lock, or its worker lives."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -140,6 +140,14 @@ class OrphanHouse:
             if self._pids():
                 self._sweep(tree)
 
+    def reap(self) -> None:
+        """Reap what ended while its tree lives on: a service may leave orphans for months."""
+        with self._lock:
+            sessions = {tree.leader for tree in self._live}
+            for status in self._statuses():
+                if status.state == "Z" and (self._alone or status.session in sessions):
+                    os.waitpid(status.process.pid, os.WNOHANG)
+
     def first_of_group(self, tree: ProcessTree) -> int:
         with self._lock:
             for status in self._belonging(tree):
@@ -169,11 +177,16 @@ class OrphanHouse:
                 return
 
     def _belonging(self, tree: ProcessTree) -> list[Status]:
-        known = [status for pid in self._pids() if (status := procfs.status(pid)) is not None]
+        known = self._statuses()
         present = {status.process for status in known}
         self._suspects = {process: trees for process, trees in self._suspects.items() if process in present}
-        leaders = {other.leader for other in self._live} | {tree.leader}
-        return [status for status in known if status.process.pid not in leaders and self._belongs(status, tree)]
+        return [status for status in known if status.process.pid != tree.leader and self._belongs(status, tree)]
+
+    def _statuses(self) -> list[Status]:
+        """All orphans, and no leader: those are for their own slots to reap."""
+        leaders = {tree.leader for tree in self._live}
+        pids = [pid for pid in self._pids() if pid not in leaders]
+        return [status for pid in pids if (status := procfs.status(pid)) is not None]
 
     def _belongs(self, status: Status, tree: ProcessTree) -> bool:
         if status.session == tree.leader or status.process in tree.seen:

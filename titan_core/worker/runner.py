@@ -75,6 +75,10 @@ class Runner:
             result = _not_run(control, error, started_wall)
         self._hand_over(control, result, attempt_log)
 
+    def reap_orphans(self) -> None:
+        """Now and then: what attempts that go on have left behind, and has ended."""
+        self._house.reap()
+
     def _execute(self, control: Control, place: Place, attempt_log: AttemptLog) -> Ending:
         start = control.start
         environment = attempt_environment(self._environment, start, self.worker_id, place.shared)

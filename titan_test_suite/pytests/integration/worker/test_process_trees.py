@@ -14,6 +14,7 @@ import pytest
 
 from titan_core.worker import procfs
 from titan_core.worker.app import Worker
+from titan_test_suite.pytests.integration.worker.conftest import StartWorker
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import WorkerMaster
 
@@ -179,6 +180,24 @@ def test_the_daemon_of_a_live_job_is_left_alone(master: WorkerMaster, shared: Pa
     master.stop(token)
     master.result(token)
     assert is_gone(pid)
+
+
+def test_orphans_that_end_are_reaped_while_their_service_goes_on(
+    master: WorkerMaster, start_worker: StartWorker, shared: Path
+) -> None:
+    master.heartbeat_s = 0.05
+    start_worker()
+    master.wait_for_worker(2)
+    token = master.start("for n in 1 2 3 4 5; do (true &); done; touch over; exec sleep 600", service=True)
+    wait_until((shared / "over").exists)
+    wait_until(lambda: not zombies(), 5, zombies)
+    master.stop(token)
+    master.result(token)
+
+
+def zombies() -> list[int]:
+    found = [procfs.status(pid) for pid in procfs.children(os.getpid())]
+    return [status.process.pid for status in found if status is not None and status.state == "Z"]
 
 
 @pytest.fixture

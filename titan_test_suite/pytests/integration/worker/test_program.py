@@ -68,6 +68,10 @@ def free_port() -> int:
         return int(reserved.getsockname()[1])
 
 
+def entries(registry: Path) -> list[str]:
+    return [path.name for path in registry.iterdir() if not path.name.startswith("lock-")]
+
+
 def ended(program: Program) -> tuple[int, str]:
     """Its exit code and last line, once it has ended by itself."""
     return program.process.wait(20), program.tail(1)
@@ -153,6 +157,13 @@ def test_a_wrong_token(master: WorkerMaster, start: StartProgram) -> None:
     assert "the token is wrong: pass the master's with --token-file" in line
 
 
+def test_a_home_that_can_not_be_written_to(start: StartProgram, tmp_path: Path) -> None:
+    (tmp_path / "titan_workspace").write_text("in the way")
+    code, line = ended(start("0"))
+    assert code == 1
+    assert line == f"titan worker: this worker can not write to {tmp_path}/titan_workspace: Not a directory"
+
+
 def test_a_name_that_is_taken(master: WorkerMaster, start: StartProgram) -> None:
     master.refusal = Conflict("worker vm:8080 is connected already")
     assert ended(start("0", "127.0.0.1", str(master.port))) == (
@@ -233,13 +244,13 @@ def test_a_killed_workers_processes_are_ended_by_the_next_one_of_its_home(
     master.start(STUBBORN)
     pids = [noted_pid(shared, name) for name in ("daemon", "leader", "stubborn")]
     registry = tmp_path / "titan_workspace" / "process_registry" / str(port)
-    wait_until(lambda: len(list(registry.iterdir())) == 2)
+    wait_until(lambda: len(entries(registry)) == 2)
     program.kill()
     assert not any(is_gone(pid) for pid in pids)
     successor = start(str(port) if same_port else "0", "127.0.0.1", str(master.port))
     wait_until(lambda: len(master.registrations) == 2, 20, successor.tail)
     assert all(is_gone(pid) for pid in pids)
-    assert not list(registry.iterdir())
+    assert not entries(registry)
     assert "of a worker that was killed" in successor.tail()
     assert master.registrations[0].instance != master.registrations[1].instance
 
@@ -259,7 +270,7 @@ def test_a_process_that_only_has_a_recorded_pid_is_not_touched(
     (registry / ("01" * 16)).write_text("no such thing\n")
     program = start(str(port), "127.0.0.1", str(master.port))
     wait_until(lambda: master.registrations, 20, program.tail)
-    assert [entry.name for entry in registry.iterdir()] == ["cd" * 16]
+    assert entries(registry) == ["cd" * 16]
     assert stranger.poll() is None
 
 
