@@ -1,0 +1,1 @@
+"""Titan's engine: the protocol, the scheduler, the master and the worker."""

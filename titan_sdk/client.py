@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from titan_core.errors import InvalidRequest
+from titan_core.protocol.checks import MAX_NAME
 from titan_core.protocol.codec import Message
 from titan_core.protocol.messages import (
     Ack,
@@ -112,7 +113,7 @@ class TitanClient:
         if (job is None) == (not fields):
             raise InvalidRequest("submit_job takes a TitanJob, or the fields of one: filename=…, args=…")
         job = TitanJob(**fields) if job is None else job
-        return JobHandle(self, self._submitter.submit(job.job_id[:100], [job]).run_id, job.job_id)
+        return JobHandle(self, self._submitter.submit(job.job_id[:MAX_NAME], [job]).run_id, job.job_id)
 
     def submit_dag(self, name: str, jobs: Iterable[TitanJob], run_id: Key | None = None) -> RunHandle:
         """Start a run of these jobs (or add them to the run `run_id`), all or none of them.

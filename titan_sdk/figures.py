@@ -11,7 +11,7 @@ def figures(cluster: ClusterStatus) -> dict[str, Any]:
     """`active_workers`, `queue_size`, `jobs` (a count by state), `workers` (a dict each)."""
     jobs = {item.state: item.count for item in cluster.counts}
     return {
-        "active_workers": len(cluster.workers),
+        "active_workers": sum(worker.state != "DISCONNECTED" for worker in cluster.workers),
         "queue_size": jobs.get("QUEUED", 0),
         "jobs": jobs,
         "workers": [_worker(worker) for worker in cluster.workers],

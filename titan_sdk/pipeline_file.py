@@ -13,7 +13,7 @@ from typing import Any
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from titan_core.errors import InvalidRequest, NotFound
-from titan_core.protocol.checks import check_id, shown
+from titan_core.protocol.checks import MAX_NAME, check_id, shown
 from titan_core.protocol.wire import MIB
 from titan_sdk.fields import READERS, field_name
 from titan_sdk.jobs import TitanJob, check_values
@@ -23,7 +23,6 @@ from titan_sdk.yaml_file import Items, YamlFile, describe, is_null, line_of
 
 MAX_BYTES = 16 * MIB
 """Of a pipeline file."""
-MAX_NAME = 100
 STDIN = "-"
 _TOP_KEYS = ("name", "project", "defaults", "jobs")
 _USUAL_NAMES = ("titan.yaml", "titan.yml", "pipeline.yaml", "pipeline.yml")

@@ -2,8 +2,9 @@
 
     python3 titan_test_suite/bootstrap.py [--extra NAME] MODULE [ARGUMENT …]
 
-The environment is `.venv` in the project's root. What was installed into it is remembered with a
-digest of setup.cfg, so that the second time costs nothing. Needs only the standard library.
+The environment is `.venv` in the project's root; one that is there already is used. What was installed
+into it is remembered with a digest of what decides that, so that the second time costs nothing. Needs
+only the standard library.
 """
 
 import fcntl
@@ -42,16 +43,29 @@ def _split(arguments):
 
 def _ensure(wanted):
     """Have the environment hold at least `wanted`: the core, and extras by name."""
-    digest = hashlib.sha256((ROOT / "setup.cfg").read_bytes() + sys.version.encode()).hexdigest()
-    known, _, installed = STAMP.read_text().partition("\n") if STAMP.exists() else ("", "", "")
-    if known != digest:
+    if not _works():
         print("making the virtual environment .venv …", file=sys.stderr, flush=True)
         venv.create(ENVIRONMENT, with_pip=True, clear=True)
-        installed = ""
-    if not wanted <= set(installed.split()):
+    digest = _digest()
+    known, _, installed = STAMP.read_text().partition("\n") if STAMP.exists() else ("", "", "")
+    if known != digest or not wanted <= set(installed.split()):
         wanted |= set(installed.split())
         _install(sorted(wanted - {"core"}))
         STAMP.write_text(digest + "\n" + " ".join(sorted(wanted)))
+
+
+def _works():
+    """Whether there is an environment, and its Python still starts."""
+    if not PYTHON.exists():
+        return False
+    return subprocess.run([str(PYTHON), "-c", "import pip"], capture_output=True, check=False).returncode == 0
+
+
+def _digest():
+    """Of what decides what an installation holds: the settings, the Python, and the packages there are."""
+    packages = sorted(path.parent.name for path in ROOT.glob("*/__init__.py"))
+    decisive = (ROOT / "setup.cfg").read_bytes() + sys.version.encode() + " ".join(packages).encode()
+    return hashlib.sha256(decisive).hexdigest()
 
 
 def _install(extras):

@@ -9,13 +9,14 @@ import os
 import sys
 
 from titan_core.config import load_master
-from titan_core.errors import NotAuthorised, TitanError
+from titan_core.errors import ConfigError, TitanError
+from titan_core.log_lines import log_to_stderr
 from titan_core.master.app import STOP_S, Master, tune_interpreter
 from titan_core.signals import NOTIFIED, StopSignals
 
 log = logging.getLogger("titan.master")
 
-EXIT_ERROR, EXIT_NOT_AUTHORISED = 1, 5
+EXIT_ERROR, EXIT_USAGE = 1, 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,19 +42,26 @@ def main(argv: list[str] | None = None) -> int:
     signals = StopSignals()
     try:
         config = load_master(vars(parser().parse_args(argv)), os.environ)
-        logging.basicConfig(
-            level=config.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-        )
-        tune_interpreter()
+    except ConfigError as error:
+        return _say(error, EXIT_USAGE)
+    log_to_stderr(config.log_level)
+    tune_interpreter()
+    try:
         master = Master(config)
         master.on_failure = lambda component: signals.notify()
         master.start()
     except TitanError as error:
-        print(f"titan master: {error}", file=sys.stderr)
-        return EXIT_NOT_AUTHORISED if isinstance(error, NotAuthorised) else EXIT_ERROR
+        return _say(error, EXIT_ERROR)
+    except OSError as error:
+        return _say(f"the home {config.home} can not be used: {error.filename}: {error.strerror}", EXIT_ERROR)
     _warn_if_open(config.host)
     signals.wait()
     return _stop(master, signals)
+
+
+def _say(problem: TitanError | str, code: int) -> int:
+    print(f"titan master: {problem}", file=sys.stderr)
+    return code
 
 
 def _stop(master: Master, signals: StopSignals) -> int:

@@ -18,7 +18,7 @@ from titan_core.master.sessions import Session, Timing
 from titan_core.net.server import error_message
 from titan_core.net.stream import FrameStream, decode_any
 from titan_core.protocol import messages
-from titan_core.protocol.checks import check_capability, check_range
+from titan_core.protocol.checks import MAX_SERVICES, MAX_SLOTS, check_capability, check_range
 from titan_core.protocol.codec import Message
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import MAX_NATIVE, Flag, Frame, encode_body, encode_frame
@@ -176,7 +176,8 @@ def _encode_reply(reply: Message) -> bytes:
 def _worker_info(register: messages.Register) -> WorkerInfo:
     """Checked. Raises InvalidRequest."""
     check_range(register.port, 1, 65535, "port")
-    check_range(register.slots, 1, 1024, "slots")
+    check_range(register.slots, 1, MAX_SLOTS, "slots")
+    check_range(register.max_services, 0, MAX_SERVICES, "max_services")
     if not register.capabilities:
         raise InvalidRequest("a worker needs at least one capability", field="capabilities")
     for capability in register.capabilities:
@@ -189,6 +190,7 @@ def _worker_info(register: messages.Register) -> WorkerInfo:
         instance=register.instance,
         capabilities=frozenset(register.capabilities),
         slots=register.slots,
+        max_services=register.max_services,
         permanent=register.permanent,
         facts=register,
     )

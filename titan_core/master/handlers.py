@@ -167,7 +167,7 @@ class Handlers:
 
     def _cancel(self, request: messages.CancelJob) -> messages.Cancelled:
         reason = request.reason or "cancelled on request"
-        run, job = self._engine.read(lambda state: _run_or_job(state, request.key))
+        run, job = self._engine.read(lambda state: lookup.find_run_or_job(state, request.key))
         event = JobCancelRequested(run.run_id, job.job_id, reason) if job else RunCancelRequested(run.run_id, reason)
         changes = [action for action in self._engine.submit(event) if isinstance(action, RecordChange)]
         cancelled = [change.job.key for change in changes if change.after is JobState.CANCELLED]
@@ -181,7 +181,7 @@ class Handlers:
         return messages.Ack(f"STOPPED: service {job.key} is stopping")
 
     def _retry(self, request: messages.RetryJob) -> messages.Ack:
-        run, job = self._engine.read(lambda state: _run_or_job(state, request.key))
+        run, job = self._engine.read(lambda state: lookup.find_run_or_job(state, request.key))
         if job:
             self._engine.submit(JobRetryRequested(run.run_id, job.job_id))
             return messages.Ack(f"job {job.key} runs again")
@@ -223,17 +223,6 @@ def _attempt_facts(job: Job, request: messages.GetLogs) -> tuple[int, bool, bool
     if number == 0 or number > begun:
         return 0, False, job.final
     return number, job.attempts[number - 1].outcome is not None, job.final and number == begun
-
-
-def _run_or_job(state: State, key: str) -> tuple[Run, Job | None]:
-    """What `key` names: a run as a whole (a run id, `last`, a name), or a job."""
-    if "/" not in key:
-        try:
-            return lookup.find_run(state, key), None
-        except NotFound:
-            pass
-    job = lookup.find_job(state, key)
-    return job.run, job
 
 
 def _run_fits(run: Run, request: messages.ListRuns) -> bool:

@@ -12,12 +12,12 @@ from typing import TypeVar
 
 from titan_core.errors import InvalidRequest, NotFound
 from titan_core.protocol.checks import shown
+from titan_core.protocol.text import ID_PREFIX
 from titan_core.scheduler.model import Job, Run, Worker
 from titan_core.scheduler.state import State
 
 T = TypeVar("T")
 
-LEGACY_PREFIX = "DAG-"
 _NAMED = 5
 
 
@@ -41,6 +41,17 @@ def find_job(state: State, key: str) -> Job:
     if job is None:
         raise NotFound(f"there is no job {shown(key)}; `titan ls` shows the runs, `titan ls RUN` the jobs of one")
     return job
+
+
+def find_run_or_job(state: State, key: str) -> tuple[Run, Job | None]:
+    """What `key` names: a whole run (its id, or `last`), a job, or a run by its name or a prefix, in this order."""
+    if key in state.runs or key == "last":
+        return find_run(state, key), None
+    job = None if "/" in key else _newest_job(state, key)
+    if job is None and "/" not in key and (run := _run_or_none(state, key)) is not None:
+        return run, None
+    job = job or find_job(state, key)
+    return job.run, job
 
 
 def find_worker(state: State, key: str) -> Worker:
@@ -72,7 +83,7 @@ def _run_or_none(state: State, key: str) -> Run | None:
 
 def _newest_job(state: State, key: str) -> Job | None:
     """The job of exactly this id in the newest run that has one."""
-    for name in (key, key.removeprefix(LEGACY_PREFIX)):
+    for name in (key, key.removeprefix(ID_PREFIX)):
         for run in reversed(state.runs.values()):
             if name in run.jobs:
                 return run.jobs[name]
@@ -86,7 +97,7 @@ def _only_job(run: Run) -> Job:
 
 
 def _in_run(run: Run, key: str) -> Job:
-    for name in (key, key.removeprefix(LEGACY_PREFIX)):
+    for name in (key, key.removeprefix(ID_PREFIX)):
         if name in run.jobs:
             return run.jobs[name]
     fits = [job for job in run.jobs.values() if job.job_id.startswith(key)] if key else []

@@ -104,7 +104,8 @@ class FrameStream:
             except OSError as error:
                 raise ConnectionLost(f"{self.peer}: {error.strerror or error}") from None
             else:
-                self.last_received_at = time.monotonic()
+                if data:  # the end of the stream is no sign of life
+                    self.last_received_at = time.monotonic()
                 return data
 
     def _wait_readable(self, deadline_at: float | None) -> None:

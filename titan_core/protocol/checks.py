@@ -18,6 +18,12 @@ MAX_ARGS_BYTES = 128 * 1024
 MAX_DELAY_S = 10 * 365 * 86400.0
 MAX_PRIORITY = 1_000_000
 MAX_RETRIES = 1_000
+MAX_SLOTS = 256
+"""Jobs at the same time on one worker."""
+MAX_SERVICES = 1_024
+"""Services beside them."""
+MAX_NAME = 100
+"""Characters of a pipeline's name; the run id adds 21."""
 AFFINITIES = ("", "prefer", "strict")
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -121,9 +127,9 @@ def check_task(task: Task) -> None:
 def check_submission(request: SubmitRun) -> None:
     """A whole submission, up to the graph: names, counts, and each job."""
     check_id(request.run_id or request.name, "run id" if request.run_id else "name")
-    if not request.run_id and len(request.name) > 100:
+    if not request.run_id and len(request.name) > MAX_NAME:
         raise InvalidRequest(
-            f"name {shown(request.name)} is {len(request.name)} characters long; 100 is the most",
+            f"name {shown(request.name)} is {len(request.name)} characters long; {MAX_NAME} is the most",
             field="name",
         )
     if not request.jobs:

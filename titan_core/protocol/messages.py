@@ -291,7 +291,7 @@ class RunList(Message):
 class ListJobs(Message):
     limit: int = tag(1, 200)
     state: str = tag(2, "")
-    """Only jobs in this state; empty = every job that is not final, and services."""
+    """Only jobs in this state; empty = every job that is not final; services that are up among them."""
     services: bool = tag(3, False)
     """Only services."""
 
@@ -465,6 +465,8 @@ class Register(Message):
     """Tokens of the attempts it runs."""
     finished: tuple[Result, ...] = tag(11, ())
     """Results it has not seen acknowledged."""
+    max_services: int = tag(12, 32)
+    """How many services it hosts, beside its slots."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,7 @@ from titan_core.protocol.checks import check_capability, check_path, check_range
 
 GENERAL = "GENERAL"
 WORKER_JAR = "Worker.jar"
-"""Deploying this file means: one more worker."""
-WORKER_PORT = 8085
-"""Where such a worker listens unless told otherwise."""
+"""What clients of the Java system deploy to get one more worker."""
 
 _LONGEST_REQUIREMENT = 50
 """Characters; a longer field in a place where a requirement or base64 may stand is base64."""
@@ -116,8 +114,10 @@ def _run(fields: list[str], skill: str) -> Payload:
 def _deploy(fields: list[str], skill: str) -> Payload:
     file, *rest = _at_least(1, fields, "DEPLOY|file|port|requirement")
     port = _port(rest.pop(0)) if rest else 0
-    if not port and file.strip() == WORKER_JAR:
-        port = WORKER_PORT
+    if file.strip() == WORKER_JAR:
+        raise InvalidRequest(
+            f"{WORKER_JAR} is no service; start a worker with: python -m titan_core.worker", field="file"
+        )
     return Payload(_file(file), requirement=_only(rest), service=True, port=port)
 
 

@@ -18,7 +18,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from titan_core.errors import InvalidRequest
-from titan_core.protocol.checks import check_id, check_job, check_path, check_range, shown
+from titan_core.protocol.checks import MAX_NAME, check_id, check_job, check_path, check_range, shown
 from titan_core.protocol.messages import (
     AssetContent,
     CancelJob,
@@ -85,7 +85,7 @@ def parse_run(body: str) -> Submission:
 
 
 def parse_deploy(body: str) -> Submission:
-    """DEPLOY: `file[|port[|requirement]]`, a file of `perm_files/`; see `payloads.WORKER_JAR`."""
+    """DEPLOY: `file[|port[|requirement]]`, a file of `perm_files/`; but not a worker."""
     return _submission(_unnamed_job(read_payload(["DEPLOY", *body.split("|")])))
 
 
@@ -187,7 +187,7 @@ def _single_job(fields: list[str]) -> _Job:
 def _unnamed_job(payload: Payload, priority: int = 1, delay_ms: int = 0) -> _Job:
     """A job named after what it runs."""
     stem = PurePosixPath(payload.entry or payload.asset).stem
-    job_id = re.sub(r"[^A-Za-z0-9_]+", "-", stem).strip("-")[:100]
+    job_id = re.sub(r"[^A-Za-z0-9_]+", "-", stem).strip("-")[:MAX_NAME]
     return _job(job_id or "job", payload, (), priority, delay_ms)
 
 

@@ -11,7 +11,7 @@ import hashlib
 from titan_core.scheduler import jobs, retry
 from titan_core.scheduler.actions import StartAttempt
 from titan_core.scheduler.events import AttemptReport
-from titan_core.scheduler.model import INFRASTRUCTURE, Attempt, Job, JobState, Outcome, Worker
+from titan_core.scheduler.model import INFRASTRUCTURE, Attempt, Job, JobState, Outcome, Worker, WorkerState
 from titan_core.scheduler.state import State
 
 TOKEN_BYTES = 16
@@ -102,12 +102,17 @@ def revive(state: State, attempt: Attempt, worker: Worker) -> None:
 
 
 def _on_interrupted(state: State, attempt: Attempt) -> None:
-    job = attempt.job
-    job.losses += 1
+    """Not the job's fault. A worker that stops politely costs it nothing; one that is in trouble and stays,
+    such as with a full disk, gets a moment to recover."""
+    job, worker = attempt.job, state.workers.get(attempt.worker_id)
+    stays = worker.state if worker is not None and attempt.outcome is Outcome.INTERRUPTED else None
+    if stays is not WorkerState.DRAINING:
+        job.losses += 1
     refused = retry.refusal(attempt)
     if refused:
-        jobs.move(state, job, JobState.FAILED, attempt.reason)
-        jobs.finish(state, job, JobState.DEAD, refused)
+        _give_up(state, attempt, refused)
+    elif stays is WorkerState.ONLINE:
+        _pause(state, attempt, retry.trouble_backoff_s(attempt), "runs again")
     else:
         jobs.enqueue(state, job, f"{attempt.reason}; runs again")
 
@@ -117,9 +122,16 @@ def _on_failed(state: State, attempt: Attempt) -> None:
     job.failures += 1
     refused = retry.refusal(attempt)
     if refused:
-        jobs.move(state, job, JobState.FAILED, attempt.reason)
-        jobs.finish(state, job, JobState.DEAD, refused)
+        _give_up(state, attempt, refused)
     else:
-        pause_s = retry.backoff_s(attempt)
-        jobs.move(state, job, JobState.FAILED, f"{attempt.reason}; {retry.describe(job)} in {pause_s:.1f} s")
-        jobs.wake_at(state, job, state.now + pause_s)
+        _pause(state, attempt, retry.backoff_s(attempt), retry.describe(job))
+
+
+def _give_up(state: State, attempt: Attempt, reason: str) -> None:
+    jobs.move(state, attempt.job, JobState.FAILED, attempt.reason)
+    jobs.finish(state, attempt.job, JobState.DEAD, reason)
+
+
+def _pause(state: State, attempt: Attempt, pause_s: float, then: str) -> None:
+    jobs.move(state, attempt.job, JobState.FAILED, f"{attempt.reason}; {then} in {pause_s:.1f} s")
+    jobs.wake_at(state, attempt.job, state.now + pause_s)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from titan_core.scheduler.model import MAX_SERVICES, Job, JobState, Worker, WorkerState
+from titan_core.scheduler.model import Job, JobState, Worker, WorkerState
 from titan_core.scheduler.placement import capable, fits, strict_worker_id
 from titan_core.scheduler.state import State
 
 _NAMED = 5
 """How many parents, or workers, are named before the rest is counted."""
-_MOST_SERVICES = f"hosts {MAX_SERVICES} services, the most there may be"
+_MOST_SERVICES = "hosts as many services as it takes"
 
 
 def explain(state: State, job: Job, now: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""What is true of the core after every event. For tests, simulations and `titan check`; it reads everything."""
+"""What is true of the core after every event. For tests and simulations; it reads everything."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from enum import Enum
 CHANGES_KEPT = 512
 """Entries of `Run.changes`; a watcher that is further behind reads all jobs."""
 MAX_SERVICES = 32
-"""Services on one worker (design, section 9: they run beside its slots)."""
+"""Services on one worker, beside its slots, where the worker says nothing else."""
 RECENT_KEPT = 10
 """Ended attempts a worker's record shows."""
 
@@ -95,7 +95,7 @@ class Outcome(Enum):
 INFRASTRUCTURE = frozenset({Outcome.INTERRUPTED, Outcome.LOST, Outcome.STOPPED})
 """Outcomes that say nothing about the job: charged to the infrastructure budget, not to `retries`."""
 INFRASTRUCTURE_BUDGET = 3
-"""Attempts a job may lose with its workers before it is DEAD (design, section 6)."""
+"""Attempts a job may lose with its workers before it is DEAD."""
 
 
 class WorkerState(Enum):
@@ -266,6 +266,7 @@ class WorkerInfo:
     slots: int
     permanent: bool = False
     facts: object = None
+    max_services: int = MAX_SERVICES
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -303,7 +304,7 @@ class Worker:
         """Whether one more job, or service, may be placed here now."""
         if self.state is not WorkerState.ONLINE:
             return False
-        return len(self.services) < MAX_SERVICES if service else self.free_slots > 0
+        return len(self.services) < self.info.max_services if service else self.free_slots > 0
 
     @property
     def load(self) -> float:

@@ -9,14 +9,25 @@ from __future__ import annotations
 from titan_core.scheduler.model import INFRASTRUCTURE, INFRASTRUCTURE_BUDGET, Attempt, Job, Outcome
 
 MAX_BACKOFF_S = 3600.0
+TROUBLE_BACKOFF_S = 1.0
+"""Before a job is tried again that its worker, a full disk say, could not run."""
 _JITTER = 0.25
 """A backoff is up to this much shorter or longer, so that jobs that failed together do not return together."""
 
 
 def backoff_s(attempt: Attempt) -> float:
-    """Seconds until the next attempt: doubles with each failure; jitter comes out of the attempt's token."""
-    job = attempt.job
-    nominal_s = min(job.spec.retry_backoff_s * 2.0 ** min(job.failures - 1, 30), MAX_BACKOFF_S)
+    """Seconds until a job that failed runs again: doubles with each failure."""
+    return _backoff_s(attempt, attempt.job.spec.retry_backoff_s, attempt.job.failures)
+
+
+def trouble_backoff_s(attempt: Attempt) -> float:
+    """Seconds until a job runs again whose worker could not run it: doubles with each time."""
+    return _backoff_s(attempt, TROUBLE_BACKOFF_S, attempt.job.losses)
+
+
+def _backoff_s(attempt: Attempt, base_s: float, times: int) -> float:
+    """Jitter comes out of the attempt's token."""
+    nominal_s = min(base_s * 2.0 ** min(times - 1, 30), MAX_BACKOFF_S)
     fraction = int.from_bytes(attempt.token[:4], "big") / 2**32
     return nominal_s * (1 - _JITTER + 2 * _JITTER * fraction)
 

@@ -1,6 +1,6 @@
 """Reactions that concern workers: they register, fall silent, return, drain, die.
 
-What a returning worker says is held against what the core remembers (design, section 8):
+What a returning worker says is held against what the core remembers:
 
     the worker says   the core has                                        then
     running T         T active there                                      it is adopted

@@ -52,6 +52,7 @@ def dag(context: Context) -> int:
 
 def submit(context: Context) -> int:
     """One job in the text form; or simply a file, which is what `run FILE` does."""
+    from titan_core.protocol.checks import MAX_NAME
     from titan_core.protocol.text import parse_job
 
     text = " ".join(context.options.words)
@@ -59,7 +60,7 @@ def submit(context: Context) -> int:
         _refuse_pipeline(text)
         return _accepted_job(context, context.client.submit_job(filename=text))
     parsed = parse_job(text)
-    handle = context.client.submit_parsed(parsed.jobs[0].job_id[:100], parsed)
+    handle = context.client.submit_parsed(parsed.jobs[0].job_id[:MAX_NAME], parsed)
     return _accepted_run(context, handle)
 
 

@@ -56,7 +56,8 @@ def drawn(items: Iterable[T], columns: Sequence[Column[T]]) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         justify = "right" if column.right else "left"
-        table.add_column(column.title, justify=justify, no_wrap=not column.fold, overflow="fold")  # type: ignore[arg-type]
+        overflow = "fold" if column.fold else "ellipsis"  # what is cut must look cut
+        table.add_column(column.title, justify=justify, no_wrap=not column.fold, overflow=overflow)  # type: ignore[arg-type]
     for row in _cells(items, columns):
         table.add_row(*(Text(cell, _style(cell, column)) for cell, column in zip(row, columns, strict=True)))
     return table

@@ -186,7 +186,7 @@ class Cluster:
     def join(self, name: str, *capabilities: str, slots: int = 4, permanent: bool = False) -> FakeWorker:
         """A new worker `<name>:8080` registers; GENERAL unless told otherwise."""
         offered = frozenset(capabilities or ("GENERAL",))
-        worker = FakeWorker(WorkerInfo(f"{name}:8080", self._new_instance(), offered, slots, permanent))
+        worker = FakeWorker(WorkerInfo(f"{name}:8080", self.new_instance(), offered, slots, permanent))
         self.workers[worker.worker_id] = worker
         self.register(worker)
         return worker
@@ -204,14 +204,14 @@ class Cluster:
             worker.connected = was
             raise
         worker.session = self._last_session
-        for token in worker.up:
-            self.handle(AttemptStarted(worker.worker_id, token))
+        for token in list(worker.up):
+            self.say_started(worker, token)
         return actions
 
     def restart(self, worker: FakeWorker) -> list[Action]:
         """Its process is gone with all it ran; a new one takes its place and its journal of results."""
         self.crash(worker)
-        worker.info = replace(worker.info, instance=self._new_instance())
+        worker.info = replace(worker.info, instance=self.new_instance())
         return self.register(worker)
 
     def crash(self, worker: FakeWorker) -> None:
@@ -254,7 +254,10 @@ class Cluster:
         attempt = self.attempt(name)
         worker = self.workers[attempt.worker_id]
         worker.up.add(attempt.token)
-        return self.handle(AttemptStarted(worker.worker_id, attempt.token)) if worker.connected else []
+        return self.say_started(worker, attempt.token) if worker.connected else []
+
+    def say_started(self, worker: FakeWorker, token: bytes) -> list[Action]:
+        return self.handle(AttemptStarted(worker.worker_id, token))
 
     def result(self, worker: FakeWorker, ended: AttemptReport) -> list[Action]:
         """A result arrives, be it true, a duplicate or stale."""
@@ -312,7 +315,7 @@ class Cluster:
     def _spawner(self, name: str) -> bytes:
         return self.attempt(name).token if name else b""
 
-    def _new_instance(self) -> bytes:
+    def new_instance(self) -> bytes:
         self._last_instance += 1
         return self._last_instance.to_bytes(16, "big")
 

@@ -18,7 +18,7 @@ from titan_core.protocol.codec import Message
 from titan_core.protocol.messages import BODIES, REPLIES, ClusterStatus, StateCount, WorkerHistory, WorkerStatus
 from titan_core.protocol.monitor import stats_json, stats_text
 from titan_core.protocol.opcodes import Opcode
-from titan_core.protocol.payloads import READERS, WORKER_PORT
+from titan_core.protocol.payloads import READERS
 from titan_core.protocol.text import parse_dag
 from titan_core.protocol.wire import KIB, MAX_BODY, MAX_NATIVE, MAX_TEXT, MAX_UNAUTHENTICATED, MIB, Flag
 from titan_test_suite.pytests.support.messages import MESSAGES
@@ -133,7 +133,6 @@ def test_payload_words():
         f"proved itself within {AUTH_TIMEOUT_S:g} s",
         f"pauses for {STALL_S:g} s",
         f"{NONCE_BYTES} random bytes",
-        f"port {WORKER_PORT}",
     ],
 )
 def test_figures(sentence):
@@ -156,7 +155,7 @@ def test_the_monitor_it_shows_is_the_one_that_is_sent():
         used=2,
         services=("demo-20260101T000000-1a2b/server",),
         jobs=("demo/extract",),
-        history=(WorkerHistory("demo/fetch", "COMPLETED", 0.812),),
+        history=(WorkerHistory("demo/extract", "RUNNING", 0.25), WorkerHistory("demo/fetch", "SUCCEEDED", 0.812)),
     )
     cluster = ClusterStatus((worker,), (StateCount("DELAYED", 1), StateCount("BLOCKED", 2)))
     assert stats_text(cluster) in DOCUMENT.read_text()

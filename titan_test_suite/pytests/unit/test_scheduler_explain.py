@@ -84,7 +84,7 @@ def test_queued_service(cluster: Cluster) -> None:
     cluster.join("w")
     cluster.submit(*(service(f"s{number}") for number in range(MAX_SERVICES)), service("a"))
     assert cluster.explain("a") == [
-        "every worker with GENERAL hosts 32 services, the most there may be",
+        "every worker with GENERAL hosts as many services as it takes",
         "0 jobs are ahead of it",
     ]
 
@@ -124,7 +124,7 @@ def test_queued_service_for_a_worker_that_hosts_enough(cluster: Cluster) -> None
     cluster.finish("parent")
     cluster.submit(service("child", "run/parent", affinity=Affinity.STRICT), run_id="next")
     assert cluster.explain("child") == [
-        "strict affinity binds it to worker w:8080, which hosts 32 services, the most there may be"
+        "strict affinity binds it to worker w:8080, which hosts as many services as it takes"
     ]
 
 

@@ -113,6 +113,7 @@ def test_jobs_that_failed_together_do_not_return_together(cluster: Cluster) -> N
 def test_what_is_not_the_fault_of_the_job_costs_no_retry(cluster: Cluster, outcome: Outcome) -> None:
     cluster.submit(job("a"))
     cluster.finish("a", outcome)
+    cluster.advance(2)
     assert cluster.state("a") == "RUNNING"
     assert cluster.attempt("a").number == 2
     assert (cluster.job("a").failures, cluster.job("a").losses) == (0, 1)
@@ -122,11 +123,30 @@ def test_what_is_not_the_fault_of_the_job_costs_no_retry(cluster: Cluster, outco
 def test_but_it_has_a_budget_of_its_own(cluster: Cluster, outcome: Outcome) -> None:
     cluster.submit(job("a", retries=9))
     for _ in range(INFRASTRUCTURE_BUDGET):
-        cluster.finish("a", outcome, "worker stopped")
+        cluster.finish("a", outcome, "the disk is full")
+        cluster.advance(10)
         assert cluster.state("a") == "RUNNING"
-    cluster.finish("a", outcome, "worker stopped")
+    cluster.finish("a", outcome, "the disk is full")
     assert cluster.state("a") == "DEAD"
-    assert cluster.job("a").reason == "worker stopped; lost with its worker 4 times, 3 is the most"
+    assert cluster.job("a").reason == "the disk is full; lost with its worker 4 times, 3 is the most"
+
+
+def test_a_worker_that_can_not_run_a_job_gets_a_moment_to_recover(cluster: Cluster) -> None:
+    cluster.submit(job("a"))
+    cluster.finish("a", Outcome.INTERRUPTED, "the disk is full")
+    assert cluster.state("a") == "FAILED"
+    assert cluster.job("a").reason.startswith("the disk is full; runs again in ")
+    assert 0.75 <= cluster.job("a").due_at - cluster.now <= 1.25
+
+
+def test_a_worker_that_stops_politely_costs_the_job_nothing(cluster: Cluster) -> None:
+    cluster.submit(job("a"))
+    for number in range(INFRASTRUCTURE_BUDGET + 3):
+        cluster.join(f"next-{number}")
+        cluster.drain(cluster.workers[cluster.attempt("a").worker_id])
+        cluster.finish("a", Outcome.INTERRUPTED, "the worker is stopping")
+        assert cluster.state("a") == "RUNNING"
+    assert cluster.job("a").losses == 0
 
 
 def test_an_attempt_lost_with_its_worker_runs_again_at_once(cluster: Cluster) -> None:
@@ -142,6 +162,7 @@ def test_the_two_budgets_are_apart(cluster: Cluster) -> None:
     cluster.submit(job("a", retries=1, retry_backoff_s=0))
     for _ in range(INFRASTRUCTURE_BUDGET):
         cluster.finish("a", Outcome.INTERRUPTED)
+        cluster.advance(10)
     cluster.fail("a")
     assert cluster.state("a") == "FAILED"
     cluster.advance(0)
@@ -157,6 +178,7 @@ def test_max_attempts_bounds_both_budgets_together(cluster: Cluster) -> None:
     cluster.fail("a")
     cluster.advance(0)
     cluster.finish("a", Outcome.INTERRUPTED)
+    cluster.advance(2)
     cluster.fail("a")
     assert cluster.state("a") == "DEAD"
     assert cluster.job("a").reason == "exit code 1; 3 attempts of 3 used"

@@ -1,0 +1,157 @@
+"""The ledger: what truly happened, written down by a witness that shares nothing with the core but its events.
+
+It sees each event and the actions it led to, and is told how executions really ended. From that alone it
+judges what was promised (design, section 14): I2 one counted completion, I3 and I9 final states stay and
+numbers grow, I4 what is COMPLETED truly ran to its end, I5 no attempt beyond the budgets, I6 no child
+before its parents, I10 no delayed job early.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from titan_core.scheduler.actions import AcknowledgeResult, Action, RecordChange, RecordJobsAdded, StartAttempt
+from titan_core.scheduler.events import (
+    AttemptStarted,
+    Event,
+    JobRetryRequested,
+    RunRetryRequested,
+    ServiceStopRequested,
+)
+from titan_core.scheduler.model import (
+    FINAL,
+    INFRASTRUCTURE_BUDGET,
+    LOST_CAUSE,
+    WAITING,
+    Attempt,
+    Job,
+    JobSpec,
+    JobState,
+    Outcome,
+)
+from titan_test_suite.pytests.support.cluster_model import Cluster
+
+
+class Ledger:
+    """Jobs are named by their full keys."""
+
+    def __init__(self) -> None:
+        self.specs: dict[str, JobSpec] = {}
+        self.parents: dict[str, list[str]] = {}
+        self.states: dict[str, JobState] = {}
+        self.tokens: dict[str, list[bytes]] = {}
+        """Of the attempts of a job, in the order they were sent out."""
+        self.key_of: dict[bytes, str] = {}
+        self.truth: dict[bytes, Outcome] = {}
+        """How executions ended, be it known to the core or not."""
+        self.acknowledged: set[bytes] = set()
+        self.submitted_at: dict[str, float] = {}
+        self.released_at: dict[str, float] = {}
+        """When the children of a job need not wait for it any more: it completed, or its process was there."""
+        self.completions: Counter[str] = Counter()
+        self.retries_by_hand: Counter[str] = Counter()
+        self.stops: set[str] = set()
+        """Services that a person wanted stopped."""
+
+    # ── what happens ──────────────────────────────────────────────────────────────────────────────
+
+    def executed(self, token: bytes, outcome: Outcome) -> None:
+        """An execution ended; told when it does, not when anybody hears of it."""
+        self.truth[token] = outcome
+
+    def take(self, event: Event, actions: list[Action], now: float) -> None:
+        """Write down an event and what followed from it."""
+        match event:
+            case AttemptStarted(_, token):
+                self._came_up(token, now)
+            case ServiceStopRequested(run_id, job_id):
+                self.stops.add(f"{run_id}/{job_id}")
+        by_hand = isinstance(event, JobRetryRequested | RunRetryRequested)
+        for action in actions:
+            match action:
+                case RecordJobsAdded(_, jobs):
+                    for job in jobs:
+                        self._added(job, now)
+                case RecordChange(job, before, after):
+                    self._changed(job.key, before, after, now, by_hand)
+                case StartAttempt(attempt):
+                    self._started(attempt, now)
+                case AcknowledgeResult(_, token):
+                    self.acknowledged.add(token)
+
+    def _added(self, job: Job, now: float) -> None:
+        assert job.key not in self.specs, f"{job.key} was added twice"
+        self.specs[job.key] = job.spec
+        self.parents[job.key] = [p if "/" in p else f"{job.run.run_id}/{p}" for p in job.spec.parents]
+        self.states[job.key] = JobState.BLOCKED
+        self.submitted_at[job.key] = now
+
+    def _came_up(self, token: bytes, now: float) -> None:
+        key = self.key_of.get(token, "")
+        if key and self.states[key] is JobState.RUNNING and self.tokens[key][-1] == token:
+            self.released_at.setdefault(key, now)
+
+    def _changed(self, key: str, before: JobState, after: JobState, now: float, by_hand: bool) -> None:
+        if before is after:
+            return
+        assert self.states[key] is before, f"{key} was {self.states[key]}, not {before}"
+        if before in FINAL:
+            assert by_hand, f"{key} left {before} and nobody wanted it"
+            assert before is not JobState.COMPLETED
+            self.retries_by_hand[key] += 1
+        self.states[key] = after
+        if after is JobState.COMPLETED:
+            self._completed(key, now)
+
+    def _completed(self, key: str, now: float) -> None:
+        self.completions[key] += 1
+        assert self.completions[key] == 1, f"{key} was counted twice"
+        if key not in self.stops:
+            assert self.truth.get(self.tokens[key][-1]) is Outcome.SUCCEEDED, f"{key} is COMPLETED, but never ran"
+        self.released_at.setdefault(key, now)
+
+    def _started(self, attempt: Attempt, now: float) -> None:
+        key, tokens = attempt.job.key, self.tokens.setdefault(attempt.job.key, [])
+        assert self.states[key] is JobState.RUNNING
+        if tokens and tokens[-1] == attempt.token:
+            return  # the same order again
+        assert attempt.token not in self.key_of, f"{key}: attempt {attempt.number} has the token of another"
+        tokens.append(attempt.token)
+        self.key_of[attempt.token] = key
+        assert attempt.number == len(tokens)
+        self._check_parents(key)
+        self._check_delay(key, now)
+        self._check_budget(key)
+
+    # ── what was promised ─────────────────────────────────────────────────────────────────────────
+
+    def _check_parents(self, key: str) -> None:
+        for parent in self.parents[key]:
+            assert parent in self.released_at, f"{key} began before {parent} had ended"
+            assert self.states[parent] not in LOST_CAUSE, f"{key} began though {parent} had failed"
+
+    def _check_delay(self, key: str, now: float) -> None:
+        if len(self.tokens[key]) == 1 and not self.retries_by_hand[key]:
+            ready_at = max([self.submitted_at[key], *(self.released_at[parent] for parent in self.parents[key])])
+            assert now >= ready_at + self.specs[key].delay_s, f"{key} began early"
+
+    def _check_budget(self, key: str) -> None:
+        spec = self.specs[key]
+        most = 1 + spec.retries + INFRASTRUCTURE_BUDGET
+        most = min(most, spec.max_attempts or most) * (1 + self.retries_by_hand[key])
+        assert len(self.tokens[key]) <= most, f"{key} began {len(self.tokens[key])} times, {most} is the most"
+
+    def check(self, cluster: Cluster) -> None:
+        """What is true between any two events."""
+        for run in cluster.core.state.runs.values():
+            for job in run.jobs.values():
+                assert self.states[job.key] is job.state, f"{job.key} became {job.state} and nobody was told"
+        for key, state in self.states.items():
+            hopeless = [parent for parent in self.parents[key] if self.states[parent] in LOST_CAUSE]
+            assert state not in WAITING or not hopeless, f"{key} is {state} though {hopeless} failed"
+            assert (state is JobState.COMPLETED) == (self.completions[key] == 1)
+        for worker in cluster.workers.values():
+            if worker.connected:
+                seen = cluster.worker(worker)
+                known = {**seen.running, **seen.services}
+                assert set(worker.running) == set(known), f"{worker.worker_id} runs {worker.running}, not {known}"
