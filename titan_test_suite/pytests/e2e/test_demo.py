@@ -81,7 +81,11 @@ def test_the_demo_holds_what_it_promises(tmp_path: Path) -> None:
 
 def test_make_demo_runs_it() -> None:
     planned = subprocess.run(
-        ["make", "-n", "demo", "ARGS=--keep"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "-n", "demo", "ARGS=--keep"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert planned.stdout.strip() == "python3 titan_test_suite/bootstrap.py titan_test_suite.demo --keep"
 

@@ -42,6 +42,7 @@ class Ledger:
         self.tokens: dict[str, list[bytes]] = {}
         """Of the attempts of a job, in the order they were sent out."""
         self.key_of: dict[bytes, str] = {}
+        self.worker_of: dict[bytes, str] = {}
         self.truth: dict[bytes, Outcome] = {}
         """How executions ended, be it known to the core or not."""
         self.acknowledged: set[bytes] = set()
@@ -117,7 +118,7 @@ class Ledger:
             return  # the same order again
         assert attempt.token not in self.key_of, f"{key}: attempt {attempt.number} has the token of another"
         tokens.append(attempt.token)
-        self.key_of[attempt.token] = key
+        self.key_of[attempt.token], self.worker_of[attempt.token] = key, attempt.worker_id
         assert attempt.number == len(tokens)
         self._check_parents(key)
         self._check_delay(key, now)
