@@ -58,6 +58,7 @@ def retry_jobs(state: State, wanted: Sequence[Job]) -> None:
     runs.revive(state, chosen)
     for job in chosen:
         job.failures = job.losses = 0
+        job.attempts_before = len(job.attempts)
         job.finished_at = None
         if job.open_parents:
             jobs.move(state, job, JobState.BLOCKED, jobs.waits_for(job))

@@ -174,6 +174,8 @@ class Job:
     """Attempts that failed by themselves since submission, or since a person retried the job."""
     losses: int = 0
     """Attempts lost with their worker, since the same instant."""
+    attempts_before: int = 0
+    """Attempts the job had at that instant: `max_attempts` counts from there."""
     ending: tuple[JobState, str] | None = None
     """What the job becomes, and why, as soon as its worker has stopped it."""
     timer: int = 0

@@ -35,7 +35,7 @@ def _backoff_s(attempt: Attempt, base_s: float, times: int) -> float:
 def refusal(attempt: Attempt) -> str:
     """Why no further attempt follows this failed or lost one; empty when one does."""
     job, spec = attempt.job, attempt.job.spec
-    used = job.failures + job.losses
+    used = len(job.attempts) - job.attempts_before
     if spec.max_attempts and used >= spec.max_attempts:
         unknown = "outcome unknown: " if attempt.outcome is Outcome.LOST else ""
         return f"{unknown}{attempt.reason}; {_times(used, 'attempt')} of {spec.max_attempts} used"

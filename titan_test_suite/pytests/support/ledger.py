@@ -137,10 +137,11 @@ class Ledger:
             assert now >= ready_at + self.specs[key].delay_s, f"{key} began early"
 
     def _check_budget(self, key: str) -> None:
-        spec = self.specs[key]
-        most = 1 + spec.retries + INFRASTRUCTURE_BUDGET
-        most = min(most, spec.max_attempts or most) * (1 + self.retries_by_hand[key])
-        assert len(self.tokens[key]) <= most, f"{key} began {len(self.tokens[key])} times, {most} is the most"
+        """Attempts that a worker interrupted because it was stopping are charged to `max_attempts` alone."""
+        spec, tokens, budgets = self.specs[key], self.tokens[key], 1 + self.retries_by_hand[key]
+        assert not spec.max_attempts or len(tokens) <= spec.max_attempts * budgets, f"{key}: attempt {len(tokens)}"
+        charged = sum(self.truth.get(token) is not Outcome.INTERRUPTED for token in tokens)
+        assert charged <= (1 + spec.retries + INFRASTRUCTURE_BUDGET) * budgets, f"{key}: attempt {len(tokens)}"
 
     def check(self, cluster: Cluster) -> None:
         """What is true between any two events."""

@@ -209,3 +209,12 @@ def test_an_at_most_once_job_is_not_started_twice_whatever_its_outcome(cluster: 
     assert cluster.state("a") == "DEAD"
     assert cluster.job("a").reason == "it ended; 1 attempt of 1 used"
     assert cluster.starts() == ["a"]
+
+
+def test_an_at_most_once_job_is_not_started_twice_though_its_worker_stopped_politely(cluster: Cluster) -> None:
+    cluster.submit(job("a", max_attempts=1))
+    cluster.join("other")
+    cluster.drain(cluster.workers["w:8080"])
+    cluster.finish("a", Outcome.INTERRUPTED)
+    assert cluster.state("a") == "DEAD"
+    assert cluster.starts() == ["a"]
