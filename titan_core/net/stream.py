@@ -20,7 +20,8 @@ from titan_core.protocol.messages import BODIES, OPCODES, Error
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import MAX_BODY, UNAUTHENTICATED, Decoder, Frame, Limits, encode_body
 
-RECEIVE_BYTES = 256 * 1024
+RECEIVE_BYTES = 64 * 1024
+"""Room for one recv; memory of 128 KiB and more would be mapped and unmapped by malloc each time."""
 STALL_S = 30.0
 """How long a frame that has begun may pause, and how long the peer may take nothing of what is sent."""
 
