@@ -1,10 +1,11 @@
 """What Titan costs, measured beside what a user would pick instead: `make bench`. Nothing here is a test.
 
-    jobs          the job that everybody runs: it creates one file        peers       the others, one process each
-    cluster       a master and workers in a home that is thrown away      load        jobs at a steady rate
-    instant       workers that complete every attempt at once             figures     samples, and what is wanted
-    throughput · latency · round_trip · dag · delays · idle               the measurements
-    report        the table, and the JSON
+    throughput · latency · round_trip · dag · delays · idle       the measurements
+    figures     samples, and what is wanted of them              report      the table, and the JSON
+    cluster     a master and workers in a home that is thrown away
+    jobs        the job that everybody runs                      peers       the others, a process each
+    load        jobs at a steady rate                            instant     workers that complete attempts at once
+    places      where all files are kept                         processes   what a process has cost
 
 Measurements are functions from a Plan to Figures. They judge nothing: a slow machine is no failure.
 `docs/benchmarks.md` says what each figure means.

@@ -7,13 +7,14 @@ the others. Ctrl-C and SIGTERM end whatever was started and print what is known 
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from titan_test_suite.pytests.benchmarks import dag, delays, idle, latency, report, round_trip, throughput
+from titan_test_suite.pytests.benchmarks import dag, delays, idle, latency, places, report, round_trip, throughput
 from titan_test_suite.pytests.benchmarks.figures import Figure, Plan
 
 MEASUREMENTS: dict[str, Callable[[Plan], list[Figure]]] = {
@@ -31,6 +32,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     rounds = arguments.rounds or (1 if arguments.quick else 5)
     plan = Plan(rounds, arguments.quick, _say)
+    places.use(arguments.directory or places.default_directory())
+    _say(f"files are in {places.described()}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sections: list[report.Section] = []
     code = _measure(plan, arguments.only, sections)
@@ -70,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--rounds", metavar="N", type=_positive, help="how often to repeat (5; 1 with --quick)")
     parser.add_argument("--quick", action="store_true", help="fewer jobs: to see that it works, not to compare")
+    parser.add_argument(
+        "--directory", metavar="DIR", type=_directory, help="keep all files there (/dev/shm, if it can be)"
+    )
     parser.add_argument("--out", metavar="FILE", type=Path, default=Path("build/bench.json"), help="%(default)s")
     return parser
 
@@ -80,6 +86,12 @@ def _names(text: str) -> list[str]:
     if unknown:
         raise argparse.ArgumentTypeError(f"there is no {unknown[0]!r}; there are {', '.join(MEASUREMENTS)}")
     return names
+
+
+def _directory(text: str) -> Path:
+    if not os.access(text, os.W_OK | os.X_OK) or not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a directory that can be written to")
+    return Path(text)
 
 
 def _positive(text: str) -> int:

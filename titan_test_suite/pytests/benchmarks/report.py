@@ -14,6 +14,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.table import Table
 
+from titan_test_suite.pytests.benchmarks import places
 from titan_test_suite.pytests.benchmarks.figures import Figure, Plan, Wanted
 
 HEADINGS = ("figure", "median", "unit", "wanted", "beside it (ratio)")
@@ -35,6 +36,7 @@ def write_json(sections: Iterable[Section], plan: Plan, path: Path) -> None:
     document = {
         "measured": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": sys.version.split()[0]},
+        "files": places.described(),
         "rounds": plan.rounds,
         "quick": plan.quick,
         "figures": [_as_json(name, figure) for name, figures in sections for figure in figures],
