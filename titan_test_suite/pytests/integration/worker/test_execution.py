@@ -274,11 +274,12 @@ def test_a_job_that_does_not_react_is_killed(master: WorkerMaster, script: str) 
     assert result.exit_code in (128 + signal.SIGKILL, 128 + signal.SIGTERM)
 
 
-def test_a_job_that_is_stopped_while_its_files_are_fetched_never_starts(master: WorkerMaster) -> None:
+def test_a_job_that_is_stopped_while_its_files_are_fetched_never_starts(master: WorkerMaster, worker: Worker) -> None:
     master.fetch_gate.clear()
     token = master.start("echo never")
     wait_until(lambda: master.fetched)
     master.stop(token, "too late")
+    wait_until(lambda: any(control.request for control in worker._attempts.slots.all()))
     master.fetch_gate.set()
     result = master.result(token)
     assert (result.outcome, result.exit_code, result.reason) == ("STOPPED", -1, "too late")
