@@ -5,9 +5,10 @@ A setting is taken from the first place that has it:
     flag on the command line  >  TITAN_* variable  >  <home>/.titan/config  >  default
 
 The file is a YAML mapping with the sections `master:` and `worker:`, whose keys are the names of the
-fields below. A setting `x` of the worker is `--x`, TITAN_WORKER_X and `worker: {x: …}`; where the
-variable has another name, the field says so. Whatever can not be used is refused here, once, with a
-sentence that names the setting and the place it came from; the rest of the program trusts the values.
+fields below. A setting `x` of the worker is `--x`, TITAN_WORKER_X and `worker: {x: …}`; where the flag
+or the variable has another name, the field says so, and what is seldom changed has no flag. Whatever
+can not be used is refused here, once, with a sentence that names the setting and the place it came
+from; the rest of the program trusts the values.
 
 Knows nothing of sockets and threads. Used by the main threads, before anything is started.
 """
@@ -26,21 +27,21 @@ from typing import Any
 from titan_core.errors import ConfigError, InvalidRequest
 from titan_core.net.credentials import DEFAULT_PORT, find_master, home_directory
 from titan_core.net.dial import split_address
-from titan_core.protocol.checks import check_capability
+from titan_core.protocol.checks import MAX_SERVICES, MAX_SLOTS, check_capability
+from titan_core.protocol.wire import MIB
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
-MIB = 1024 * 1024
 
 Kind = Callable[[Any], Any]
 """Makes a setting's value of what was written, or raises ValueError with what it must be."""
 
 
-def setting(default: Any, kind: Kind, variable: str = "", outranked_by: str = "") -> Any:
-    """Declare a setting. `variable`: its TITAN_* name, where it is not TITAN_<SECTION>_<NAME>.
+def setting(default: Any, kind: Kind, variable: str = "", outranked_by: str = "", flag: str = "") -> Any:
+    """Declare a setting. `variable`: its TITAN_* name, where it is not TITAN_<SECTION>_<NAME>; `flag` likewise.
 
     `outranked_by`: a variable that says the same thing in another way; set, it silences all but the flag.
     """
-    metadata = {"kind": kind, "variable": variable, "outranked_by": outranked_by}
+    metadata = {"kind": kind, "variable": variable, "outranked_by": outranked_by, "flag": flag}
     if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -175,14 +176,14 @@ class WorkerConfig:
     """The directory of titan_workspace/."""
     port: int = setting(8080, whole(0, 65535))
     """The worker's identity on its host; 0 = a free one."""
-    master_host: str = setting("localhost", host_name)
-    master_port: int = setting(DEFAULT_PORT, whole(1, 65535))
-    capabilities: tuple[str, ...] = setting(("GENERAL",), capabilities)
+    master_host: str = setting("localhost", host_name, flag="--master")
+    master_port: int = setting(DEFAULT_PORT, whole(1, 65535), flag="--master")
+    capabilities: tuple[str, ...] = setting(("GENERAL",), capabilities, flag="--capability")
     permanent: bool = setting(False, switch)
     """Not to be shut down when there is little to do."""
-    slots: int = setting(4, whole(1, 256))
+    slots: int = setting(4, whole(1, MAX_SLOTS))
     """Jobs at the same time."""
-    max_services: int = setting(32, whole(0, 1024))
+    max_services: int = setting(32, whole(0, MAX_SERVICES))
     """Services beside them."""
     hostname: str = setting(socket.gethostname, host_name)
     """With the port, the worker's name in the cluster."""
@@ -245,7 +246,8 @@ def _from_call(
 ) -> Any:
     """The value a flag or a variable gives; None when neither does."""
     if flags.get(field.name) is not None:
-        return _parse(field, section, flags[field.name], f"--{field.name.replace('_', '-')}")
+        flag = field.metadata["flag"] or f"--{field.name.replace('_', '-')}"
+        return _parse(field, section, flags[field.name], flag)
     variable = field.metadata["variable"] or f"TITAN_{section}_{field.name}".upper()
     if environ.get(variable) and not environ.get(field.metadata["outranked_by"]):
         return _parse(field, section, environ[variable], variable)

@@ -63,6 +63,13 @@ def test_flags_of_settings(heading: str, parser: Any) -> None:
     assert documented == {*parser._option_string_actions} - {"-h", "--help"}
 
 
+@pytest.mark.parametrize("heading, config", [("the master", MasterConfig), ("a worker", WorkerConfig)])
+def test_flags_that_refusals_name(heading: str, config: type) -> None:
+    (rows,) = tables(OPERATIONS, f"Settings of {heading}")
+    for row, field in zip(rows, dataclasses.fields(config), strict=True):
+        assert names_in(row[1]) in ([], [field.metadata["flag"] or f"--{field.name.replace('_', '-')}"])
+
+
 def test_environment_variables() -> None:
     mentioned = {name for path in SOURCES for name in re.findall(r"\bTITAN_[A-Z_]+\b", path.read_text())}
     assert mentioned - NOT_VARIABLES <= {*code_spans(OPERATIONS)}
