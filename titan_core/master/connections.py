@@ -21,7 +21,7 @@ from titan_core.protocol import messages
 from titan_core.protocol.checks import MAX_SERVICES, MAX_SLOTS, check_capability, check_range
 from titan_core.protocol.codec import Message
 from titan_core.protocol.opcodes import Opcode
-from titan_core.protocol.wire import MAX_NATIVE, Flag, Frame, encode_body, encode_frame
+from titan_core.protocol.wire import MAX_NATIVE, Flag, Frame, encode_frame
 from titan_core.scheduler.events import (
     AttemptFinished,
     AttemptReport,
@@ -35,6 +35,8 @@ from titan_core.store.assets import AssetStore
 log = logging.getLogger("titan.master")
 
 SESSION_JOIN_S = 5.0
+UPLOAD_BEGINS_S = 60.0
+"""How long a client may take from the word that its upload is welcome to the first byte of it."""
 
 
 class Connections:
@@ -79,7 +81,7 @@ class Connections:
                 "request 0x%02x of %s failed", frame.opcode, stream.peer, extra={"action": "request.failed"}
             )
             reply = error_message(InternalError())
-        stream.send_bytes(_encode_reply(reply))
+        stream.send(reply)
 
     def _receive_asset(self, stream: FrameStream, request: messages.UploadAsset) -> Message:
         self._assets.check_upload(request.name, request.sha256, request.size)
@@ -87,8 +89,8 @@ class Connections:
             if request.name:
                 self._assets.publish(request.name, request.sha256)
             return messages.UploadReply(True)
-        stream.send_bytes(_encode_reply(messages.UploadReply(False)))
-        first = stream.receive(timeout_s=60.0)
+        stream.send(messages.UploadReply(False))
+        first = stream.receive(UPLOAD_BEGINS_S)
         if first is None or first.opcode != Opcode.ASSET_DATA:
             raise ConnectionLost(f"{stream.peer} announced an upload and did not send it")
         pieces = stream.receive_pieces(first, limit=request.size)
@@ -104,7 +106,7 @@ class Connections:
         sha256 = found.sha256 if found else request.sha256
         file, size = self._assets.open(sha256)
         with file:
-            stream.send_bytes(_encode_reply(messages.AssetInfo(request.name, sha256, size)))
+            stream.send(messages.AssetInfo(request.name, sha256, size))
             left = size
             while True:
                 piece = file.read(min(MAX_NATIVE, left))
@@ -165,12 +167,6 @@ class Connections:
             if reaction is None:
                 raise ProtocolError(f"{type(message).__name__} is not for a session")
             reaction(message)
-
-
-def _encode_reply(reply: Message) -> bytes:
-    opcode = messages.OPCODES.get(type(reply)) if isinstance(reply, messages.Ack | messages.Error) else Opcode.DATA
-    assert opcode is not None
-    return encode_body(opcode, reply.encode())
 
 
 def _worker_info(register: messages.Register) -> WorkerInfo:

@@ -17,11 +17,9 @@ from typing import NamedTuple
 from titan_core.errors import ConnectionLost
 from titan_core.lifecycle import Component
 from titan_core.master.logs import LogName, LogStore
-from titan_core.net.stream import FrameStream
+from titan_core.net.stream import FrameStream, encode
 from titan_core.protocol import messages
 from titan_core.protocol.codec import Message
-from titan_core.protocol.opcodes import Opcode
-from titan_core.protocol.wire import encode_body
 from titan_core.scheduler.actions import (
     AcceptWorker,
     AcknowledgeResult,
@@ -107,9 +105,8 @@ class Session(Component):
 
     def _frame(self, item: Action | Message) -> bytes:
         if isinstance(item, AcceptWorker):
-            return encode_body(Opcode.DATA, self._welcome(item).encode())
-        message = item if isinstance(item, Message) else _MESSAGES[type(item)](item)
-        return encode_body(messages.OPCODES[type(message)], message.encode())
+            return encode(self._welcome(item))
+        return encode(item if isinstance(item, Message) else _MESSAGES[type(item)](item))
 
     def _welcome(self, action: AcceptWorker) -> messages.Registered:
         positions = [
@@ -142,7 +139,6 @@ def log_name(attempt: Attempt) -> LogName:
 
 def _start(action: StartAttempt) -> Message:
     attempt, spec = action.attempt, action.attempt.job.spec
-    assert isinstance(spec.task, messages.Task)
     return messages.StartAttempt(
         attempt.token, attempt.job.run.run_id, spec.job_id, attempt.number, spec.task, spec.service
     )

@@ -9,11 +9,8 @@ from collections.abc import Iterable
 from titan_core.clock import Clock
 from titan_core.master.sessions import Session
 from titan_core.protocol import messages
-from titan_core.scheduler.model import Attempt, Job, JobState, Run, Worker, WorkerInfo
+from titan_core.scheduler.model import Attempt, Job, JobState, Run, Worker
 from titan_core.scheduler.state import State
-
-Facts = messages.Register
-"""What `WorkerInfo.facts` holds here: the registration itself."""
 
 
 class Views:
@@ -25,8 +22,8 @@ class Views:
     # ── jobs and runs ─────────────────────────────────────────────────────────────────────────────
 
     def job(self, job: Job, attempts: bool = True) -> messages.JobStatus:
-        latest, task = job.attempt, job.spec.task
-        assert isinstance(task, messages.Task)
+        latest = job.attempt
+        task: messages.Task = job.spec.task
         return messages.JobStatus(
             run_id=job.run.run_id,
             job_id=job.job_id,
@@ -48,7 +45,8 @@ class Views:
             final=job.final,
         )
 
-    def run(self, run: Run, jobs: Iterable[Job] = ()) -> messages.RunStatus:
+    def run(self, run: Run) -> messages.RunStatus:
+        """Without its jobs."""
         return messages.RunStatus(
             run_id=run.run_id,
             name=run.name,
@@ -57,7 +55,6 @@ class Views:
             counts=_counts(run.counts),
             submitted_wall=self._wall(run.submitted_at),
             finished_wall=self._wall(run.finished_at),
-            jobs=tuple(self.job(job, attempts=False) for job in jobs),
             final=run.open_jobs == 0,
         )
 
@@ -86,7 +83,7 @@ class Views:
         return tuple(self._worker(worker, by_id.get(worker.worker_id)) for worker in state.workers.values())
 
     def _worker(self, worker: Worker, session: Session | None) -> messages.WorkerStatus:
-        facts = facts_of(worker.info)
+        facts: messages.Register = worker.info.facts
         load = session.load if session else messages.Heartbeat()
         return messages.WorkerStatus(
             worker_id=worker.worker_id,
@@ -125,11 +122,6 @@ def changed_jobs(run: Run, since: int) -> list[Job]:
         recent = itertools.islice(reversed(run.changes), run.version - since)
         return sorted(set(recent), key=lambda job: job.sequence)
     return [job for job in run.jobs.values() if job.changed_version > since]
-
-
-def facts_of(info: WorkerInfo) -> Facts:
-    assert isinstance(info.facts, Facts)
-    return info.facts
 
 
 def _counts(counts: dict[JobState, int] | Counter[JobState]) -> tuple[messages.StateCount, ...]:

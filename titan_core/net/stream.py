@@ -51,10 +51,6 @@ class FrameStream:
     def peer_host(self) -> str:
         return self.peer.rpartition(":")[0]
 
-    @property
-    def local_port(self) -> int:
-        return int(self._sock.getsockname()[1])
-
     # ── receiving ─────────────────────────────────────────────────────────────────────────────────
 
     def receive(self, timeout_s: float | None = None) -> Frame | None:
@@ -131,8 +127,8 @@ class FrameStream:
                 raise ConnectionLost(f"{self.peer}: {error.strerror or error}") from None
 
     def send(self, message: Message) -> None:
-        """Send one message under its own opcode."""
-        self.send_bytes(encode_body(OPCODES[type(message)], message.encode()))
+        """Send one message, as `encode` makes it."""
+        self.send_bytes(encode(message))
 
     def shut(self) -> None:
         """End the connection, from any thread; whoever is blocked on it is woken. `close` is still owed."""
@@ -144,6 +140,11 @@ class FrameStream:
         a descriptor closed under a thread that polls it may already be somebody else's."""
         self.shut()
         self._sock.close()
+
+
+def encode(message: Message) -> bytes:
+    """The frames of a message: under its own opcode, a reply that has none under DATA."""
+    return encode_body(OPCODES.get(type(message), Opcode.DATA), message.encode())
 
 
 def decode(frame: Frame, body: bytes, message: type[M]) -> M:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 CHANGES_KEPT = 512
 """Entries of `Run.changes`; a watcher that is further behind reads all jobs."""
@@ -119,7 +120,7 @@ class JobSpec:
     """What the client asked for; never changes. `task` is for the worker: the scheduler does not look inside."""
 
     job_id: str
-    task: object
+    task: Any
     parents: tuple[str, ...] = ()
     """Job ids of the same run, or `<run id>/<job id>`."""
     requirement: str = "GENERAL"
@@ -267,7 +268,7 @@ class WorkerInfo:
     capabilities: frozenset[str]
     slots: int
     permanent: bool = False
-    facts: object = None
+    facts: Any = None
     max_services: int = MAX_SERVICES
 
 

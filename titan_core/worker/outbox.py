@@ -10,9 +10,8 @@ from __future__ import annotations
 import threading
 import time
 
+from titan_core.net.stream import encode
 from titan_core.protocol.codec import Message
-from titan_core.protocol.messages import OPCODES
-from titan_core.protocol.wire import encode_body
 
 ROOM_BYTES = 1024 * 1024
 """Bulk is taken while less than this is queued."""
@@ -33,7 +32,7 @@ class Outbox:
 
     def put(self, message: Message) -> bool:
         """Queue one message; False when the session is over."""
-        return self.put_bytes(encode_body(OPCODES[type(message)], message.encode()))
+        return self.put_bytes(encode(message))
 
     def put_bytes(self, frames: bytes) -> bool:
         """Queue encoded frames; False when the session is over."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from titan_core.errors import UnknownOpcode
 from titan_core.net.server import Server, answer_error
 from titan_core.net.stream import FrameStream
+from titan_core.protocol.codec import Message
 from titan_core.protocol.messages import ClusterStatus
 from titan_core.protocol.opcodes import Opcode
-from titan_core.protocol.wire import Frame, encode_body
+from titan_core.protocol.wire import Frame
 from titan_core.worker.attempts import Attempts
 
 HOST = "127.0.0.1"
@@ -33,14 +34,14 @@ class OwnPort:
         while (frame := stream.receive()) is not None:
             stream.receive_body(frame)
             try:
-                stream.send_bytes(self._answer(frame))
+                stream.send(self._answer(frame))
             except UnknownOpcode as error:
                 answer_error(stream, error)
 
-    def _answer(self, frame: Frame) -> bytes:
+    def _answer(self, frame: Frame) -> Message:
         assert self._attempts is not None
         if frame.opcode == Opcode.HEARTBEAT:
-            return encode_body(Opcode.HEARTBEAT, self._attempts.heartbeat().encode())
+            return self._attempts.heartbeat()
         if frame.opcode == Opcode.STATS_JSON:
-            return encode_body(Opcode.DATA, ClusterStatus((self._attempts.status(),)).encode())
+            return ClusterStatus((self._attempts.status(),))
         raise UnknownOpcode("a worker answers HEARTBEAT and STATS_JSON only; ask the master")

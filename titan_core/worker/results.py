@@ -15,9 +15,8 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from titan_core.net.stream import encode
 from titan_core.protocol.messages import Result
-from titan_core.protocol.opcodes import Opcode
-from titan_core.protocol.wire import encode_body
 from titan_core.worker.logs import AttemptLog, LogFollower
 from titan_core.worker.outbox import Outbox
 
@@ -29,6 +28,8 @@ class Finished(NamedTuple):
 
 
 class Results:
+    """The results of one worker that the master has not acknowledged."""
+
     def __init__(self, follower: LogFollower) -> None:
         self._follower = follower
         self._changed = threading.Condition()
@@ -53,7 +54,7 @@ class Results:
         if outbox is None:
             return
         if log is None or logged_to is outbox:
-            outbox.put_bytes(_frame(result))
+            outbox.put(result)
         else:  # this session began while the log was being finished
             self._owe(finished, 0, tell=True)
 
@@ -89,12 +90,8 @@ class Results:
             return not self._kept
 
     def _owe(self, finished: Finished, offset: int, tell: bool) -> None:
-        then = _frame(finished.result) if tell else b""
+        then = encode(finished.result) if tell else b""
         if finished.log is not None:
             self._follower.owe(finished.log, offset, then)
         elif then and self._outbox is not None:
             self._outbox.put_bytes(then)
-
-
-def _frame(result: Result) -> bytes:
-    return encode_body(Opcode.JOB_COMPLETE, result.encode())
