@@ -46,6 +46,7 @@ class Ledger:
         self.truth: dict[bytes, Outcome] = {}
         """How executions ended, be it known to the core or not."""
         self.acknowledged: set[bytes] = set()
+        """Results that the worker of the attempt may have forgotten."""
         self.submitted_at: dict[str, float] = {}
         self.released_at: dict[str, float] = {}
         """When the children of a job need not wait for it any more: it completed, or its process was there."""
@@ -77,7 +78,7 @@ class Ledger:
                     self._changed(job.key, before, after, now, by_hand)
                 case StartAttempt(attempt):
                     self._started(attempt, now)
-                case AcknowledgeResult(_, token):
+                case AcknowledgeResult(worker_id, token) if worker_id == self.worker_of.get(token):
                     self.acknowledged.add(token)
 
     def _added(self, job: Job, now: float) -> None:
