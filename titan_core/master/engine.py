@@ -35,7 +35,11 @@ T = TypeVar("T")
 
 
 class Engine:
-    """The core and its lock. `topics` tells of changes: ("run", id), ("run over", id), ("job", id, job id)."""
+    """The core and its lock.
+
+    `topics` tells of changes: ("run", run id), ("run over", run id), ("job", run id, job id) at the job's end,
+    and ("log", run id, job id), under which the LogStore tells that there is more to read.
+    """
 
     def __init__(self, core: Core, clock: Clock, on_forget: Callable[[str], None] = lambda run_id: None) -> None:
         self.condition = threading.Condition(threading.Lock())

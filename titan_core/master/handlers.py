@@ -8,6 +8,7 @@ decide, never while waiting, reading files or building long replies.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,7 @@ from titan_core.master.logs import LogName, LogStore
 from titan_core.master.submissions import Submissions
 from titan_core.master.views import Views, changed_jobs
 from titan_core.protocol import messages
+from titan_core.protocol.checks import check_range
 from titan_core.protocol.codec import Message
 from titan_core.protocol.monitor import stats_text
 from titan_core.scheduler.actions import RecordChange
@@ -38,9 +40,13 @@ from titan_core.store.assets import AssetStore
 MAX_WAIT_S = 30.0
 """A long poll is answered by then; the client asks again."""
 LOG_CHUNK = 512 * 1024
+"""Bytes of a log in one answer."""
 JOBS_AT_ONCE = 500
 """Job states read under one hold of the lock; a longer list is read in several."""
+MAX_LISTED = 1_000_000
+"""Runs, or jobs, of one list."""
 NAMED_CANCELLED = 1000
+"""Jobs that the answer to a cancellation names."""
 
 
 class Handlers:
@@ -98,22 +104,18 @@ class Handlers:
     # ── runs and jobs ─────────────────────────────────────────────────────────────────────────────
 
     def _list_runs(self, request: messages.ListRuns) -> messages.RunList:
-        _check_limit(request.limit)
-        if request.state:
-            _check_state(request.state, RunState)
+        check_range(request.limit, 1, MAX_LISTED, "limit")
+        _check_state(request.state, RunState)
 
         def look(state: State) -> messages.RunList:
             fits = (run for run in reversed(state.runs.values()) if _run_fits(run, request))
-            return messages.RunList(
-                tuple(self._views.run(run) for run, _ in zip(fits, range(request.limit), strict=False))
-            )
+            return messages.RunList(tuple(map(self._views.run, itertools.islice(fits, request.limit))))
 
         return self._engine.read(look)
 
     def _list_jobs(self, request: messages.ListJobs) -> messages.JobList:
-        _check_limit(request.limit)
-        if request.state:
-            _check_state(request.state, JobState)
+        check_range(request.limit, 1, MAX_LISTED, "limit")
+        _check_state(request.state, JobState)
         found = self._engine.read(
             lambda state: [job for run in state.runs.values() for job in _jobs_of(run, request)]
         )
@@ -246,12 +248,7 @@ def _cancel_sentence(cancelled: int, stopping: int) -> str:
     return ", ".join([running] * (stopping > 0) + [waiting] * (cancelled > 0))
 
 
-def _check_limit(limit: int) -> None:
-    if not 1 <= limit <= 1_000_000:
-        raise InvalidRequest(f"limit is {limit}; it must be from 1 to 1000000", field="limit")
-
-
 def _check_state(state: str, states: type[RunState] | type[JobState]) -> None:
     names = [member.value for member in states]
-    if state not in names:
+    if state and state not in names:
         raise InvalidRequest(f"{state!r} is not a state; there are {', '.join(names)}", field="state")

@@ -1,5 +1,7 @@
-"""Everything the core remembers, and what it has decided so far in this step. The reactions in `jobs` and
-`workers` read and change it; nobody else does."""
+"""Everything the core remembers, and what it has decided so far in this step.
+
+Only the reactions (`core`, `jobs`, `runs`, `attempts`, `workers`, `control`) change it.
+"""
 
 from __future__ import annotations
 
