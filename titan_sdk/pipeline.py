@@ -36,10 +36,10 @@ _MEANT = {**ALIASES, "job id": "job_id", "entry": "filename", "asset": "filename
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class JobLines:
     """Where a job is written: the line of the job, and of each of its fields; counted from 1."""
 
-    line: int
+    job: int
     fields: dict[str, int]
 
 
@@ -53,13 +53,13 @@ class Pipeline:
     """What its files are relative to."""
     project: bool = False
     """Send the whole folder; every job's file is a path in it."""
-    places: dict[str, Place] = field(default_factory=dict, repr=False)
+    lines: dict[str, JobLines] = field(default_factory=dict, repr=False)
     """By job id."""
 
     def line(self, job_id: str, field_name: str = "") -> int:
         """The line of a job, or of the field of it that is meant, where it has one; 0 = not known."""
-        place = self.places.get(job_id)
-        return 0 if place is None else place.fields.get(_MEANT.get(field_name, field_name), place.line)
+        lines = self.lines.get(job_id)
+        return 0 if lines is None else lines.fields.get(_MEANT.get(field_name, field_name), lines.job)
 
 
 def load(path: str | PathLike[str]) -> Pipeline:

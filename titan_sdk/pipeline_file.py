@@ -18,7 +18,7 @@ from titan_core.protocol.wire import MIB
 from titan_sdk.fields import READERS, field_name
 from titan_sdk.jobs import TitanJob, check_values
 from titan_sdk.local_files import find_file, opened
-from titan_sdk.pipeline import Pipeline, Place
+from titan_sdk.pipeline import JobLines, Pipeline
 from titan_sdk.yaml_file import Items, YamlFile, describe, is_null, line_of
 
 MAX_BYTES = 16 * MIB
@@ -76,8 +76,8 @@ class _Reader:
         self._check_top(top)
         project = self._project(top)
         defaults = self._defaults(top)
-        jobs, places = self._jobs(top["jobs"][1], defaults, project)
-        return Pipeline(self._name(top), jobs, self._file.name, self._folder, project, places)
+        jobs, lines = self._jobs(top["jobs"][1], defaults, project)
+        return Pipeline(self._name(top), jobs, self._file.name, self._folder, project, lines)
 
     # ── the top level ─────────────────────────────────────────────────────────────────────────────
 
@@ -118,26 +118,26 @@ class _Reader:
 
     # ── jobs ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _jobs(self, node: Node, defaults: Fields, project: bool) -> tuple[list[TitanJob], dict[str, Place]]:
+    def _jobs(self, node: Node, defaults: Fields, project: bool) -> tuple[list[TitanJob], dict[str, JobLines]]:
         jobs: list[TitanJob] = []
-        places: dict[str, Place] = {}
+        lines: dict[str, JobLines] = {}
         for item in self._file.list(node, "jobs"):
             own = self._fields(item, "a job", tuple(READERS))
             job = self._job({**defaults, **own}, item)
-            place = Place(line_of(item), {name: line_of(key) for name, (key, _) in {**defaults, **own}.items()})
-            self._check_new(job, places, own, item)
+            self._check_new(job, lines, own, item)
             if project and job.is_archive:
                 raise self._file.error("in a project every file is an entry already: leave is_archive out", item)
             jobs.append(job)
-            places[job.job_id] = place
+            fields = {name: line_of(key) for name, (key, _) in {**defaults, **own}.items()}
+            lines[job.job_id] = JobLines(line_of(item), fields)
         if not jobs:
             raise self._file.error("'jobs:' is an empty list; there is nothing to run", node)
-        return jobs, places
+        return jobs, lines
 
-    def _check_new(self, job: TitanJob, places: dict[str, Place], own: Fields, item: Node) -> None:
-        first = places.get(job.job_id)
+    def _check_new(self, job: TitanJob, lines: dict[str, JobLines], own: Fields, item: Node) -> None:
+        first = lines.get(job.job_id)
         if first is not None:
-            line = first.fields.get("job_id", first.line)
+            line = first.fields.get("job_id", first.job)
             raise self._file.error(
                 f"the job id {shown(job.job_id)} is there twice, first in line {line}",
                 own["job_id"][0] if "job_id" in own else item,
