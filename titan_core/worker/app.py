@@ -16,9 +16,9 @@ from titan_core.config import WorkerConfig
 from titan_core.errors import ConfigError, InternalError, NotAuthorised, TitanError
 from titan_core.lifecycle import Component
 from titan_core.protocol.messages import AttemptStarted
-from titan_core.worker.attempts import Attempts
 from titan_core.worker.environment import worker_part
 from titan_core.worker.fetch import fetch_from_master
+from titan_core.worker.foreman import Foreman
 from titan_core.worker.link import Link
 from titan_core.worker.load import Load
 from titan_core.worker.logs import LogFollower
@@ -76,11 +76,11 @@ class Worker(Component):
             self._announce,
             self._house,
         )
-        self._attempts = Attempts(config, self.port, runner, self._results, self._follower, Load())
+        self._foreman = Foreman(config, self.port, runner, self._results, self._follower, Load())
         self.link = Link(
             master,
             token,
-            self._attempts,
+            self._foreman,
             self._results,
             on_refused=self._refused,
             on_shutdown=self.stop,
@@ -104,7 +104,7 @@ class Worker(Component):
         ended = self._registry.end_leftovers()
         if ended:
             log.warning("ended %d processes of a worker that was killed", ended, extra={"action": "leftovers.ended"})
-        self._own_port.start(self._attempts)
+        self._own_port.start(self._foreman)
         self._follower.start()
         # Now that there is everything it needs: work may come with the first frame.
         self.link.start()
@@ -115,12 +115,12 @@ class Worker(Component):
         """Stop without grace, and without waiting for the master."""
         self._hurry.set()
         self.stop()
-        self._attempts.kill()
+        self._foreman.kill()
         self.link.stop()
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the end of everything. Without a `start` there is only the port to give back."""
-        joined = super().join(timeout_s) and self._attempts.slots.wait_until_idle(0.0)
+        joined = super().join(timeout_s) and self._foreman.slots.wait_until_idle(0.0)
         if joined:
             self._registry.close()
         return self._own_port.server.join(0.0) and joined
@@ -131,10 +131,10 @@ class Worker(Component):
         # The master first, so that it sends nothing more and knows what the results that follow mean.
         self.link.say_goodbye()
         # Then the attempts: stop signal, grace, SIGKILL. Their results go out as they end.
-        self._attempts.drain()
+        self._foreman.drain()
         if self._hurry.is_set():
-            self._attempts.kill()
-        if not self._attempts.slots.wait_until_idle(self._longest_grace_s() + MARGIN_S):
+            self._foreman.kill()
+        if not self._foreman.slots.wait_until_idle(self._longest_grace_s() + MARGIN_S):
             log.error("some attempts do not end", extra={"action": "worker.stuck"})
         # The master must have the results before the session goes, or it takes the attempts for lost.
         self._results.wait_until_acknowledged(ACKNOWLEDGE_S)
@@ -145,7 +145,7 @@ class Worker(Component):
 
     def _end_threads(self) -> None:
         """Nothing runs any more: let every thread go."""
-        self._attempts.slots.close()
+        self._foreman.slots.close()
         for part in self._parts:
             part.stop()
         for part in self._parts:
@@ -153,7 +153,7 @@ class Worker(Component):
         self._house.close()
 
     def _longest_grace_s(self) -> float:
-        return max((control.grace_s for control in self._attempts.slots.all()), default=0.0)
+        return max((control.grace_s for control in self._foreman.slots.all()), default=0.0)
 
     def _open_registry(self, workspace: Workspace) -> ProcessRegistry:
         try:

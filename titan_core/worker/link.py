@@ -1,6 +1,6 @@
 """The session with the master: dialled by the worker, kept up, and dialled again when it breaks.
 
-    link-reader   dials · registers · reads orders ─▶ Attempts
+    link-reader   dials · registers · reads orders ─▶ Foreman
     link-writer   outbox ─▶ as many frames in one send as there are
     link-beat     a HEARTBEAT every `heartbeat_s`
 
@@ -34,7 +34,7 @@ from titan_core.protocol.messages import (
     StartAttempt,
     StopAttempt,
 )
-from titan_core.worker.attempts import Attempts
+from titan_core.worker.foreman import Foreman
 from titan_core.worker.outbox import Outbox
 from titan_core.worker.results import Results
 
@@ -44,7 +44,7 @@ REGISTER_TIMEOUT_S = 15.0
 
 
 class Link(Component):
-    """Connects `attempts` to the master at (host, port).
+    """Connects `foreman` to the master at (host, port).
 
     `on_refused(error)` is called, once, when the master wants nothing of this worker; `on_shutdown` when
     it asks the worker to stop. Both on the reader's thread.
@@ -54,7 +54,7 @@ class Link(Component):
         self,
         master: tuple[str, int],
         token: str,
-        attempts: Attempts,
+        foreman: Foreman,
         results: Results,
         on_refused: Callable[[TitanError], None],
         on_shutdown: Callable[[], None],
@@ -63,7 +63,7 @@ class Link(Component):
         super().__init__("link")
         self._master = master
         self._token = token
-        self._attempts = attempts
+        self._foreman = foreman
         self._on_refused = on_refused
         self._backoff = Backoff(*backoff_s)
         self._lock = threading.Lock()
@@ -71,8 +71,8 @@ class Link(Component):
         self._said = ""
         self._leaving = False
         self._orders: dict[type[Message], Callable[..., object]] = {
-            StartAttempt: attempts.on_start,
-            StopAttempt: attempts.on_stop,
+            StartAttempt: foreman.on_start,
+            StopAttempt: foreman.on_stop,
             ResultAck: lambda ack: results.acknowledge(ack.tokens),
             Heartbeat: lambda heartbeat: None,  # that it came is all there is to know
             Shutdown: lambda shutdown: on_shutdown(),
@@ -139,7 +139,7 @@ class Link(Component):
             stream.close()
 
     def _register(self, stream: FrameStream) -> _Session:
-        introduction = self._attempts.introduction()
+        introduction = self._foreman.introduction()
         stream.send(introduction)
         frame = stream.receive(REGISTER_TIMEOUT_S)
         if frame is None:
@@ -155,8 +155,8 @@ class Link(Component):
             if self.stopping.is_set():
                 stream.shut()
         self.spawn("link-writer", session.write)
-        self.spawn("link-beat", session.beat, self._attempts.heartbeat)
-        self._attempts.on_registered(introduction, registered, session.outbox)
+        self.spawn("link-beat", session.beat, self._foreman.heartbeat)
+        self._foreman.on_registered(introduction, registered, session.outbox)
         if self._leaving:
             session.outbox.put(Goodbye())
         return session
@@ -175,7 +175,7 @@ class Link(Component):
         with self._lock:
             self._session = None
         session.end()
-        self._attempts.on_session_lost()
+        self._foreman.on_session_lost()
 
     def _say_once(self, sentence: str) -> None:
         """Log what has changed; not every attempt to connect."""

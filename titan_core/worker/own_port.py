@@ -13,7 +13,7 @@ from titan_core.protocol.codec import Message
 from titan_core.protocol.messages import ClusterStatus
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import Frame
-from titan_core.worker.attempts import Attempts
+from titan_core.worker.foreman import Foreman
 
 HOST = "127.0.0.1"
 
@@ -24,10 +24,10 @@ class OwnPort:
     def __init__(self, port: int, token: str) -> None:
         self.server = Server("worker", HOST, port, token, self._serve)
         self.port = self.server.port
-        self._attempts: Attempts | None = None
+        self._foreman: Foreman | None = None
 
-    def start(self, attempts: Attempts) -> None:
-        self._attempts = attempts
+    def start(self, foreman: Foreman) -> None:
+        self._foreman = foreman
         self.server.start()
 
     def _serve(self, stream: FrameStream, role: str) -> None:
@@ -39,9 +39,9 @@ class OwnPort:
                 answer_error(stream, error)
 
     def _answer(self, frame: Frame) -> Message:
-        assert self._attempts is not None
+        assert self._foreman is not None
         if frame.opcode == Opcode.HEARTBEAT:
-            return self._attempts.heartbeat()
+            return self._foreman.heartbeat()
         if frame.opcode == Opcode.STATS_JSON:
-            return ClusterStatus((self._attempts.status(),))
+            return ClusterStatus((self._foreman.status(),))
         raise UnknownOpcode("a worker answers HEARTBEAT and STATS_JSON only; ask the master")

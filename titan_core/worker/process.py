@@ -1,6 +1,6 @@
 """One execution: an operating-system process, everything it starts, and their end.
 
-    spawn ─▶ wait (exit · stop request · time-out) ─▶ stop signal, grace ─▶ SIGKILL ─▶ reap ─▶ sweep
+    start ─▶ wait (exit · stop request · time-out) ─▶ stop signal, grace ─▶ SIGKILL ─▶ reap ─▶ sweep
 
 The leader gets a session of its own, nothing on stdin, one log file as stdout and stderr, and only the
 environment it is given. Its exit is waited for on a pidfd, beside the descriptor that a stop request
@@ -63,7 +63,7 @@ class _Waited(Enum):
     LATE = 3
 
 
-def spawn(launch: Launch) -> subprocess.Popen[bytes]:
+def start_process(launch: Launch) -> subprocess.Popen[bytes]:
     """Start the process. Raises OSError when the system makes none of it."""
     with FORK_GATE:
         return subprocess.Popen(
@@ -90,7 +90,7 @@ class Execution:
         """Start the process, call `on_started(pid)`, see it through. Raises OSError when there is no process."""
         entry = self._registry.open(self._control.token.hex())
         try:
-            process = spawn(self._launch)
+            process = start_process(self._launch)
             try:
                 entry.record(process.pid)
                 return _Watch(process, self._control, self._house).see_through(on_started)

@@ -279,7 +279,7 @@ def test_a_job_that_is_stopped_while_its_files_are_fetched_never_starts(master: 
     token = master.start("echo never")
     wait_until(lambda: master.fetched)
     master.stop(token, "too late")
-    wait_until(lambda: any(control.request for control in worker._attempts.slots.all()))
+    wait_until(lambda: any(control.request for control in worker._foreman.slots.all()))
     master.fetch_gate.set()
     result = master.result(token)
     assert (result.outcome, result.exit_code, result.reason) == ("STOPPED", -1, "too late")

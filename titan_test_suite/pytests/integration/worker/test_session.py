@@ -149,7 +149,7 @@ def test_a_job_that_ends_while_nobody_listens(master: WorkerMaster, worker: Work
     wait_until(lambda: master.log(token))
     with master.down():
         (shared / "go").touch()
-        wait_until(lambda: not worker._attempts.slots.all())
+        wait_until(lambda: not worker._foreman.slots.all())
     register = master.wait_for_worker(2)
     assert [result.token for result in register.finished] == [token]
     assert register.running == ()
@@ -180,7 +180,7 @@ def test_a_job_that_is_not_adopted_is_ended_and_forgotten(master: WorkerMaster, 
     master.drop_session()
     assert master.wait_for_worker(2).running == (token,)
     wait_until(lambda: not psutil.pid_exists(pid))
-    wait_until(lambda: not worker._attempts.slots.all())
+    wait_until(lambda: not worker._foreman.slots.all())
     master.run("true")
     assert not master.results(token)
     master.drop_session()
@@ -193,7 +193,7 @@ def test_a_job_that_ends_during_the_registration(master: WorkerMaster, worker: W
 
     def adopt(register: Register) -> tuple[LogPosition, ...]:
         (shared / "go").touch()
-        wait_until(lambda: not worker._attempts.slots.all())
+        wait_until(lambda: not worker._foreman.slots.all())
         return tuple(LogPosition(token, 3) for token in register.running)
 
     token = master.start("echo up; while [ ! -e go ]; do sleep 0.005; done; echo late")

@@ -1,4 +1,4 @@
-"""The master's orders, and what this worker says of itself: everything that is done on behalf of a session.
+"""The foreman: takes the master's orders, and speaks for the worker. All that is done on behalf of a session.
 
     START_ATTEMPT ─▶ a slot        RESULT_ACK ─▶ results forget
     STOP_ATTEMPT  ─▶ its control   Registered ─▶ go on with what was adopted, end the rest
@@ -36,8 +36,8 @@ STOPPING = "the worker is stopping"
 GIVEN_UP = "the master has given this attempt up"
 
 
-class Attempts:
-    """All attempts of the worker, and their relation to the master."""
+class Foreman:
+    """All attempts of the worker, as far as the master is concerned."""
 
     def __init__(
         self, config: WorkerConfig, port: int, runner: Runner, results: Results, follower: LogFollower, load: Load
@@ -55,24 +55,23 @@ class Attempts:
 
     def introduction(self) -> Register:
         """Who this is, what it runs, and what it has finished."""
-        running = [
-            control.token for control in self.slots.all()
-        ]  # before the results: what ends meanwhile is in both
+        # What runs before what is finished: an attempt that ends meanwhile is in both, not in none.
+        running = [control.token for control in self.slots.all()]
         finished = self._results.kept()
         told = {result.token for result in finished}
         return Register(
-            self._port,
-            self._config.hostname,
-            self._config.capabilities,
-            self._config.slots,
-            self._instance,
-            self._config.permanent,
-            os.getpid(),
-            self._load.cpu_count,
-            self._load.memory_total,
-            tuple(token for token in running if token not in told),
-            finished,
-            self._config.max_services,
+            port=self._port,
+            hostname=self._config.hostname,
+            capabilities=self._config.capabilities,
+            slots=self._config.slots,
+            instance=self._instance,
+            permanent=self._config.permanent,
+            pid=os.getpid(),
+            cpu_count=self._load.cpu_count,
+            memory_total=self._load.memory_total,
+            running=tuple(token for token in running if token not in told),
+            finished=finished,
+            max_services=self._config.max_services,
         )
 
     def heartbeat(self) -> Heartbeat:
@@ -85,14 +84,14 @@ class Attempts:
         """The worker in figures, for those who ask it itself."""
         controls = self.slots.all()
         return WorkerStatus(
-            self._runner.worker_id or f"{self._config.hostname}:{self._port}",
-            "DRAINING" if self.slots.drained else "ONLINE",
-            self._config.capabilities,
-            self._config.slots,
-            self.slots.counts()[0],
-            tuple(_key(control.start) for control in controls if control.start.service),
-            tuple(_key(control.start) for control in controls if not control.start.service),
-            self._config.permanent,
+            worker_id=self._runner.worker_id or f"{self._config.hostname}:{self._port}",
+            state="DRAINING" if self.slots.drained else "ONLINE",
+            capabilities=self._config.capabilities,
+            slots=self._config.slots,
+            used=self.slots.counts()[0],
+            services=tuple(_key(control.start) for control in controls if control.start.service),
+            jobs=tuple(_key(control.start) for control in controls if not control.start.service),
+            permanent=self._config.permanent,
             pid=os.getpid(),
             cpu_count=self._load.cpu_count,
             memory_total=self._load.memory_total,
