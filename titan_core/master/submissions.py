@@ -5,13 +5,14 @@ Everything that can be refused is refused here or by the core, before anything i
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from titan_core.clock import Clock
-from titan_core.errors import AssetMissing, InvalidRequest, TitanError
+from titan_core.errors import AssetMissing, Conflict, InvalidRequest, TitanError, Unavailable
 from titan_core.master.engine import Engine
 from titan_core.protocol import messages
 from titan_core.protocol.checks import check_submission
@@ -22,6 +23,7 @@ from titan_core.store.archive import inspect
 from titan_core.store.assets import AssetStore
 
 _NAMED_MISSING = 1000
+_RUN_IDS_TRIED = 100
 _AssetKey = tuple[str, str, str]
 """(asset, sha256, entry) as the submission says."""
 
@@ -36,21 +38,29 @@ class Submissions:
         run_id = self._known(request)
         if run_id is None:
             check_submission(request)
-            event = self._event(request, self._specs(request))
-            self._engine.submit(event)
-            # Should the same submission have been decided meanwhile, on another connection, that one counts.
-            run_id = self._known(request) or event.run_id
+            specs = self._specs(request)
+            run_id = self._extend(request, specs) if request.run_id else self._begin(request, specs)
         return messages.Submitted(run_id, len(request.jobs))
+
+    def _extend(self, request: messages.SubmitRun, specs: tuple[JobSpec, ...]) -> str:
+        self._engine.submit(JobsAdded(request.run_id, specs, request.request_id, request.spawner))
+        return request.run_id
+
+    def _begin(self, request: messages.SubmitRun, specs: tuple[JobSpec, ...]) -> str:
+        """The run gets an id that no other has: runs of one name and one second differ in four digits only."""
+        secret = secrets.token_bytes(TOKEN_BYTES)
+        for _ in range(_RUN_IDS_TRIED):
+            run_id = new_run_id(request.name, self._engine.clock)
+            with contextlib.suppress(Conflict):
+                self._engine.submit(
+                    RunSubmitted(run_id, request.name, secret, specs, request.request_id, request.spawner)
+                )
+                # Should the same submission have been decided meanwhile, on another connection, that one counts.
+                return self._known(request) or run_id
+        raise Unavailable(f"too many runs are called {request.name} in this second; try again in the next")
 
     def _known(self, request: messages.SubmitRun) -> str | None:
         return self._engine.read(lambda state: state.requests.get(request.request_id))
-
-    def _event(self, request: messages.SubmitRun, specs: tuple[JobSpec, ...]) -> RunSubmitted | JobsAdded:
-        if request.run_id:
-            return JobsAdded(request.run_id, specs, request.request_id, request.spawner)
-        run_id = new_run_id(request.name, self._engine.clock)
-        secret = secrets.token_bytes(TOKEN_BYTES)
-        return RunSubmitted(run_id, request.name, secret, specs, request.request_id, request.spawner)
 
     # ── content ───────────────────────────────────────────────────────────────────────────────────
 
