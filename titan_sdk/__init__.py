@@ -9,78 +9,16 @@
 
 What is exported is imported at its first use, so that a program that needs little starts at once.
 """
+# ruff: noqa: F403, F405 (the errors are named below, once)
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from titan_sdk.client import TitanClient as TitanClient
-    from titan_sdk.errors import (
-        ArchiveRefused as ArchiveRefused,
-    )
-    from titan_sdk.errors import (
-        AssetMissing as AssetMissing,
-    )
-    from titan_sdk.errors import (
-        ChecksumMismatch as ChecksumMismatch,
-    )
-    from titan_sdk.errors import (
-        ClientClosed as ClientClosed,
-    )
-    from titan_sdk.errors import (
-        ConfigError as ConfigError,
-    )
-    from titan_sdk.errors import (
-        Conflict as Conflict,
-    )
-    from titan_sdk.errors import (
-        ConnectionFailed as ConnectionFailed,
-    )
-    from titan_sdk.errors import (
-        ConnectionLost as ConnectionLost,
-    )
-    from titan_sdk.errors import (
-        InternalError as InternalError,
-    )
-    from titan_sdk.errors import (
-        InvalidGraph as InvalidGraph,
-    )
-    from titan_sdk.errors import (
-        InvalidRequest as InvalidRequest,
-    )
-    from titan_sdk.errors import (
-        JobFailed as JobFailed,
-    )
-    from titan_sdk.errors import (
-        NotAuthorised as NotAuthorised,
-    )
-    from titan_sdk.errors import (
-        NotFound as NotFound,
-    )
-    from titan_sdk.errors import (
-        PipelineError as PipelineError,
-    )
-    from titan_sdk.errors import (
-        ProtocolError as ProtocolError,
-    )
-    from titan_sdk.errors import (
-        RequestRefused as RequestRefused,
-    )
-    from titan_sdk.errors import (
-        RunFailed as RunFailed,
-    )
-    from titan_sdk.errors import (
-        TitanError as TitanError,
-    )
-    from titan_sdk.errors import (
-        Unavailable as Unavailable,
-    )
-    from titan_sdk.errors import (
-        WaitTimedOut as WaitTimedOut,
-    )
-    from titan_sdk.handles import JobHandle as JobHandle
-    from titan_sdk.handles import RunHandle as RunHandle
-    from titan_sdk.jobs import TitanJob as TitanJob
+    from titan_sdk.client import TitanClient
+    from titan_sdk.errors import *
+    from titan_sdk.handles import JobHandle, RunHandle
+    from titan_sdk.jobs import TitanJob
 
 _HOMES = {"TitanClient": "client", "TitanJob": "jobs", "RunHandle": "handles", "JobHandle": "handles"}
 
