@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from titan_sdk.cli.command_table import COMMANDS
 from titan_sdk.cli.exits import Exit
-from titan_sdk.cli.table import COMMANDS
 
 if TYPE_CHECKING:
     from titan_sdk.cli.context import Context

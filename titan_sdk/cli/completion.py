@@ -10,9 +10,9 @@ import shlex
 import time
 from pathlib import Path
 
+from titan_sdk.cli.command_table import COMMANDS
 from titan_sdk.cli.context import Connection
 from titan_sdk.cli.parsing import command_parser
-from titan_sdk.cli.table import COMMANDS
 
 FRESH_S = 2.0
 RUNS_OFFERED = 50

@@ -10,10 +10,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from titan_sdk.cli.command_table import COMMANDS, handler
 from titan_sdk.cli.context import Connection, Context, output_for
 from titan_sdk.cli.exits import Exit, code_for_error
 from titan_sdk.cli.parsing import parser
-from titan_sdk.cli.table import COMMANDS, handler
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from titan_sdk.cli import arguments
+from titan_sdk.cli.command_table import COMMANDS, GROUPS, Command
 from titan_sdk.cli.exits import Exit
-from titan_sdk.cli.table import COMMANDS, GROUPS, Command
 
 WIDTH = 100
 """Columns of help texts."""

@@ -15,13 +15,13 @@ from copy import copy
 from pathlib import Path
 
 from titan_core.errors import ConfigError
+from titan_sdk.cli.command_table import COMMANDS
 from titan_sdk.cli.commands_program import LeavePrompt, version_text
 from titan_sdk.cli.context import Connection, Context, output_for
 from titan_sdk.cli.exits import Exit
 from titan_sdk.cli.main import execute
 from titan_sdk.cli.output import Output
 from titan_sdk.cli.parsing import parser, unknown
-from titan_sdk.cli.table import COMMANDS
 
 PROMPT = "titan> "
 BANNER = r"""

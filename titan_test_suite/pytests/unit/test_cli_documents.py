@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from titan_sdk.cli import arguments
+from titan_sdk.cli.command_table import COMMANDS
 from titan_sdk.cli.exits import Exit
 from titan_sdk.cli.parsing import command_parser, parser
-from titan_sdk.cli.table import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from titan_sdk.cli.command_table import COMMANDS, GROUPS, handler
 from titan_sdk.cli.parsing import command_parser, overview, parser
-from titan_sdk.cli.table import COMMANDS, GROUPS, handler
 
 
 def read(line: str):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from titan_core.master.__main__ import parser as master_parser
+from titan_sdk.cli.command_table import COMMANDS
 from titan_sdk.cli.parsing import command_parser, parser
-from titan_sdk.cli.table import COMMANDS
 from titan_test_suite.pytests.support.documents import (
     DOCUMENTS,
     ROOT,
