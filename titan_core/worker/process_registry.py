@@ -21,22 +21,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
-import select
 import signal
 import socket
 from pathlib import Path
 from typing import NamedTuple
 
 from titan_core.errors import ConfigError
-from titan_core.worker import procfs
+from titan_core.worker import procfs, sigkill
 from titan_core.worker.procfs import Process
 
-log = logging.getLogger("titan.worker")
-
 _ROUNDS = 1_000
-_DEATH_S = 10.0
 
 
 class Entry:
@@ -180,18 +175,9 @@ def _kill(process: Process) -> None:
     except ProcessLookupError:
         return
     try:
-        if not procfs.is_alive(process):  # now that it is pinned down, its pid can not change hands
-            return
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        _wait_for_end(process, pidfd)
-    except PermissionError:
-        log.error("process %d belongs to another user and can not be ended", process.pid)
+        if procfs.is_alive(process):  # now that it is pinned down, its pid can not change hands
+            with sigkill.permitted(process.pid):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                sigkill.ends(process.pid, pidfd)
     finally:
         os.close(pidfd)
-
-
-def _wait_for_end(process: Process, pidfd: int) -> None:
-    poller = select.poll()
-    poller.register(pidfd, select.POLLIN)
-    if not poller.poll(_DEATH_S * 1000):
-        log.error("process %d does not end after SIGKILL", process.pid, extra={"action": "process.stuck"})

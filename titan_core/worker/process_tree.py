@@ -20,23 +20,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import logging
 import os
-import select
 import signal
 import threading
 
 from titan_core.errors import ConfigError
-from titan_core.worker import procfs
+from titan_core.worker import procfs, sigkill
 from titan_core.worker.procfs import Process, Status
-
-log = logging.getLogger("titan.worker")
 
 _PR_SET_CHILD_SUBREAPER = 36
 _ROUNDS = 10_000
 """Of killing and looking again; each ends at least one process, so only a storm of forks needs many."""
-_DEATH_S = 10.0
-"""How long a process may take to end after SIGKILL; longer means that the kernel holds it, in I/O."""
 
 
 class _Subreaper:
@@ -171,7 +165,8 @@ class OrphanHouse:
                 return
             for pid in pids:
                 tree.seen |= procfs.descendants(pid)
-                _kill(pid)
+                with sigkill.permitted(pid):
+                    os.kill(pid, signal.SIGKILL)
             stuck = [pid for pid in pids if not _reap(pid)]
             if stuck:
                 return
@@ -205,31 +200,13 @@ class OrphanHouse:
         return not suspects
 
 
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except PermissionError:
-        log.error(
-            "process %d belongs to another user and can not be ended",
-            pid,
-            extra={"action": "process.stuck", "pid": pid},
-        )
-
-
 def _reap(pid: int) -> bool:
     """Wait for a child that was sent SIGKILL; False when it does not end."""
     descriptor = os.pidfd_open(pid)
     try:
-        if _ends_within(descriptor, _DEATH_S):
+        ended = sigkill.ends(pid, descriptor)
+        if ended:
             os.waitpid(pid, 0)
-            return True
-        log.error("process %d does not end after SIGKILL", pid, extra={"action": "process.stuck", "pid": pid})
-        return False
+        return ended
     finally:
         os.close(descriptor)
-
-
-def _ends_within(pidfd: int, timeout_s: float) -> bool:
-    poller = select.poll()
-    poller.register(pidfd, select.POLLIN)
-    return bool(poller.poll(timeout_s * 1000))

@@ -1,0 +1,39 @@
+"""What SIGKILL may meet: a process that is another user's, or one that the kernel holds. The log tells of both.
+
+Called by the slot threads, and by the main thread before there are any.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import select
+from collections.abc import Iterator
+
+log = logging.getLogger("titan.worker")
+
+_DEATH_S = 10.0
+"""How long a process may take to end after SIGKILL; longer means that the kernel holds it, in I/O."""
+
+
+@contextlib.contextmanager
+def permitted(pid: int) -> Iterator[None]:
+    """For the signal to a process that may belong to another user."""
+    try:
+        yield
+    except PermissionError:
+        log.error(
+            "process %d belongs to another user and can not be ended",
+            pid,
+            extra={"action": "process.stuck", "pid": pid},
+        )
+
+
+def ends(pid: int, pidfd: int) -> bool:
+    """Wait for the end of a process that was sent SIGKILL; False when it does not end."""
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    if poller.poll(_DEATH_S * 1000):
+        return True
+    log.error("process %d does not end after SIGKILL", pid, extra={"action": "process.stuck", "pid": pid})
+    return False
