@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from titan_core.errors import InvalidRequest, NotFound
-from titan_core.protocol.checks import check_path, shown
+from titan_core.protocol.checks import check_path, is_program, shown
 from titan_core.protocol.wire import KIB, MIB
 from titan_sdk.local_files import LocalFile, describe_file, find_file
 
@@ -21,8 +21,6 @@ INLINE_FILE = 256 * KIB
 """Bytes of the largest file that travels inside a submission."""
 INLINE_TOTAL = 16 * MIB
 """Bytes of all such files together."""
-INTERPRETED = (".py", ".sh", ".jar")
-"""Files that run without an execute bit, because an interpreter reads them."""
 
 
 class Source(NamedTuple):
@@ -115,7 +113,7 @@ def _published(filename: str) -> str:
 def _check_runnable(file: LocalFile) -> None:
     if not file.size:
         raise InvalidRequest(f"{file.path} is empty: there is nothing to run", field="filename")
-    if file.path.suffix not in INTERPRETED and not os.access(file.path, os.X_OK):
+    if is_program(file.path.name) and not os.access(file.path, os.X_OK):
         raise InvalidRequest(
             f"{file.path} has no execute bit: set it with chmod +x, or name the file .py, .sh or .jar",
             field="filename",

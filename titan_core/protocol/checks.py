@@ -78,6 +78,11 @@ def check_path(text: str, field: str) -> str:
     return text
 
 
+def is_program(name: str) -> bool:
+    """Whether a file of this name is executed itself, not given to an interpreter."""
+    return not name.endswith((".py", ".sh", ".jar"))
+
+
 def check_sha256(text: str, field: str = "sha256") -> str:
     if not _SHA256.fullmatch(text):
         raise InvalidRequest(f"{field} {shown(text)} is not a SHA-256 in 64 lower-case hex digits", field=field)

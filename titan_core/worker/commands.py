@@ -15,16 +15,11 @@ import sys
 from pathlib import Path
 
 from titan_core.errors import InvalidRequest
-from titan_core.protocol.checks import shown
+from titan_core.protocol.checks import is_program, shown
 
 BASH = "/bin/bash"
 _ELF = b"\x7fELF"
 _HEAD_BYTES = 256
-
-
-def is_program(name: str) -> bool:
-    """Whether a file of this name is executed itself, not given to an interpreter."""
-    return not name.endswith((".py", ".sh", ".jar"))
 
 
 def command_for(script: str, args: tuple[str, ...], environment: dict[str, str]) -> list[str]:

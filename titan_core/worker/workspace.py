@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from titan_core.errors import InvalidRequest
-from titan_core.protocol.checks import shown
+from titan_core.protocol.checks import is_program, shown
 from titan_core.protocol.messages import StartAttempt
 from titan_core.worker import commands
 from titan_core.worker.cache import AssetCache, Fetch
@@ -89,7 +89,7 @@ class Workspace:
         shutil.rmtree(project, ignore_errors=True)
         shutil.copytree(original, project)
         entry = start.task.entry
-        if commands.is_program(entry):  # written once more, by itself: see FORK_GATE
+        if is_program(entry):  # written once more, by itself: see FORK_GATE
             _copy_script(original / entry, f"{project}/{entry}", entry)
         return project
 
@@ -113,7 +113,7 @@ def _copy_script(source: Path, target: str, name: str) -> None:
 @contextlib.contextmanager
 def _writable(target: str, name: str) -> Iterator[int]:
     """The descriptor of a new file; no process is made meanwhile if it is a program."""
-    program = commands.is_program(name)
+    program = is_program(name)
     with FORK_GATE if program else contextlib.nullcontext():
         descriptor = _create(target, 0o755 if program else 0o644)
         try:

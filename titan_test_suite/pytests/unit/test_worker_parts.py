@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from titan_core.errors import InvalidRequest
+from titan_core.protocol.checks import is_program
 from titan_core.protocol.messages import Heartbeat, LogBatch, Result, StartAttempt, Task
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import Decoder
@@ -184,7 +185,7 @@ def test_a_log_that_is_gone_holds_up_no_result(tmp_path: Path) -> None:
     ("name", "program"), [("a.py", False), ("a.sh", False), ("a.jar", False), ("a", True), ("a.rb", True)]
 )
 def test_what_is_executed_itself(name: str, program: bool) -> None:
-    assert commands.is_program(name) is program
+    assert is_program(name) is program
 
 
 def test_java_is_looked_for_in_java_home_first(tmp_path: Path) -> None:
