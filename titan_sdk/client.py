@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from titan_core.errors import InvalidRequest
+from titan_core.net.content import Progress, ignore_progress
 from titan_core.protocol.checks import MAX_NAME
 from titan_core.protocol.codec import Message
 from titan_core.protocol.messages import (
@@ -55,7 +56,7 @@ from titan_sdk.local_files import describe_file
 from titan_sdk.pipeline import Pipeline, load, located, prepared
 from titan_sdk.project import pack_project
 from titan_sdk.submission import Submitter
-from titan_sdk.transfers import Progress, download, ignore_progress, upload
+from titan_sdk.transfers import download, upload
 from titan_sdk.transport import Transport
 
 if TYPE_CHECKING:

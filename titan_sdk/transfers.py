@@ -7,27 +7,19 @@ download    FETCH_ASSET  ──▶   ◀── DATA AssetInfo   ◀── ASSET_
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from titan_core.errors import BadBody, ChecksumMismatch, ConnectionLost, InvalidRequest, ProtocolError
-from titan_core.net.stream import raise_error
+from titan_core.errors import ConnectionLost, InvalidRequest, ProtocolError
+from titan_core.net.content import Progress, ignore_progress, receive_content
 from titan_core.protocol.messages import AssetInfo, FetchAsset, UploadAsset, UploadReply
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import Flag, encode_frame
 from titan_sdk.local_files import LocalFile
 from titan_sdk.transport import Connection, Transport
-
-Progress = Callable[[int, int], None]
-"""Told (bytes so far, bytes in all) after each piece."""
-
-
-def ignore_progress(done: int, total: int) -> None:
-    """The Progress of those who do not look."""
 
 
 def upload(transport: Transport, name: str, file: LocalFile, progress: Progress = ignore_progress) -> AssetInfo:
@@ -61,13 +53,11 @@ def download(
     def conversation(connection: Connection) -> tuple[AssetInfo, bytes]:
         info = connection.ask(FetchAsset(name=name), AssetInfo, transport.timeout_s)
         connection.at_rest = False  # the content follows
-        if target is None:
-            sink = io.BytesIO()
-            _receive_pieces(connection, info, sink, transport.timeout_s, progress)
-            return info, sink.getvalue()
-        with _replacing(target) as file:
-            _receive_pieces(connection, info, file, transport.timeout_s, progress)
-        return info, b""
+        content = io.BytesIO()
+        with _replacing(target) if target else contextlib.nullcontext(content) as file:
+            receive_content(connection.stream, info, file, transport.timeout_s, progress)
+        connection.at_rest = True
+        return info, content.getvalue()
 
     return transport.converse(conversation)
 
@@ -85,27 +75,6 @@ def _raise_last_words(connection: Connection) -> None:
     """Raise the error that the master answered with before it hung up, if that arrived."""
     with contextlib.suppress(ConnectionLost, ProtocolError):
         connection.receive(AssetInfo, 0.0)
-
-
-def _receive_pieces(
-    connection: Connection, info: AssetInfo, sink: BinaryIO, timeout_s: float, progress: Progress
-) -> None:
-    first = connection.stream.receive(timeout_s)
-    if first is None:
-        raise ConnectionLost(f"{connection.stream.peer} closed the connection before it sent {info.name}")
-    if first.opcode == Opcode.ERROR:
-        raise_error(first.payload)
-    if first.opcode != Opcode.ASSET_DATA:
-        raise BadBody(f"opcode 0x{first.opcode:02x} where the content of {info.name} was to follow")
-    digest, received = hashlib.sha256(), 0
-    for piece in connection.stream.receive_pieces(first, limit=info.size):
-        digest.update(piece)
-        sink.write(piece)
-        received += len(piece)
-        progress(received, info.size)
-    connection.at_rest = True
-    if received != info.size or digest.hexdigest() != info.sha256:
-        raise ChecksumMismatch(f"{info.name} arrived damaged: {received} of {info.size} bytes; fetch it again")
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from titan_core.errors import (
     RequestRefused,
 )
 from titan_core.net.dial import dial
-from titan_core.net.stream import FrameStream, decode
+from titan_core.net.stream import FrameStream
 from titan_core.protocol.checks import shown
 from titan_core.protocol.codec import Message
 from titan_core.protocol.messages import OPCODES
@@ -58,12 +58,8 @@ class Connection:
 
     def receive(self, reply: type[M], timeout_s: float) -> M:
         """The answer, as a `reply`, which must begin within `timeout_s`."""
-        frame = self.stream.receive(timeout_s)
-        if frame is None:
-            raise ConnectionLost(f"{self.stream.peer} closed the connection without an answer")
-        body = self.stream.receive_body(frame)
         try:
-            message = decode(frame, body, reply)
+            message = self.stream.receive_message(reply, timeout_s)
         except RequestRefused:
             self.at_rest = True
             raise

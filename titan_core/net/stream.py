@@ -69,6 +69,13 @@ class FrameStream:
             self._frames.extend(self._decoder.feed(data))
         return self._frames.popleft()
 
+    def receive_message(self, message: type[M], timeout_s: float) -> M:
+        """The answer, as a `message`, which must begin within `timeout_s`. Raises also what `decode` does."""
+        frame = self.receive(timeout_s)
+        if frame is None:
+            raise ConnectionLost(f"{self.peer} closed the connection without an answer")
+        return decode(frame, self.receive_body(frame), message)
+
     def receive_body(self, first: Frame, limit: int = MAX_BODY) -> bytes:
         """The whole body that `first` begins, put together from its MORE frames, of at most `limit` bytes."""
         if not first.more:
