@@ -20,7 +20,7 @@ from typing import Any
 
 CHANGES_KEPT = 512
 """Entries of `Run.changes`; a watcher that is further behind reads all jobs."""
-MAX_SERVICES = 32
+USUAL_SERVICES = 32
 """Services on one worker, beside its slots, where the worker says nothing else."""
 RECENT_KEPT = 10
 """Ended attempts a worker's record shows."""
@@ -269,7 +269,7 @@ class WorkerInfo:
     slots: int
     permanent: bool = False
     facts: Any = None
-    max_services: int = MAX_SERVICES
+    max_services: int = USUAL_SERVICES
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from titan_core.scheduler.explain import explain
-from titan_core.scheduler.model import MAX_SERVICES, Affinity, Outcome
+from titan_core.scheduler.model import USUAL_SERVICES, Affinity, Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, job, service
 
 
@@ -82,7 +82,7 @@ def test_queued_for_the_only_worker(cluster: Cluster) -> None:
 
 def test_queued_service(cluster: Cluster) -> None:
     cluster.join("w")
-    cluster.submit(*(service(f"s{number}") for number in range(MAX_SERVICES)), service("a"))
+    cluster.submit(*(service(f"s{number}") for number in range(USUAL_SERVICES)), service("a"))
     assert cluster.explain("a") == [
         "every worker with GENERAL hosts as many services as it takes",
         "0 jobs are ahead of it",
@@ -120,7 +120,7 @@ def test_queued_for_a_worker_that_can_not_run_it(cluster: Cluster) -> None:
 
 def test_queued_service_for_a_worker_that_hosts_enough(cluster: Cluster) -> None:
     cluster.join("w")
-    cluster.submit(job("parent"), *(service(f"s{number}") for number in range(MAX_SERVICES)))
+    cluster.submit(job("parent"), *(service(f"s{number}") for number in range(USUAL_SERVICES)))
     cluster.finish("parent")
     cluster.submit(service("child", "run/parent", affinity=Affinity.STRICT), run_id="next")
     assert cluster.explain("child") == [

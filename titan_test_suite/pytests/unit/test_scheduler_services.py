@@ -6,7 +6,7 @@ import pytest
 
 from titan_core.errors import Conflict
 from titan_core.scheduler.actions import StopAttempt
-from titan_core.scheduler.model import MAX_SERVICES, Outcome
+from titan_core.scheduler.model import USUAL_SERVICES, Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, job, service
 
 
@@ -34,12 +34,12 @@ def test_busy_slots_do_not_keep_a_service_waiting(cluster: Cluster, worker: Fake
 
 
 def test_a_worker_hosts_so_many_services_and_no_more(cluster: Cluster, worker: FakeWorker) -> None:
-    cluster.submit(*(service(f"s{number}") for number in range(MAX_SERVICES + 1)), job("a"))
-    assert len(cluster.worker(worker).services) == MAX_SERVICES
-    assert cluster.state(f"s{MAX_SERVICES}") == "QUEUED"
+    cluster.submit(*(service(f"s{number}") for number in range(USUAL_SERVICES + 1)), job("a"))
+    assert len(cluster.worker(worker).services) == USUAL_SERVICES
+    assert cluster.state(f"s{USUAL_SERVICES}") == "QUEUED"
     assert cluster.state("a") == "RUNNING"
     cluster.finish("s7")
-    assert cluster.state(f"s{MAX_SERVICES}") == "RUNNING"
+    assert cluster.state(f"s{USUAL_SERVICES}") == "RUNNING"
 
 
 def test_services_count_as_load(cluster: Cluster, worker: FakeWorker) -> None:
