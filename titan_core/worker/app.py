@@ -60,32 +60,15 @@ class Worker(Component):
         self._hurry = threading.Event()
         self._own_port = OwnPort(config.port, token)  # first: without it this worker does not exist
         self.port = self._own_port.port
-        master = (config.master_host, config.master_port)
-        workspace = Workspace(config.home, functools.partial(fetch_from_master, *master, token))
+        self._master = (config.master_host, config.master_port)
+        workspace = Workspace(config.home, functools.partial(fetch_from_master, *self._master, token))
         self._registry = self._open_registry(workspace)
         self._house = OrphanHouse(alone)
         self._follower = LogFollower()
         self._results = Results(self._follower)
-        runner = Runner(
-            workspace,
-            self._registry,
-            self._follower,
-            self._results,
-            worker_part(os.environ, config.home, config.token_file, master),
-            config.max_log_bytes,
-            self._announce,
-            self._house,
-        )
+        runner = self._make_runner(workspace)
         self._foreman = Foreman(config, self.port, runner, self._results, self._follower, Load())
-        self.link = Link(
-            master,
-            token,
-            self._foreman,
-            self._results,
-            on_refused=self._refused,
-            on_shutdown=self.stop,
-            backoff_s=(config.reconnect_min_s, config.reconnect_max_s),
-        )
+        self.link = self._make_link(token)
         self._parts: tuple[Component, ...] = (self.link, self._follower, self._own_port.server)
         for part in self._parts:
             part.on_failure = self._part_failed
@@ -154,6 +137,30 @@ class Worker(Component):
 
     def _longest_grace_s(self) -> float:
         return max((control.grace_s for control in self._foreman.slots.all()), default=0.0)
+
+    def _make_runner(self, workspace: Workspace) -> Runner:
+        config = self.config
+        return Runner(
+            workspace,
+            self._registry,
+            self._follower,
+            self._results,
+            worker_part(os.environ, config.home, config.token_file, self._master),
+            config.max_log_bytes,
+            self._announce,
+            self._house,
+        )
+
+    def _make_link(self, token: str) -> Link:
+        return Link(
+            self._master,
+            token,
+            self._foreman,
+            self._results,
+            on_refused=self._refused,
+            on_shutdown=self.stop,
+            backoff_s=(self.config.reconnect_min_s, self.config.reconnect_max_s),
+        )
 
     def _open_registry(self, workspace: Workspace) -> ProcessRegistry:
         try:

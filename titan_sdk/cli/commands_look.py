@@ -87,7 +87,20 @@ def _job(context: Context, job: JobStatus) -> int:
     if out.json or out.quiet:
         out.done("", [rows.key(job)], job)
         return Exit.OK
-    facts = [
+    for name, value in _facts(job):
+        if value:
+            out.line(f"{name:<12} {clean(value)}")
+    if job.attempts:
+        out.line()
+        out.listing(
+            job.attempts, lambda attempt: str(attempt.number), rows.filled(job.attempts, rows.ATTEMPTS), "attempts"
+        )
+    return Exit.OK
+
+
+def _facts(job: JobStatus) -> list[tuple[str, str]]:
+    """What there is to say of a job, by its name; empty where there is nothing."""
+    return [
         ("job", rows.key(job)),
         ("state", job.state + (f" ({job.reason})" if job.reason else "")),
         ("file", job.asset),
@@ -103,15 +116,6 @@ def _job(context: Context, job: JobStatus) -> int:
         ("finished", clock(job.finished_wall)),
         ("took" if job.finished_wall else "running for", span(job.started_wall, job.finished_wall)),
     ]
-    for name, value in facts:
-        if value:
-            out.line(f"{name:<12} {clean(value)}")
-    if job.attempts:
-        out.line()
-        out.listing(
-            job.attempts, lambda attempt: str(attempt.number), rows.filled(job.attempts, rows.ATTEMPTS), "attempts"
-        )
-    return Exit.OK
 
 
 def _cluster(context: Context, cluster: ClusterStatus) -> int:
@@ -168,6 +172,6 @@ def stats(context: Context) -> int:
 
 
 def cluster_json(context: Context) -> int:
-    """The figures that the text clients' STATS_JSON gives."""
+    """What `stats --json` prints."""
     context.out.record(context.client.stats())
     return Exit.OK
