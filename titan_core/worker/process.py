@@ -151,14 +151,13 @@ class _Watch:
 
     def _leave_grace_to_the_rest(self) -> None:
         """The leader may be gone before others of its tree that finish their work: the grace is theirs as well."""
-        orphan = self._tree.first_signalled() if self._has_exited() else 0
-        while orphan:
-            pidfd = os.pidfd_open(orphan)
+        pidfd = self._tree.first_signalled() if self._has_exited() else None
+        while pidfd is not None:
             try:
                 waited = _wait(_poller(pidfd, self._wake), pidfd, self._wake, self._grace_ends_at())
             finally:
                 os.close(pidfd)
-            orphan = 0 if waited is _Waited.LATE else self._tree.first_signalled()
+            pidfd = None if waited is _Waited.LATE else self._tree.first_signalled()
 
     def _reap(self) -> Ending:
         _, status, usage = os.wait4(self._process.pid, 0)

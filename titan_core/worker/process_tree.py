@@ -31,6 +31,9 @@ from titan_core.worker.procfs import Process, Status
 _PR_SET_CHILD_SUBREAPER = 36
 _ROUNDS = 10_000
 """Of killing and looking again; each ends at least one process, so only a storm of forks needs many."""
+_CALM_ROUNDS = 5
+"""After so many, processes are stopped before they are looked at."""
+_HALTED_AT_ONCE = 1_000
 
 
 class _Subreaper:
@@ -73,8 +76,9 @@ class ProcessTree:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.leader, number)
 
-    def first_signalled(self) -> int:
-        """Some process of the group that has outlived the leader; 0 = none. Those that have ended are reaped."""
+    def first_signalled(self) -> int | None:
+        """A pidfd of some process of the group that has outlived the leader; None = there is none. Those that
+        have ended are reaped."""
         return self._house.first_of_group(self)
 
     def note_descendants(self) -> None:
@@ -135,23 +139,28 @@ class OrphanHouse:
                 self._sweep(tree)
 
     def reap(self) -> None:
-        """Reap what ended while its tree lives on: a service may leave orphans for months."""
-        with self._lock:
-            sessions = {tree.leader for tree in self._live}
+        """Reap what ended while its tree lives on: a service may leave orphans for months. Never waits: the worker's
+        heartbeat calls it, and a sweep, which reaps as well, may take as long as the kernel holds a process."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            sessions = self._leaders()
             for status in self._statuses():
                 if status.state == "Z" and (self._alone or status.session in sessions):
                     os.waitpid(status.process.pid, os.WNOHANG)
+        finally:
+            self._lock.release()
 
-    def first_of_group(self, tree: ProcessTree) -> int:
-        with self._lock:
-            for status in self._belonging(tree):
+    def first_of_group(self, tree: ProcessTree) -> int | None:
+        with self._lock:  # until it is opened, no other slot may reap the process
+            for status in self._belonging(tree, self._statuses()):
                 if status.group == tree.leader and os.waitpid(status.process.pid, os.WNOHANG) == (0, 0):
-                    return status.process.pid
-        return 0
+                    return os.pidfd_open(status.process.pid)
+        return None
 
     def note(self, tree: ProcessTree) -> None:
         with self._lock:
-            for status in self._belonging(tree):
+            for status in self._belonging(tree, self._statuses()):
                 tree.seen |= procfs.descendants(status.process.pid)
 
     def _pids(self) -> list[int]:
@@ -159,8 +168,13 @@ class OrphanHouse:
         return self._orphans.pids()
 
     def _sweep(self, tree: ProcessTree) -> None:
-        for _ in range(_ROUNDS):
-            pids = [status.process.pid for status in self._belonging(tree)]
+        others: set[int] = set()
+        for number in range(_ROUNDS):
+            halted = self._halt_all_but(others) if number >= _CALM_ROUNDS else []
+            statuses = self._statuses()
+            pids = [status.process.pid for status in self._belonging(tree, statuses)]
+            others = {status.process.pid for status in statuses}.difference(pids) | self._leaders()
+            _signal_all([pid for pid in halted if pid in others], signal.SIGCONT)
             if not pids:
                 return
             for pid in pids:
@@ -171,17 +185,34 @@ class OrphanHouse:
             if stuck:
                 return
 
-    def _belonging(self, tree: ProcessTree) -> list[Status]:
-        known = self._statuses()
-        present = {status.process for status in known}
+    def _halt_all_but(self, known: set[int]) -> list[int]:
+        """Stop whatever is handed to us, until nothing more is; the pids.
+
+        For processes that leave another one and end before anybody can see whose they are: each is handed to us
+        when its parent ends, and one that has been stopped leaves none.
+        """
+        halted: dict[int, None] = {}
+        while len(halted) < _HALTED_AT_ONCE:
+            new = [pid for pid in self._pids() if pid not in halted and pid not in known]
+            if not new:
+                break
+            _signal_all(new, signal.SIGSTOP)
+            halted.update(dict.fromkeys(new))
+        return list(halted)
+
+    def _belonging(self, tree: ProcessTree, orphans: list[Status]) -> list[Status]:
+        present = {status.process for status in orphans}
         self._suspects = {process: trees for process, trees in self._suspects.items() if process in present}
-        return [status for status in known if status.process.pid != tree.leader and self._belongs(status, tree)]
+        return [status for status in orphans if status.process.pid != tree.leader and self._belongs(status, tree)]
 
     def _statuses(self) -> list[Status]:
         """All orphans, and no leader: those are for their own slots to reap."""
-        leaders = {tree.leader for tree in self._live}
+        leaders = self._leaders()
         pids = [pid for pid in self._pids() if pid not in leaders]
         return [status for pid in pids if (status := procfs.status(pid)) is not None]
+
+    def _leaders(self) -> set[int]:
+        return {tree.leader for tree in self._live}
 
     def _belongs(self, status: Status, tree: ProcessTree) -> bool:
         if status.session == tree.leader or status.process in tree.seen:
@@ -198,6 +229,12 @@ class OrphanHouse:
         suspects = self._suspects.setdefault(process, self._live | {tree})
         suspects &= self._live
         return not suspects
+
+
+def _signal_all(pids: list[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
 
 
 def _reap(pid: int) -> bool:

@@ -14,6 +14,7 @@ import pytest
 
 from titan_core.worker import procfs
 from titan_core.worker.app import Worker
+from titan_core.worker.process_tree import OrphanHouse
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import WorkerMaster
@@ -144,6 +145,14 @@ time.sleep(600)
     assert (shared / "saved").exists()
 
 
+@pytest.fixture(params=[False, True], ids=["as they are", "stopped first"])
+def looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How orphans are looked at: from the first round on as when many rounds were not enough, too."""
+    if request.param:
+        monkeypatch.setattr("titan_core.worker.process_tree._CALM_ROUNDS", 0)
+
+
+@pytest.mark.usefixtures("looked_at")
 def test_a_storm_of_forks_is_ended(master: WorkerMaster, shared: Path) -> None:
     storm = """\
 import os, time
@@ -170,16 +179,28 @@ def processes_of(token: bytes) -> list[int]:
 # ── what must be left alone ───────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.usefixtures("looked_at")
 def test_the_daemon_of_a_live_job_is_left_alone(master: WorkerMaster, shared: Path) -> None:
     token = master.start(DAEMON + "daemon('d')\ntime.sleep(600)\n", "job.py", service=True)
     pid = noted_pid(shared, "d")
     wait_until(lambda: psutil.Process(pid).ppid() == os.getpid())
     for _ in range(5):
         assert master.run("sleep 0.01 & exit 0").outcome == "SUCCEEDED"
-    assert psutil.Process(pid).is_running()
+    assert psutil.Process(pid).status() == psutil.STATUS_SLEEPING
     master.stop(token)
     master.result(token)
     assert is_gone(pid)
+
+
+def test_a_heartbeat_does_not_wait_for_a_sweep() -> None:
+    """The kernel may hold a killed process for longer than the master waits for a sign of life."""
+    house = OrphanHouse(alone=False)
+    house.open()
+    try:
+        with house._lock:
+            house.reap()
+    finally:
+        house.close()
 
 
 def test_orphans_that_end_are_reaped_while_their_service_goes_on(
@@ -208,6 +229,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
+@pytest.mark.usefixtures("looked_at")
 def test_other_children_of_the_process_are_left_alone(
     master: WorkerMaster, shared: Path, stranger: subprocess.Popen[bytes]
 ) -> None:
@@ -219,6 +241,7 @@ def test_other_children_of_the_process_are_left_alone(
         master.result(token)
         assert ended.wait() == 0
     assert stranger.poll() is None
+    assert psutil.Process(stranger.pid).status() == psutil.STATUS_SLEEPING
 
 
 def test_nothing_is_left_when_the_worker_stops(master: WorkerMaster, worker: Worker, shared: Path) -> None:
