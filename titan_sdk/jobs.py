@@ -148,7 +148,7 @@ def _given(positional: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]
             raise InvalidRequest(f"{name} is given twice, the second time as {word}", field=name)
         given[name] = read_field(name, value)
     if "filename" not in given:
-        raise InvalidRequest("there is no file to run; say which with filename=", field="filename")
+        raise InvalidRequest("there is no file to run; name it in 'filename'", field="filename")
     return given
 
 

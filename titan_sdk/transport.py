@@ -187,7 +187,8 @@ class Transport:
             return dial(host, port, token, role="client", timeout_s=self.timeout_s)
         except ConnectionFailed as error:
             raise ConnectionFailed(
-                f"{error}: the master does not run there; start one with: python -m titan_core.master"
+                f"{error}: the master does not run there; start one with: python -m titan_core.master, "
+                "or say where it is with TITAN_MASTER or TITAN_HOME"
             ) from None
 
     def _check_master(self, host: str, port: int) -> None:

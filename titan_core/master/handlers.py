@@ -146,7 +146,7 @@ class Handlers:
         return tuple(statuses)
 
     def _read_jobs(self, jobs: list[Job], state: State) -> list[messages.JobStatus]:
-        return [self._views.job(job, attempts=False) for job in jobs]
+        return [self._views.job(state, job, attempts=False) for job in jobs]
 
     def _get_job(self, request: messages.GetJob) -> messages.JobStatus:
         job = self._find_job(request.key)
@@ -154,7 +154,7 @@ class Handlers:
         for _ in self._engine.topics.changes(topic, min(request.wait_s, MAX_WAIT_S)):
             if job.final:
                 break
-        return self._engine.read(lambda state: self._views.job(job))
+        return self._engine.read(lambda state: self._views.job(state, job))
 
     def _explain(self, request: messages.Explain) -> messages.Explanation:
         job = self._find_job(request.key)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from titan_core.clock import Clock
 from titan_core.master.sessions import Session
 from titan_core.protocol import messages
+from titan_core.scheduler.explain import reason
 from titan_core.scheduler.model import Attempt, Job, JobState, Run, Worker
 from titan_core.scheduler.state import State
 
@@ -21,14 +22,14 @@ class Views:
 
     # ── jobs and runs ─────────────────────────────────────────────────────────────────────────────
 
-    def job(self, job: Job, attempts: bool = True) -> messages.JobStatus:
+    def job(self, state: State, job: Job, attempts: bool = True) -> messages.JobStatus:
         latest = job.attempt
         task: messages.Task = job.spec.task
         return messages.JobStatus(
             run_id=job.run.run_id,
             job_id=job.job_id,
             state=job.state.value,
-            reason=job.reason,
+            reason=reason(state, job),
             asset=f"{task.asset}/{task.entry}" if task.entry else task.asset,
             requirement=job.spec.requirement,
             priority=job.spec.priority,

@@ -26,22 +26,35 @@ def explain(state: State, job: Job, now: float) -> list[str]:
     return [f"{job.state.value}: {job.reason}", *_last_attempt(job)]
 
 
+def reason(state: State, job: Job) -> str:
+    """Why `job` is where it is, in one sentence: of one that waits for a worker, what it waits for at this moment."""
+    if job.state is not JobState.QUEUED:
+        return job.reason
+    waits = _unplaced(state, job)
+    return f"{job.reason}; {waits}" if job.attempts else waits
+
+
 def _blocked(job: Job) -> list[str]:
     open_parents = [p for p in job.parents if not p.satisfied]
     return [_listing("waits for ", [f"{p.job_id} ({p.state.value})" for p in open_parents])]
 
 
 def _queued(state: State, job: Job) -> list[str]:
+    if strict_worker_id(job) or not capable(job, state.workers.values()):
+        return [_unplaced(state, job)]
+    ahead = state.placement.ahead_of(job)
+    return [_unplaced(state, job), f"{ahead} {'job is' if ahead == 1 else 'jobs are'} ahead of it"]
+
+
+def _unplaced(state: State, job: Job) -> str:
+    """Why no worker has taken a ready job. O(workers), unlike the count of the jobs ahead of it."""
     bound_to = strict_worker_id(job)
     if bound_to:
-        return [_bound(state.workers.get(bound_to), job, bound_to)]
+        return _bound(state.workers.get(bound_to), job, bound_to)
     if not state.workers:
-        return ["no worker is connected; start one with: python -m titan_core.worker"]
+        return "no worker is connected; start one with: python -m titan_core.worker"
     fitting = capable(job, state.workers.values())
-    if not fitting:
-        return [_no_capability(job, state.workers.values())]
-    ahead = state.placement.ahead_of(job)
-    return [_full(job, fitting), f"{ahead} {'job is' if ahead == 1 else 'jobs are'} ahead of it"]
+    return _full(job, fitting) if fitting else _no_capability(job, state.workers.values())
 
 
 def _bound(worker: Worker | None, job: Job, worker_id: str) -> str:

@@ -30,6 +30,13 @@ def seconds(text: str) -> float:
     return value
 
 
+def given(text: str) -> str:
+    """A text that says something. An empty path would mean the current directory."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; is a variable of the shell not set?")
+    return text
+
+
 def count(text: str) -> int:
     """A whole number from 1."""
     if not (text.isascii() and text.isdigit() and int(text)):
@@ -87,7 +94,7 @@ def nothing(parser: ArgumentParser) -> None:
 
 
 def ls(parser: ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", metavar="RUN", help="list the jobs of this run instead of runs")
+    parser.add_argument("run", nargs="?", type=given, metavar="RUN", help="list the jobs of this run instead of runs")
     parser.add_argument("--jobs", action="store_true", help="list jobs of all runs: those that are not final")
     states = tuple(dict.fromkeys((*RUN_STATES, *JOB_STATES)))
     told = "only in this state; one that only jobs have lists jobs"
@@ -97,15 +104,19 @@ def ls(parser: ArgumentParser) -> None:
 
 
 def optional_key(parser: ArgumentParser) -> None:
-    parser.add_argument("key", nargs="?", metavar="KEY", help="a run or a job; without it, the cluster")
+    parser.add_argument("key", nargs="?", type=given, metavar="KEY", help="a run or a job; without it, the cluster")
 
 
 def job_key(parser: ArgumentParser) -> None:
-    parser.add_argument("key", metavar="JOB", help="RUN/JOB, a job id (in the newest run that has it), or 'last'")
+    parser.add_argument(
+        "key", type=given, metavar="JOB", help="RUN/JOB, a job id (in the newest run that has it), or 'last'"
+    )
 
 
 def key(parser: ArgumentParser) -> None:
-    parser.add_argument("key", metavar="KEY", help="a run, RUN/JOB, a job id, 'last', or a unique beginning")
+    parser.add_argument(
+        "key", type=given, metavar="KEY", help="a run, RUN/JOB, a job id, 'last', or a unique beginning"
+    )
 
 
 def cancel(parser: ArgumentParser) -> None:
@@ -135,14 +146,16 @@ def help_topic(parser: ArgumentParser) -> None:
 
 
 def run(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a local file, or one of the master's perm_files/")
+    parser.add_argument("file", type=given, metavar="FILE", help="a local file, or one of the master's perm_files/")
     parser.add_argument("capability", nargs="?", metavar="CAPABILITY", help="same as --requirement")
     _job_fields(parser)
     parser.add_argument("--wait", action="store_true", help="show its log, and exit with its exit code")
 
 
 def deploy(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE|DIR", help="the service's file; a pipeline (YAML or DIR) is applied")
+    parser.add_argument(
+        "file", type=given, metavar="FILE|DIR", help="the service's file; a pipeline (YAML or DIR) is applied"
+    )
     parser.add_argument("port", nargs="?", type=port, metavar="PORT", help="the port it listens on")
     parser.add_argument("capability", nargs="?", metavar="CAPABILITY", help="same as --requirement")
     _job_fields(parser)
@@ -168,7 +181,7 @@ def _job_fields(parser: ArgumentParser) -> None:
 
 
 def apply(parser: ArgumentParser) -> None:
-    parser.add_argument("path", metavar="FILE|DIR|-", help="a pipeline in YAML; '-' reads it from stdin")
+    parser.add_argument("path", type=given, metavar="FILE|DIR|-", help="a pipeline in YAML; '-' reads it from stdin")
     parser.add_argument("--wait", action="store_true", help="show its progress until it is over")
 
 
@@ -180,7 +193,7 @@ def words(parser: ArgumentParser) -> None:
 
 
 def service(parser: ArgumentParser) -> None:
-    parser.add_argument("key", metavar="SERVICE", help="the service's key or job id")
+    parser.add_argument("key", type=given, metavar="SERVICE", help="the service's key or job id")
 
 
 def shutdown(parser: ArgumentParser) -> None:
@@ -190,7 +203,7 @@ def shutdown(parser: ArgumentParser) -> None:
 
 
 def upload(parser: ArgumentParser) -> None:
-    parser.add_argument("path", metavar="FILE|DIR", help="a directory is zipped")
+    parser.add_argument("path", type=given, metavar="FILE|DIR", help="a directory is zipped")
     parser.add_argument("name", nargs="?", metavar="NAME", help="its name in perm_files/ (default: its own)")
 
 

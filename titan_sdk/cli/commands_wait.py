@@ -5,6 +5,7 @@ Ctrl-C ends the waiting only. What runs goes on, and the user is told how to fol
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from titan_sdk.cli import exits, rows
@@ -35,7 +36,10 @@ def follow_run(context: Context, key: str, timeout_s: float | None = None) -> in
     from titan_sdk.cli.progress import show
 
     try:
-        status = show(context.out, context.client.watch(key, timeout_s))
+        statuses = context.client.watch(key, timeout_s)
+        first = next(statuses)  # before anything is drawn: a run that does not exist is refused here
+        key = first.run_id  # from now on this run, whatever `last` may become
+        status = show(context.out, itertools.chain([first], statuses))
     except KeyboardInterrupt:
         return _left(context, key, "wait")
     if not context.out.json:
@@ -64,18 +68,19 @@ def logs(context: Context) -> int:
     from titan_sdk.cli.log_output import last_lines, write_log
 
     options, client = context.options, context.client
-    if options.follow:
-        _say_if_not_begun(context, client.job(options.key))
+    job = client.job(options.key)
+    key = rows.key(job)
+    _say_if_not_begun(context, job)
     if options.lines is None:
-        chunks = client.log_chunks(options.key, options.attempt, options.follow)
+        chunks = client.log_chunks(key, options.attempt, options.follow)
     else:
-        chunks = last_lines(client, options.key, options.attempt, options.follow, options.lines)
+        chunks = last_lines(client, key, options.attempt, options.follow, options.lines)
     try:
         write_log(context.out, chunks)
     except KeyboardInterrupt:
         if not options.follow:
             raise
-        return _left(context, options.key, "logs -f")
+        return _left(context, key, "logs -f")
     return Exit.OK
 
 

@@ -52,12 +52,13 @@ def execute(context: Context) -> int:
 
 def explain(error: Exception) -> str:
     """What an exception says to a user, in one sentence."""
+    from titan_sdk.cli.text import shortened
     from titan_sdk.errors import TitanError
 
     if isinstance(error, TitanError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        return f"{shortened(str(error.filename))}: {error.strerror}" if error.filename else error.strerror
     return f"a defect in titan: {type(error).__name__}: {error} (TITAN_DEBUG=1 shows where)"
 
 

@@ -31,12 +31,10 @@ _RANK = {"RUNNING": 0, "FAILED": 1, "DEAD": 2, "QUEUED": 3, "DELAYED": 4, "CANCE
 
 def show(out: Output, statuses: Iterator[RunStatus]) -> RunStatus:
     """Follow a run to its last status, which is returned with its counts and the jobs that changed last."""
-    last = next(statuses)  # before anything is drawn: a run that does not exist is refused here
     with _display(out) as display:
-        display.update(last)
-        for last in statuses:
-            display.update(last)
-    return last
+        for status in statuses:
+            display.update(status)
+    return status
 
 
 def _display(out: Output) -> Display:
@@ -138,7 +136,7 @@ class Live(Display):
         if status is None:
             return Group()
         shown = most_telling(jobs.values(), max(3, self._console.height - 5))
-        parts: list[Any] = [_heading(status), drawn(shown, rows.filled(shown, rows.JOBS))]
+        parts: list[Any] = [_heading(status), drawn(shown, rows.filled(shown, rows.JOBS), self._console.width)]
         if len(shown) < len(jobs):
             parts.append(Text(f"and {plural(len(jobs) - len(shown), 'job')} more", "dim"))
         return Group(*parts)
@@ -166,8 +164,15 @@ def change_line(job: JobStatus) -> str:
     """`12:01:03  extract  COMPLETED  1.2s  worker-host:8081`."""
     took = span(job.started_wall, job.finished_wall) if job.final else ""
     worker = f"on {job.worker}" if job.worker and job.state == "RUNNING" else ""
-    parts = (clock(time.time()), job.job_id, job.state, took, worker, rows.reason(job))
+    parts = (clock(_changed_wall(job)), job.job_id, job.state, took, worker, rows.reason(job))
     return "  ".join(part for part in parts if part)
+
+
+def _changed_wall(job: JobStatus) -> float:
+    """When it came into its state, where that is known; else now."""
+    if job.final:
+        return job.finished_wall or time.time()
+    return (job.state == "RUNNING" and job.started_wall) or time.time()
 
 
 def finished(status: RunStatus) -> tuple[int, int]:

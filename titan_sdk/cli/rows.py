@@ -53,16 +53,16 @@ RUNS: tuple[Column[RunStatus], ...] = (
     Column("RUN", lambda run: run.run_id),
     Column("STATE", lambda run: run.state, state=True),
     Column("JOBS", _total, right=True),
-    Column("SUBMITTED", lambda run: clock(run.submitted_wall)),
-    Column("TIME", lambda run: span(run.submitted_wall, run.finished_wall), right=True),
+    Column("SUBMITTED", lambda run: clock(run.submitted_wall), minor=True),
+    Column("TIME", lambda run: span(run.submitted_wall, run.finished_wall), right=True, minor=True),
     Column("STATES", lambda run: counts(run.counts), fold=True),
 )
 
 _JOB_COLUMNS: tuple[Column[JobStatus], ...] = (
     Column("STATE", lambda job: job.state, state=True),
     Column("EXIT", lambda job: exit_code(job.exit_code), right=True),
-    Column("STARTED", _started),
-    Column("TIME", lambda job: span(job.started_wall, job.finished_wall), right=True),
+    Column("STARTED", _started, minor=True),
+    Column("TIME", lambda job: span(job.started_wall, job.finished_wall), right=True, minor=True),
     Column("WORKER", lambda job: job.worker),
     Column("REASON", lambda job: reason(job), fold=True),
 )
@@ -76,19 +76,24 @@ SERVICES: tuple[Column[JobStatus], ...] = (
     Column("STATE", lambda job: job.state, state=True),
     Column("PORT", lambda job: str(job.port or ""), right=True),
     Column("WORKER", lambda job: job.worker),
-    Column("STARTED", _started),
-    Column("UP", lambda job: span(job.started_wall, job.finished_wall), right=True),
-    Column("REASON", lambda job: job.reason, fold=True),
+    Column("STARTED", _started, minor=True),
+    Column("UP", lambda job: span(job.started_wall, job.finished_wall), right=True, minor=True),
+    Column("REASON", lambda job: job.reason, fold=True, minor=True),
 )
 
 ATTEMPTS: tuple[Column[AttemptStatus], ...] = (
     Column("ATTEMPT", lambda attempt: str(attempt.number), right=True),
     Column("OUTCOME", lambda attempt: attempt.outcome, state=True),
     Column("EXIT", lambda attempt: exit_code(attempt.exit_code), right=True),
-    Column("STARTED", lambda attempt: clock(attempt.started_wall)),
-    Column("TIME", lambda attempt: span(attempt.started_wall, attempt.finished_wall), right=True),
+    Column("STARTED", lambda attempt: clock(attempt.started_wall), minor=True),
+    Column("TIME", lambda attempt: span(attempt.started_wall, attempt.finished_wall), right=True, minor=True),
     Column("WORKER", lambda attempt: attempt.worker),
-    Column("PEAK MEMORY", lambda attempt: size(attempt.peak_memory) if attempt.peak_memory else "", right=True),
+    Column(
+        "PEAK MEMORY",
+        lambda attempt: size(attempt.peak_memory) if attempt.peak_memory else "",
+        right=True,
+        minor=True,
+    ),
     Column("REASON", lambda attempt: attempt.reason, fold=True),
 )
 
@@ -98,18 +103,18 @@ WORKERS: tuple[Column[WorkerStatus], ...] = (
     Column("SLOTS", lambda worker: f"{worker.used}/{worker.slots}", right=True),
     Column("SERVICES", lambda worker: str(len(worker.services) or ""), right=True),
     Column("CAPABILITIES", lambda worker: ",".join(worker.capabilities)),
-    Column("CPU", lambda worker: f"{worker.cpu_percent:.0f}%", right=True),
-    Column("MEMORY", lambda worker: _memory(worker), right=True),
+    Column("CPU", lambda worker: f"{worker.cpu_percent:.0f}%", right=True, minor=True),
+    Column("MEMORY", lambda worker: _memory(worker), right=True, minor=True),
     Column("PERMANENT", lambda worker: "yes" if worker.permanent else ""),
-    Column("SINCE", lambda worker: clock(worker.connected_wall)),
+    Column("SINCE", lambda worker: clock(worker.connected_wall), minor=True),
     Column("RUNNING", lambda worker: ", ".join(worker.jobs), fold=True),
 )
 
 ASSETS: tuple[Column[AssetInfo], ...] = (
     Column("ASSET", lambda asset: asset.name),
     Column("SIZE", lambda asset: size(asset.size), right=True),
-    Column("MODIFIED", lambda asset: clock(asset.modified_wall)),
-    Column("SHA-256", lambda asset: asset.sha256[:12]),
+    Column("MODIFIED", lambda asset: clock(asset.modified_wall), minor=True),
+    Column("SHA-256", lambda asset: asset.sha256[:12], minor=True),
 )
 
 

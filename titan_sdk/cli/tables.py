@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_GAP = 2
+"""Spaces between two columns."""
+_FOLDED = 16
+"""Columns in which free text can still be read."""
+
 
 @dataclass(frozen=True)
 class Column(Generic[T]):
@@ -30,12 +35,14 @@ class Column(Generic[T]):
     """Its cells are states, and are coloured as such."""
     fold: bool = False
     """Free text, which may take several lines where there is no room."""
+    minor: bool = False
+    """Left out where there is no room for all: better than cutting off names."""
 
 
 def show(out: Output, items: Sequence[T], columns: Sequence[Column[T]]) -> None:
     """Write the table to stdout."""
     if out.pretty:
-        out.console.print(drawn(items, columns))
+        out.console.print(drawn(items, columns, out.console.width))
         return
     for line in plain_lines(items, columns):
         out.line(line)
@@ -48,12 +55,13 @@ def plain_lines(items: Iterable[T], columns: Sequence[Column[T]]) -> list[str]:
     return ["  ".join(map(_padded, row, widths, columns)).rstrip() for row in rows]
 
 
-def drawn(items: Iterable[T], columns: Sequence[Column[T]]) -> Table:
-    """The table for a rich console."""
+def drawn(items: Sequence[T], columns: Sequence[Column[T]], room: int) -> Table:
+    """The table for a rich console that is `room` columns wide."""
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    columns = fitting(items, columns, room)
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, _GAP, 0, 0))
     for column in columns:
         justify = "right" if column.right else "left"
         overflow = "fold" if column.fold else "ellipsis"  # what is cut must look cut
@@ -61,6 +69,21 @@ def drawn(items: Iterable[T], columns: Sequence[Column[T]]) -> Table:
     for row in _cells(items, columns):
         table.add_row(*(Text(cell, _style(cell, column)) for cell, column in zip(row, columns, strict=True)))
     return table
+
+
+def fitting(items: Sequence[T], columns: Sequence[Column[T]], room: int) -> list[Column[T]]:
+    """The columns without as many of the minor ones, the last first, as it takes for the table to fit."""
+    rows = _cells(items, columns)
+    needs = {column: _needed(column, [row[index] for row in rows]) for index, column in enumerate(columns)}
+    for column in [column for column in reversed(columns) if column.minor]:
+        if sum(needs.values()) + _GAP * (len(needs) - 1) > room:
+            del needs[column]
+    return list(needs)
+
+
+def _needed(column: Column[T], cells: Sequence[str]) -> int:
+    widest = max(map(width, (column.title, *cells)))
+    return min(widest, _FOLDED) if column.fold else widest
 
 
 def _cells(items: Iterable[T], columns: Sequence[Column[T]]) -> list[list[str]]:

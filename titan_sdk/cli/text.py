@@ -18,6 +18,11 @@ def clean(text: str) -> str:
     return "".join(char if char.isprintable() else _code(char) for char in text)
 
 
+def shortened(name: str, length: int = 200) -> str:
+    """`name`, cut off where it would bury what is said about it."""
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
 def width(text: str) -> int:
     """Columns that `text` takes on a terminal."""
     if text.isascii():

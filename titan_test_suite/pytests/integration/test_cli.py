@@ -343,8 +343,15 @@ def test_logs(titan, master):
         assert titan(*words) == 0
         assert titan.out.encode() == printed
     assert titan("logs", "x", "--attempt", "2", "--json") == 0
-    assert master.requests[-1] == m.GetLogs("x", 2)
+    assert master.requests[-1] == m.GetLogs(KEY, 2)
     assert json.loads(titan.out.splitlines()[1])["line"] == "second"
+
+
+def test_logs_of_a_job_that_has_not_begun_say_so(titan, master):
+    script(master, m.GetJob, job(state="QUEUED", reason="no worker has GPU"))
+    script(master, m.GetLogs, m.LogChunk(RUN, "extract", 0, 0, b""))
+    assert titan("logs", "extract") == 0
+    assert (titan.out, titan.err) == ("", f"{KEY} has written nothing yet: QUEUED, no worker has GPU\n")
 
 
 # ── acting ────────────────────────────────────────────────────────────────────────────────────────
@@ -470,7 +477,7 @@ def test_ctrl_c_leaves_the_run_alone_and_says_how_to_go_on(titan, master):
 
     released = threading.Event()
     script(master, m.GetRun, endless)
-    with start(master, "wait", RUN) as process:
+    with start(master, "wait", "last") as process:
         try:
             wait_until(lambda: any(asked.wait_s for asked in master.asked(m.GetRun)), explain=lambda: master.asked)
             process.send_signal(signal.SIGINT)

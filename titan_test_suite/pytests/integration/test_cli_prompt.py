@@ -86,7 +86,7 @@ def test_ctrl_c_ends_a_wait_but_neither_the_run_nor_the_prompt(master, home):
         terminal.type("wait last\n")
         terminal.expect("extract")
         terminal.type(CTRL_C)
-        terminal.expect("last goes on; follow it with: titan wait last")
+        terminal.expect(f"{RUN} goes on; follow it with: titan wait {RUN}")
         terminal.expect("titan> ")
         terminal.type("workers -q\n")
         terminal.expect("host:8081")

@@ -191,7 +191,7 @@ def unused_port() -> int:
 
 def test_no_master_says_how_to_start_one(bare_environment: None) -> None:
     with TitanClient("127.0.0.1", unused_port(), token=TOKEN) as client:
-        with pytest.raises(ConnectionFailed, match=r"start one with: python -m titan_core\.master"):
+        with pytest.raises(ConnectionFailed, match=r"start one with: python -m titan_core\.master, or say where"):
             client.stats_text()
 
 

@@ -69,5 +69,6 @@ def test_of_jobs(status, code, own):
 def test_an_error_is_one_sentence():
     assert explain(errors.NotFound("there is no job 'x'")) == "there is no job 'x'"
     assert explain(PermissionError(13, "Permission denied", "/root/x")) == "/root/x: Permission denied"
+    assert len(explain(OSError(36, "File name too long", "x" * 10_000))) < 300
     assert explain(OSError(28, "No space left on device")) == "No space left on device"
     assert "a defect in titan: KeyError" in explain(KeyError("x"))

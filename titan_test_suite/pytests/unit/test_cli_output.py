@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from titan_core.protocol.messages import AttemptStatus, JobStatus, LogChunk, RunStatus, StateCount
+from titan_core.protocol.messages import AttemptStatus, JobStatus, LogChunk, RunStatus, StateCount, WorkerStatus
 from titan_sdk.cli import rows, text
 from titan_sdk.cli.log_output import last_lines, write_log
 from titan_sdk.cli.output import Output
-from titan_sdk.cli.tables import Column, plain_lines
+from titan_sdk.cli.tables import Column, fitting, plain_lines
 from titan_test_suite.pytests.support.streams import Stream
 
 HOSTILE = "[red]x[/red] \x1b[31m\x1b]0;title\x07\n\r\u202eevil\x9b2J"
@@ -88,6 +88,17 @@ def test_hostile_names_are_only_text_in_a_table(terminal):
     assert len(printed.splitlines()) == 2 or terminal
     left = printed.replace("\x1b[1m", "").replace("\x1b[2m", "").replace("\x1b[0m", "") if terminal else printed
     assert not any(char in left for char in "\x1b\x07\r\u202e\x9b")
+
+
+def test_where_there_is_no_room_minor_columns_are_left_out_before_names_are_cut():
+    worker = WorkerStatus("build-host:8081", "ONLINE", ("GENERAL", "GPU"), 4, 1, memory_total=1 << 34)
+
+    def titles(room):
+        return [column.title for column in fitting([worker], rows.filled([worker], rows.WORKERS), room)]
+
+    assert titles(100) == ["WORKER", "STATE", "SLOTS", "CAPABILITIES", "CPU", "MEMORY"]
+    assert titles(60) == ["WORKER", "STATE", "SLOTS", "CAPABILITIES", "CPU"]
+    assert titles(10) == ["WORKER", "STATE", "SLOTS", "CAPABILITIES"]
 
 
 def test_no_color_means_no_colours():

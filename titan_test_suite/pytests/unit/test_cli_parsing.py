@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 
 from titan_sdk.cli.command_table import COMMANDS, GROUPS, handler
@@ -9,7 +11,7 @@ from titan_sdk.cli.parsing import command_parser, overview, parser
 
 
 def read(line: str):
-    return parser().parse_args(line.split())
+    return parser().parse_args(shlex.split(line))
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -87,6 +89,10 @@ def test_without_a_command_there_is_none():
         ("ls --state asleep", "invalid choice: 'ASLEEP'"),
         ("cancel a b", "unrecognized arguments: b"),
         ("workers -- x", "unrecognized arguments"),
+        ("apply ''", "FILE|DIR|-: it is empty"),
+        ("run '' GPU", "FILE: it is empty"),
+        ("upload ' '", "FILE|DIR: it is empty"),
+        ("cancel ''", "KEY: it is empty; is a variable of the shell not set?"),
     ],
 )
 def test_a_mistake_is_named_and_exits_with_2(line, said, capsys):

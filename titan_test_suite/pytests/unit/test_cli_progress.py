@@ -7,7 +7,8 @@ import time
 
 from titan_core.protocol.messages import JobStatus, RunStatus, StateCount
 from titan_sdk.cli.output import Output
-from titan_sdk.cli.progress import MANY, most_telling, show
+from titan_sdk.cli.progress import MANY, change_line, most_telling, show
+from titan_sdk.cli.text import clock
 from titan_test_suite.pytests.support.streams import Stream
 
 
@@ -57,6 +58,13 @@ def test_lines_tell_each_change_once():
         ["b", "CANCELLED", "a is DEAD"],
     ]
     assert out.stdout.text == ""
+
+
+def test_a_line_has_the_time_of_the_change_not_of_the_telling():
+    began, ended = time.time() - 86400, time.time() - 3600
+    running = job("a", "RUNNING", started_wall=began)
+    dead = job("a", "DEAD", started_wall=began, finished_wall=ended)
+    assert [change_line(item).split("  ")[0] for item in (running, dead)] == [clock(began), clock(ended)]
 
 
 def test_a_large_run_is_told_in_tenths_with_its_deaths():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from titan_core.scheduler.explain import explain
+from titan_core.scheduler.explain import explain, reason
 from titan_core.scheduler.model import USUAL_SERVICES, Affinity, Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, job, service
 
@@ -87,6 +87,22 @@ def test_queued_service(cluster: Cluster) -> None:
         "every worker with GENERAL hosts as many services as it takes",
         "0 jobs are ahead of it",
     ]
+
+
+def test_the_reason_of_a_queued_job_is_what_it_waits_for_now(cluster: Cluster) -> None:
+    def told() -> str:
+        return reason(cluster.core.state, cluster.job("a"))
+
+    cluster.submit(job("a", requirement="GPU", retries=1))
+    assert told() == "no worker is connected; start one with: python -m titan_core.worker"
+    cluster.join("w")
+    assert told() == "no worker has GPU; the connected ones have GENERAL"
+    gpu = cluster.join("gpu", "GPU")
+    assert told() == cluster.job("a").reason
+    cluster.fail("a")
+    cluster.crash(gpu)
+    cluster.advance(60)
+    assert told() == "retry 1 of 1; no worker has GPU; the connected ones have GENERAL"
 
 
 def bound(cluster: Cluster, **fields: object) -> None:
