@@ -62,8 +62,8 @@ class Connections:
     # ── clients ───────────────────────────────────────────────────────────────────────────────────
 
     def _serve_request(self, stream: FrameStream, frame: Frame) -> None:
+        body = stream.receive_body(frame)  # if it is broken off, where the next request begins can not be told
         try:
-            body = stream.receive_body(frame)
             request = decode_any(frame, body)
             if isinstance(request, messages.UploadAsset):
                 reply: Message = self._receive_asset(stream, request)
@@ -73,7 +73,7 @@ class Connections:
             else:
                 reply = self._handlers.answer(request)
         except (ConnectionLost, FrameTooLarge):
-            raise  # where the next request begins can not be told any more
+            raise  # as above, in the middle of an upload
         except TitanError as error:
             reply = error_message(error)
         except Exception:

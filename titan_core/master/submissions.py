@@ -6,6 +6,7 @@ Everything that can be refused is refused here or by the core, before anything i
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 import time
 from dataclasses import replace
@@ -26,6 +27,8 @@ _NAMED_MISSING = 1000
 _RUN_IDS_TRIED = 100
 _AssetKey = tuple[str, str, str]
 """(asset, sha256, entry) as the submission says."""
+_Archives = dict[str, dict[str, None]]
+"""The files of an archive, in its order, by its SHA-256."""
 
 
 class Submissions:
@@ -69,8 +72,9 @@ class Submissions:
             self._assets.put(content.sha256, content.data)
         self._check_held(request)
         pinned: dict[_AssetKey, str] = {}
+        archives: _Archives = {}
         names: dict[str, str] = {}
-        return tuple(self._spec(job, pinned, names) for job in request.jobs)
+        return tuple(self._spec(job, pinned, archives, names) for job in request.jobs)
 
     def _check_held(self, request: messages.SubmitRun) -> None:
         wanted = {job.task.sha256 for job in request.jobs if job.task.sha256}
@@ -81,11 +85,17 @@ class Submissions:
                 missing=",".join(missing[:_NAMED_MISSING]),
             )
 
-    def _spec(self, job: messages.JobSpec, pinned: dict[_AssetKey, str], names: dict[str, str]) -> JobSpec:
+    def _spec(
+        self,
+        job: messages.JobSpec,
+        pinned: dict[_AssetKey, str],
+        archives: _Archives,
+        names: dict[str, str],
+    ) -> JobSpec:
         """The scheduler's form of a job. `names` makes one string object of each name, many jobs having the same."""
         key = (job.task.asset, job.task.sha256, job.task.entry)
         if key not in pinned:
-            pinned[key] = self._pin(job)
+            pinned[key] = self._pin(job, archives)
         one = names.setdefault
         asset, entry = one(job.task.asset, job.task.asset), one(job.task.entry, job.task.entry)
         return JobSpec(
@@ -102,12 +112,12 @@ class Submissions:
             service=job.service,
         )
 
-    def _pin(self, job: messages.JobSpec) -> str:
+    def _pin(self, job: messages.JobSpec, archives: _Archives) -> str:
         """The SHA-256 of what the job runs, as it is now. Refusals name the job."""
         try:
             sha256 = job.task.sha256 or self._assets.resolve(job.task.asset).sha256
             if job.task.entry:
-                self._check_entry(sha256, job.task)
+                self._check_entry(job.task, sha256, archives)
             elif job.task.sha256:
                 self._check_not_empty(job.task)
         except TitanError as error:
@@ -120,12 +130,15 @@ class Submissions:
         if not size:
             raise InvalidRequest(f"{task.asset} is empty; there is nothing to run", field="file")
 
-    def _check_entry(self, sha256: str, task: messages.Task) -> None:
-        file, _ = self._assets.open(sha256)
-        with file:
-            entries = inspect(Path(file.name))
+    def _check_entry(self, task: messages.Task, sha256: str, archives: _Archives) -> None:
+        """`archives` keeps what each holds: many jobs may run files of one, and looking into it takes a while."""
+        if sha256 not in archives:
+            file, _ = self._assets.open(sha256)
+            with file:
+                archives[sha256] = dict.fromkeys(inspect(Path(file.name)))
+        entries = archives[sha256]
         if task.entry not in entries:
-            some = ", ".join(entries[:5]) or "nothing"
+            some = ", ".join(itertools.islice(entries, 5)) or "nothing"
             raise InvalidRequest(f"{task.asset} has no file {task.entry!r}; it holds {some}", field="entry")
 
 

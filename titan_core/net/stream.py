@@ -92,6 +92,8 @@ class FrameStream:
             yield frame.payload
             if not frame.more:
                 return
+            if not frame.payload:  # such a body would grow in frames, not in bytes, and so have no limit
+                raise BadBody("an empty frame in the middle of a body")
             following = self.receive(STALL_S)
             if following is None:
                 raise ConnectionLost(f"{self.peer} closed the connection in the middle of a body")

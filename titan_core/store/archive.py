@@ -30,6 +30,8 @@ from titan_core.protocol.checks import check_path, shown
 _PIECE_BYTES = 256 * 1024
 _ENTRY_BYTES = 2048
 """Room for one entry of an archive's directory: 46 bytes, a path of 1,024, and what else tools write there."""
+_ENTRY_MARK = b"PK\1\2"
+"""The first bytes of each."""
 _ENCRYPTED = 0x41
 """Bits of an entry's flags: encrypted, and strongly encrypted."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -121,19 +123,26 @@ def _publish(staging: Path, target: Path) -> None:
 
 
 class _GuardedFile(io.BufferedReader):
-    """A file that refuses to be read in a piece larger than `limit` bytes, or before its beginning.
+    """A file that refuses to be read in a piece larger than `limit` bytes, or before its beginning, and
+    until it is `opened` a piece that begins more than `entries` entries.
 
-    `zipfile` reads an archive's directory in one piece of the size that the archive claims, and keeps
-    all its entries in memory: this is where a directory of millions of entries stops. It also goes
-    wherever the archive sends it, and an OSError from there would look like one of the disk.
+    `zipfile` reads an archive's directory in one piece of the size that the archive claims, and makes
+    objects of all its entries before anybody can count them: this is where a directory of a million
+    entries stops. It also goes wherever the archive sends it, and an OSError from there would look like
+    one of the disk.
     """
 
     limit = 0
+    entries = 0
+    opened = False
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > self.limit:
             raise ArchiveRefused(f"the archive's directory is {size} bytes long; {self.limit} is the most")
-        return super().read(size)
+        piece = super().read(size)
+        if not self.opened and piece.count(_ENTRY_MARK) > self.entries:
+            raise ArchiveRefused(f"it holds more than {self.entries} files and directories")
+        return piece
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
         if whence == os.SEEK_SET and offset < 0:
@@ -146,8 +155,10 @@ def _opened(path: Path, limits: ArchiveLimits) -> Iterator[zipfile.ZipFile]:
     """The archive, open for reading; what `zipfile` raises inside becomes ArchiveRefused, naming the archive."""
     with _GuardedFile(io.FileIO(path)) as file:
         file.limit = max(_PIECE_BYTES, limits.entries * _ENTRY_BYTES)
+        file.entries = limits.entries
         try:
             with zipfile.ZipFile(file) as archive:
+                file.opened = True
                 yield archive
         except ArchiveRefused as error:
             raise ArchiveRefused(f"{path.name}: {error}") from None

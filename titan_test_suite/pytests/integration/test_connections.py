@@ -290,7 +290,8 @@ class TestServing:
             (HEADER.pack(9, Opcode.SUBMIT_DAG, 1, 0, 0), "BAD_VERSION"),
             (HEADER.pack(1, Opcode.SUBMIT_DAG, 5, 0, 0), "BAD_FLAGS"),
             (encode_frame(Opcode.SUBMIT_DAG, b"garbage"), "BAD_BODY"),
-            (encode_frame(4, b"", Flag(3)) + encode_frame(5, b""), "BAD_BODY"),
+            (encode_frame(4, b"x", Flag(3)) + encode_frame(5, b""), "BAD_BODY"),
+            (encode_frame(4, b"", Flag(3)), "BAD_BODY"),
         ],
     )
     def test_bad_frames_after_authentication(self, server, sent, code):

@@ -205,6 +205,14 @@ class TestCaps:
         path = make(*((info(f"{n:04d}" + "x" * 200), b"") for n in range(3000)))
         assert "directory is" in refused(path, ArchiveLimits(entries=100))
 
+    def test_entries_are_counted_before_they_are_read(self, tmp_path, monkeypatch):
+        """Each takes 47 bytes of a file, and a thousand of memory."""
+        path = tmp_path / "project.zip"
+        path.write_bytes(overlapping(b"", 200))
+        monkeypatch.setattr(zipfile, "ZipInfo", lambda *arguments: pytest.fail("an entry was read"))
+        with pytest.raises(ArchiveRefused, match="more than 100 files and directories"):
+            inspect(path, ArchiveLimits(entries=100))
+
 
 def claim(data: bytes, file_size: int, crc: int | None = None) -> bytes:
     """A one-entry archive with another size (and checksum) in its headers."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
+from pathlib import Path
 
 from titan_core.clock import FakeClock
 from titan_core.master.engine import Engine
 from titan_core.master.submissions import Submissions
 from titan_core.protocol.messages import AssetContent, JobSpec, SubmitRun, Task
 from titan_core.scheduler.core import Core
+from titan_core.store.archive import inspect
 from titan_core.store.assets import AssetStore
 
 SCRIPT = b"#!/bin/sh\n"
@@ -30,3 +34,18 @@ def test_many_runs_of_one_name_in_one_second(tmp_path):
 def test_the_same_submission_again_gets_the_same_run(tmp_path):
     submissions = Submissions(Engine(Core(), FakeClock()), AssetStore(tmp_path / "perm_files", tmp_path / "assets"))
     assert submissions.submit(request(1)) == submissions.submit(request(1))
+
+
+def test_an_archive_is_looked_into_once_however_many_jobs_run_its_files(tmp_path, monkeypatch):
+    looked: list[Path] = []
+    monkeypatch.setattr("titan_core.master.submissions.inspect", lambda path: (looked.append(path), inspect(path))[1])
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for number in range(50):
+            archive.writestr(f"step{number}.sh", SCRIPT)
+    sha256 = hashlib.sha256(packed.getvalue()).hexdigest()
+    jobs = tuple(JobSpec(f"j{n}", Task("project.zip", sha256, f"step{n}.sh")) for n in range(50))
+    contents = (AssetContent(sha256, packed.getvalue()),)
+    submissions = Submissions(Engine(Core(), FakeClock()), AssetStore(tmp_path / "perm_files", tmp_path / "assets"))
+    assert submissions.submit(SubmitRun("many", jobs, contents=contents)).job_count == 50
+    assert len(looked) == 1
