@@ -19,12 +19,12 @@ log = logging.getLogger("titan")
 class Component:
     """Something with threads of its own. Subclasses override `on_stop` to wake what blocks them."""
 
-    def __init__(self, name: str, on_failure: Callable[[Component], None] | None = None) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
         self.stopping = threading.Event()
         self.failed = False
         """Whether one of its threads died."""
-        self.on_failure = on_failure or _nobody_asks
+        self.on_failure: Callable[[Component], None] = _nobody_asks
         """Told, on the thread that dies, after the component was stopped."""
         self._threads: set[threading.Thread] = set()
         self._threads_lock = threading.Lock()

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from titan_core.clock import Clock, SystemClock
+from titan_core.clock import SystemClock
 from titan_core.config import MasterConfig
 from titan_core.lifecycle import Component
 from titan_core.master.clock_watcher import ClockWatcher
@@ -45,14 +45,14 @@ class Master(Component):
     Raises ConfigError when the address can not be bound or the token not be read.
     """
 
-    def __init__(self, config: MasterConfig, clock: Clock | None = None) -> None:
+    def __init__(self, config: MasterConfig) -> None:
         super().__init__("master")
         self.config = config
         self._state_dir = config.home / ".titan"
         self.token = self._find_token()
         timing = Timing(config.heartbeat_s, config.death_s)
         assets = AssetStore(config.home / "perm_files", self._state_dir / "assets")
-        self.engine = Engine(Core(Settings(death_s=config.death_s)), clock or SystemClock(), self._forget_run)
+        self.engine = Engine(Core(Settings(death_s=config.death_s)), SystemClock(), self._forget_run)
         self._logs = LogStore(self._state_dir / "logs", self.engine.topics)
         handlers = Handlers(self.engine, assets, self._logs)
         connections = Connections(self.engine, handlers, assets, self._logs, timing)

@@ -47,7 +47,7 @@ def challenge(stream: FrameStream, token: str, first: Frame) -> str:
     """
     if first.opcode != Opcode.AUTH_HELLO or not first.binary:
         raise NotAuthorised(
-            "this master serves authenticated native clients only; the first frame must be AUTH_HELLO"
+            "this side serves authenticated native clients only; the first frame must be AUTH_HELLO"
         )
     hello = AuthHello.decode(first.payload)
     if len(hello.nonce) != NONCE_BYTES:

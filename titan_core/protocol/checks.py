@@ -83,9 +83,9 @@ def is_program(name: str) -> bool:
     return not name.endswith((".py", ".sh", ".jar"))
 
 
-def check_sha256(text: str, field: str = "sha256") -> str:
+def check_sha256(text: str) -> str:
     if not _SHA256.fullmatch(text):
-        raise InvalidRequest(f"{field} {shown(text)} is not a SHA-256 in 64 lower-case hex digits", field=field)
+        raise InvalidRequest(f"sha256 {shown(text)} is not a SHA-256 in 64 lower-case hex digits", field="sha256")
     return text
 
 
