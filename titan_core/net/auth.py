@@ -46,9 +46,7 @@ def challenge(stream: FrameStream, token: str, first: Frame) -> str:
     Raises NotAuthorised for a peer that does not know the token or begins with something else.
     """
     if first.opcode != Opcode.AUTH_HELLO or not first.binary:
-        raise NotAuthorised(
-            "this side serves authenticated native clients only; the first frame must be AUTH_HELLO"
-        )
+        raise NotAuthorised("this side serves authenticated native clients only; the first frame must be AUTH_HELLO")
     hello = AuthHello.decode(first.payload)
     if len(hello.nonce) != NONCE_BYTES:
         raise ProtocolError(f"the nonce of AUTH_HELLO has {len(hello.nonce)} bytes instead of {NONCE_BYTES}")
