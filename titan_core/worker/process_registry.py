@@ -7,8 +7,8 @@ and removed when nothing of it is left:
 
 A file without content says that the process may have been started or not. Nothing is flushed to disk:
 the processes do not outlive the machine either. A process is ended only if it was started when the
-recorded one was, if it carries the token of a file here in its environment, or if it descends from such
-a process; whoever has merely got a recorded pid since is not touched.
+recorded one was, if it is in that one's session, if it carries the token of a file here in its environment,
+or if it descends from such a process; whoever has merely got a recorded pid since is not touched.
 
 A worker holds a lock (flock) on `lock-<host name>` in its directory as long as it lives. Whoever starts
 ends the leftovers in every directory of the home whose lock is free: a killed worker's port may never be
@@ -95,7 +95,10 @@ class ProcessRegistry:
         return directory / f"lock-{self._hostname}"
 
     def _end_recorded(self, directory: Path) -> int:
-        paths = [path for path in directory.iterdir() if not path.name.startswith("lock-")]
+        try:
+            paths = [path for path in directory.iterdir() if not path.name.startswith("lock-")]
+        except FileNotFoundError:  # its worker has just given it up
+            return 0
         files = {path: record for path in paths if (record := self._read(path)) is not None}
         if not files:
             return 0
@@ -144,10 +147,11 @@ class _Record(NamedTuple):
 
 
 def _end_all(recorded: set[Process], tokens: set[str]) -> int:
-    """End those processes, all that carry a token, and all that descend from them; how many that were."""
+    """End those processes, all in their sessions or with a token, and what descends from them; how many there were."""
     ended: set[Process] = set()
+    sessions = {process.pid for process in recorded}  # the id is nobody else's while one of the session is left
     for _ in range(_ROUNDS):
-        found = _find(recorded, tokens)
+        found = _find(recorded, sessions, tokens) - ended  # what does not end the first time never will
         if not found:
             break
         recorded |= found  # their children are theirs, also when they are gone
@@ -157,13 +161,12 @@ def _end_all(recorded: set[Process], tokens: set[str]) -> int:
     return len(ended)
 
 
-def _find(recorded: set[Process], tokens: set[str]) -> set[Process]:
+def _find(recorded: set[Process], sessions: set[int], tokens: set[str]) -> set[Process]:
     roots = {process for process in recorded if procfs.is_alive(process)}
     for pid in procfs.all_pids():
-        if procfs.attempt_token(pid) in tokens:
-            found = procfs.status(pid)
-            if found is not None and found.state != "Z":
-                roots.add(found.process)
+        found = procfs.status(pid)
+        if found is not None and (found.session in sessions or procfs.attempt_token(pid) in tokens):
+            roots.add(found.process)
     below = [procfs.descendants(process.pid) for process in roots]
     return {process for process in roots.union(*below) if procfs.is_alive(process)}
 

@@ -255,6 +255,18 @@ def test_a_killed_workers_processes_are_ended_by_the_next_one_of_its_home(
     assert master.registrations[0].instance != master.registrations[1].instance
 
 
+def test_a_process_without_environment_and_parent_is_known_by_its_session(
+    master: WorkerMaster, start: StartProgram, shared: Path
+) -> None:
+    program = start()
+    master.start('(env -i /bin/sh -c "echo \\$\\$ > bare; exec sleep 600" &); exec sleep 600')
+    bare = noted_pid(shared, "bare")
+    program.kill()
+    successor = start()
+    wait_until(lambda: len(master.registrations) == 2, 20, successor.tail)
+    assert is_gone(bare)
+
+
 def test_a_process_that_only_has_a_recorded_pid_is_not_touched(
     master: WorkerMaster, start: StartProgram, tmp_path: Path, stranger: subprocess.Popen[bytes]
 ) -> None:
