@@ -147,7 +147,7 @@ class _Record(NamedTuple):
 
 
 def _end_all(recorded: set[Process], tokens: set[str]) -> int:
-    """End those processes, all in their sessions or with a token, and what descends from them; how many there were."""
+    """End those processes, all in their sessions or with a token, and what descends from them; how many it were."""
     ended: set[Process] = set()
     sessions = {process.pid for process in recorded}  # the id is nobody else's while one of the session is left
     for _ in range(_ROUNDS):
