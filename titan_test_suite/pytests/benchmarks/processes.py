@@ -1,8 +1,10 @@
-"""What a process has cost so far, as the kernel counts it."""
+"""What processes have cost so far, as the kernel counts it."""
 
 from __future__ import annotations
 
+import contextlib
 import time
+from types import TracebackType
 
 import psutil
 
@@ -17,3 +19,31 @@ def cpu_s(pid: int) -> float:
 
 def resident_mb(pid: int) -> float:
     return float(psutil.Process(pid).memory_info().rss) / MB
+
+
+class Meter:
+    """Measures a block: how long it took, and what this process and all its descendants computed meanwhile.
+
+    Descendants count that live at the end, or whose parents, alive then, have waited for them.
+    """
+
+    def __enter__(self) -> Meter:
+        self._begun_cpu_s = _family_cpu_s()
+        self._begun_at = time.perf_counter()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.wall_s = time.perf_counter() - self._begun_at
+        self.cpu_s = _family_cpu_s() - self._begun_cpu_s
+
+
+def _family_cpu_s() -> float:
+    this = psutil.Process()
+    total_s = 0.0
+    for process in (this, *this.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total_s += times.user + times.system + times.children_user + times.children_system
+    return total_s
