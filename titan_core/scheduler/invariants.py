@@ -30,6 +30,7 @@ def check(core: Core) -> None:
     for worker in state.workers.values():
         _check_worker(state, worker)
     _check_attempts(state)
+    _check_over(state)
     _check_nothing_placeable_waits(state)
 
 
@@ -100,6 +101,12 @@ def _check_attempts(state: State) -> None:
         _require(
             attempt.job.state is JobState.QUEUED and token == attempt.token, "a lost attempt of a job not QUEUED"
         )
+
+
+def _check_over(state: State) -> None:
+    over = [run for run in state.runs.values() if run.live_jobs == 0]
+    _require(set(state.over) == set(over) and len(state.over) == len(over), f"over are {over}, not {state.over}")
+    _require(state.jobs_over == sum(len(run.jobs) for run in over), f"{state.jobs_over} jobs are not those of {over}")
 
 
 def _check_nothing_placeable_waits(state: State) -> None:

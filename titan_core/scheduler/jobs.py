@@ -125,7 +125,7 @@ def waits_for(job: Job) -> str:
 
 def _ready(state: State, job: Job) -> None:
     """Nothing but time, and a slot, is in its way."""
-    if job.spec.delay_s > 0 and not job.attempts:
+    if job.spec.delay_s > 0:
         move(state, job, JobState.DELAYED, f"delayed by {job.spec.delay_s:g} s")
         wake_at(state, job, state.now + job.spec.delay_s)
     else:

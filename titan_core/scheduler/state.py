@@ -42,7 +42,7 @@ class State:
     requests: dict[bytes, str] = field(default_factory=dict)
     """Run ids by the request id of the submission that made, or extended, them."""
     over: deque[Run] = field(default_factory=deque)
-    """Runs without a job that is not final, in the order they got there; some may have been revived since."""
+    """Runs without a job that is not final, in the order they got there."""
     jobs_over: int = 0
     """Jobs of the runs in `over`."""
     last_sequence: int = 0

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+from titan_core.errors import RequestRefused
 from titan_core.scheduler.actions import AcknowledgeResult, Action, RecordChange, RecordJobsAdded, StartAttempt
+from titan_core.scheduler.core import Core
 from titan_core.scheduler.events import (
     AttemptStarted,
     Event,
@@ -23,6 +25,7 @@ from titan_core.scheduler.model import (
     INFRASTRUCTURE_BUDGET,
     LOST_CAUSE,
     WAITING,
+    Affinity,
     Attempt,
     Job,
     JobSpec,
@@ -50,6 +53,8 @@ class Ledger:
         self.submitted_at: dict[str, float] = {}
         self.released_at: dict[str, float] = {}
         """When the children of a job need not wait for it any more: it completed, or its process was there."""
+        self.closed: set[bytes] = set()
+        """Attempts whose job became final: whatever becomes of them, nobody is interested."""
         self.completions: Counter[str] = Counter()
         self.retries_by_hand: Counter[str] = Counter()
         self.stops: set[str] = set()
@@ -102,6 +107,8 @@ class Ledger:
             assert before is not JobState.COMPLETED
             self.retries_by_hand[key] += 1
         self.states[key] = after
+        if after in FINAL:
+            self.closed.update(self.tokens.get(key, [])[-1:])
         if after is JobState.COMPLETED:
             self._completed(key, now)
 
@@ -122,8 +129,14 @@ class Ledger:
         self.key_of[attempt.token], self.worker_of[attempt.token] = key, attempt.worker_id
         assert attempt.number == len(tokens)
         self._check_parents(key)
+        self._check_place(key, attempt.worker_id)
         self._check_delay(key, now)
         self._check_budget(key)
+
+    def stands(self, token: bytes) -> bool:
+        """Whether an execution still matters: there is no newer attempt, and its job has not become final since."""
+        key = self.key_of[token]
+        return self.tokens[key][-1] == token and token not in self.closed
 
     # ── what was promised ─────────────────────────────────────────────────────────────────────────
 
@@ -131,6 +144,11 @@ class Ledger:
         for parent in self.parents[key]:
             assert parent in self.released_at, f"{key} began before {parent} had ended"
             assert self.states[parent] not in LOST_CAUSE, f"{key} began though {parent} had failed"
+
+    def _check_place(self, key: str, worker_id: str) -> None:
+        if self.specs[key].affinity is Affinity.STRICT and self.parents[key]:
+            bound_to = self.worker_of[self.tokens[self.parents[key][0]][-1]]
+            assert worker_id == bound_to, f"{key} is bound to {bound_to}, and began on {worker_id}"
 
     def _check_delay(self, key: str, now: float) -> None:
         if len(self.tokens[key]) == 1 and not self.retries_by_hand[key]:
@@ -158,3 +176,38 @@ class Ledger:
                 seen = cluster.worker(worker)
                 known = {**seen.running, **seen.services}
                 assert set(worker.running) == set(known), f"{worker.worker_id} runs {worker.running}, not {known}"
+
+
+class WatchedCluster(Cluster):
+    """A cluster whose every event is written into a ledger; and refusals change nothing."""
+
+    def __init__(self, ledger: Ledger, **settings: float) -> None:
+        super().__init__(**settings)
+        self._ledger = ledger
+
+    def handle(self, event: Event) -> list[Action]:
+        before = facts(self.core)
+        try:
+            actions = super().handle(event)
+        except RequestRefused:
+            assert facts(self.core) == before, f"{event} was refused, and changed something"
+            raise
+        self._ledger.take(event, actions, self.now)
+        for action in actions:
+            if isinstance(action, StartAttempt):
+                worker = self.core.state.workers[action.attempt.worker_id]
+                assert action.attempt.job.spec.requirement in worker.info.capabilities
+        return actions
+
+
+def facts(core: Core) -> object:
+    """Everything a refusal must leave as it is."""
+    state = core.state
+    jobs = [job for run in state.runs.values() for job in run.jobs.values()]
+    return (
+        [(job.key, job.state, job.reason, job.ending, job.open_parents, len(job.children)) for job in jobs],
+        [(run.run_id, run.version, run.open_jobs, tuple(run.requests)) for run in state.runs.values()],
+        [(worker.worker_id, worker.state, worker.session) for worker in state.workers.values()],
+        (list(state.attempts), list(state.lost), len(state.timers), list(state.over), state.jobs_over),
+        dict(state.requests),
+    )
