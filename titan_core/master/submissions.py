@@ -135,7 +135,7 @@ class Submissions:
         if sha256 not in archives:
             file, _ = self._assets.open(sha256)
             with file:
-                archives[sha256] = dict.fromkeys(inspect(Path(file.name)))
+                archives[sha256] = dict.fromkeys(inspect(Path(file.name), name=task.asset))
         entries = archives[sha256]
         if task.entry not in entries:
             some = ", ".join(itertools.islice(entries, 5)) or "nothing"

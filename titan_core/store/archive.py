@@ -83,28 +83,31 @@ class _Entry(NamedTuple):
     info: zipfile.ZipInfo
 
 
-def inspect(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> tuple[str, ...]:
+def inspect(path: Path, limits: ArchiveLimits = DEFAULT_LIMITS, name: str = "") -> tuple[str, ...]:
     """The paths of the files in the archive, in its order, without unpacking it.
+
+    `name` is what messages call it; else they take that of the file.
 
     Raises ArchiveRefused for everything that can be told from the archive's directory, OSError when
     `path` can not be read.
     """
-    with _opened(path, limits) as archive:
+    with _opened(path, limits, name or path.name) as archive:
         return tuple(entry.path for entry in _checked_entries(archive, limits) if not entry.directory)
 
 
-def unpack(path: Path, target: Path, limits: ArchiveLimits = DEFAULT_LIMITS) -> None:
+def unpack(path: Path, target: Path, limits: ArchiveLimits = DEFAULT_LIMITS, name: str = "") -> None:
     """Unpack the archive to the directory `target`, whole or not at all; nothing to do when it exists.
 
-    Files keep their content and their execute bit, nothing else. Raises ArchiveRefused, and OSError
-    when the archive can not be read or the disk does not take it.
+    Files keep their content and their execute bit, nothing else. `name` is what messages call the
+    archive; else they take that of the file. Raises ArchiveRefused, and OSError when the archive can
+    not be read or the disk does not take it.
     """
     if target.is_dir():
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
-        with _opened(path, limits) as archive:
+        with _opened(path, limits, name or path.name) as archive:
             _write_entries(archive, _checked_entries(archive, limits), staging, _cap(limits, path.stat().st_size))
         _publish(staging, target)
     finally:
@@ -151,7 +154,7 @@ class _GuardedFile(io.BufferedReader):
 
 
 @contextmanager
-def _opened(path: Path, limits: ArchiveLimits) -> Iterator[zipfile.ZipFile]:
+def _opened(path: Path, limits: ArchiveLimits, name: str) -> Iterator[zipfile.ZipFile]:
     """The archive, open for reading; what `zipfile` raises inside becomes ArchiveRefused, naming the archive."""
     with _GuardedFile(io.FileIO(path)) as file:
         file.limit = max(_PIECE_BYTES, limits.entries * _ENTRY_BYTES)
@@ -161,9 +164,9 @@ def _opened(path: Path, limits: ArchiveLimits) -> Iterator[zipfile.ZipFile]:
                 file.opened = True
                 yield archive
         except ArchiveRefused as error:
-            raise ArchiveRefused(f"{path.name}: {error}") from None
+            raise ArchiveRefused(f"{name}: {error}") from None
         except _DAMAGED as error:
-            raise ArchiveRefused(f"{path.name}: not a zip archive, or a damaged one ({error})") from None
+            raise ArchiveRefused(f"{name}: not a zip archive, or a damaged one ({error})") from None
 
 
 # ── judging the directory ─────────────────────────────────────────────────────────────────────────

@@ -57,13 +57,14 @@ class AssetCache:
                     self._bring(sha256, path)
         return path
 
-    def project(self, sha256: str) -> Path:
-        """The directory with this archive's files, not to be changed. Raises ArchiveRefused besides."""
+    def project(self, sha256: str, name: str) -> Path:
+        """The directory with the files of this archive, which messages call `name`; not to be changed.
+        Raises ArchiveRefused besides."""
         path = self._directory / sha256 / "project"
         if not path.is_dir():
             content = self.content(sha256)
             with self._locked(sha256):
-                unpack(content, path)
+                unpack(content, path, name=name)
         return path
 
     def _bring(self, sha256: str, path: Path) -> None:

@@ -19,6 +19,7 @@ from titan_core.protocol.checks import is_program, shown
 
 BASH = "/bin/bash"
 _ELF = b"\x7fELF"
+_ZIP = b"PK\x03\x04"
 _HEAD_BYTES = 256
 
 
@@ -37,6 +38,8 @@ def check_content(name: str, head: bytes) -> None:
     """Whether a file that begins with `head` can be run at all."""
     if not head:
         raise InvalidRequest(f"{shown(name)} is empty: there is nothing to run")
+    if is_program(name) and head.startswith(_ZIP):
+        raise InvalidRequest(f"{shown(name)} is an archive: name the file in it that is to run, as {name}/main.py")
     if is_program(name) and not head.startswith((b"#!", _ELF)):
         raise InvalidRequest(
             f"{shown(name)} is not a program: give it the ending .py, .sh or .jar, "

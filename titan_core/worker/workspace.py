@@ -83,7 +83,7 @@ class Workspace:
         return f"{own}/{name}"
 
     def _prepare_project(self, start: StartAttempt, own: str) -> str:
-        original = self._cache.project(start.task.sha256)
+        original = self._cache.project(start.task.sha256, start.task.asset)
         _check_entry(original, start)
         project = f"{own}/project-{start.number}"
         shutil.rmtree(project, ignore_errors=True)

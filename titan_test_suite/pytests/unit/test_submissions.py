@@ -7,7 +7,10 @@ import io
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from titan_core.clock import FakeClock
+from titan_core.errors import ArchiveRefused
 from titan_core.master.engine import Engine
 from titan_core.master.submissions import Submissions
 from titan_core.protocol.messages import AssetContent, JobSpec, SubmitRun, Task
@@ -38,7 +41,12 @@ def test_the_same_submission_again_gets_the_same_run(tmp_path):
 
 def test_an_archive_is_looked_into_once_however_many_jobs_run_its_files(tmp_path, monkeypatch):
     looked: list[Path] = []
-    monkeypatch.setattr("titan_core.master.submissions.inspect", lambda path: (looked.append(path), inspect(path))[1])
+
+    def look(path: Path, name: str) -> tuple[str, ...]:
+        looked.append(path)
+        return inspect(path, name=name)
+
+    monkeypatch.setattr("titan_core.master.submissions.inspect", look)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for number in range(50):
@@ -49,3 +57,14 @@ def test_an_archive_is_looked_into_once_however_many_jobs_run_its_files(tmp_path
     submissions = Submissions(Engine(Core(), FakeClock()), AssetStore(tmp_path / "perm_files", tmp_path / "assets"))
     assert submissions.submit(SubmitRun("many", jobs, contents=contents)).job_count == 50
     assert len(looked) == 1
+
+
+def test_an_archive_that_is_refused_is_called_by_its_name(tmp_path):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("../escape.sh", SCRIPT)
+    sha256 = hashlib.sha256(packed.getvalue()).hexdigest()
+    job = JobSpec("j", Task("project.zip", sha256, "main.sh"))
+    submissions = Submissions(Engine(Core(), FakeClock()), AssetStore(tmp_path / "perm_files", tmp_path / "assets"))
+    with pytest.raises(ArchiveRefused, match=r"job 'j': project\.zip: entry '\.\./escape\.sh'"):
+        submissions.submit(SubmitRun("bad", (job,), contents=(AssetContent(sha256, packed.getvalue()),)))

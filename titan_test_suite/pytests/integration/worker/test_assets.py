@@ -133,7 +133,10 @@ def test_an_entry_that_can_not_be_run(master: WorkerMaster, entry: str, words: l
 @pytest.mark.usefixtures("worker")
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"not a zip", ["not a zip archive"]), (project({"../escape.py": "1"}), ["'../escape.py'"])],
+    [
+        (b"not a zip", ["project.zip: not a zip archive"]),
+        (project({"../escape.py": "1"}), ["project.zip: entry '../escape.py'"]),
+    ],
 )
 def test_an_archive_that_is_refused(master: WorkerMaster, content: bytes, words: list[str]) -> None:
     result, _ = log_of(master, content, entry="main.py")

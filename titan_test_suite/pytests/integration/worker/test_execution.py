@@ -186,6 +186,7 @@ def test_jobs_of_a_run_pass_files_in_the_shared_directory(master: WorkerMaster) 
         ("", "job.py", ["'job.py' is empty"]),
         ("", "tool", ["'tool' is empty"]),
         ("print(1)", "notes.txt", ["'notes.txt' is not a program", ".py, .sh or .jar", "#!/bin/sh"]),
+        ("PK\x03\x04", "tool.zip", ["'tool.zip' is an archive", "tool.zip/main.py"]),
         ("#!/opt/none/ruby -w\nputs 1", "tool", ["'tool' asks for /opt/none/ruby", "not on this worker"]),
         ("#!/bin/sh\r\necho 1\r\n", "tool", ["carriage return", "Unix line ends"]),
         (b"\x7fELF\x02\x01\x01 not really", "tool", ["not a program that this machine can run"]),
