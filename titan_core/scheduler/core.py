@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from titan_core.errors import Conflict, NotFound
-from titan_core.scheduler import attempts, control, dag, jobs, workers
+from titan_core.scheduler import attempts, by_hand, dag, jobs, workers
 from titan_core.scheduler.actions import Action
 from titan_core.scheduler.events import (
     AttemptFinished,
@@ -50,10 +50,10 @@ class Core:
             WorkerShutdownRequested: self._on_worker_shutdown_requested,
             AttemptStarted: self._on_attempt_started,
             AttemptFinished: lambda event: workers.on_result(self.state, event.worker_id, event.report),
-            JobCancelRequested: lambda event: control.cancel(self.state, self._job(event), event.reason),
-            RunCancelRequested: lambda event: control.cancel_run(self.state, self._run(event.run_id), event.reason),
-            ServiceStopRequested: lambda event: control.stop_service(self.state, self._job(event), event.reason),
-            JobRetryRequested: lambda event: control.retry_jobs(self.state, [self._job(event)]),
+            JobCancelRequested: lambda event: by_hand.cancel(self.state, self._job(event), event.reason),
+            RunCancelRequested: lambda event: by_hand.cancel_run(self.state, self._run(event.run_id), event.reason),
+            ServiceStopRequested: lambda event: by_hand.stop_service(self.state, self._job(event), event.reason),
+            JobRetryRequested: lambda event: by_hand.retry_jobs(self.state, [self._job(event)]),
             RunRetryRequested: self._on_run_retry_requested,
             TimePassed: self._on_time_passed,
         }
@@ -121,7 +121,7 @@ class Core:
         lost_causes = [job for job in run.jobs.values() if job.state in LOST_CAUSE]
         if not lost_causes:
             raise Conflict(f"run {run.run_id} is {run.state.value}; it has no DEAD or CANCELLED job")
-        control.retry_jobs(self.state, lost_causes)
+        by_hand.retry_jobs(self.state, lost_causes)
 
     def _on_time_passed(self, event: TimePassed) -> None:
         for what in self.state.timers.pop_due(self.state.now):

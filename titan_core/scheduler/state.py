@@ -1,6 +1,6 @@
 """Everything the core remembers, and what it has decided so far in this step.
 
-Only the reactions (`core`, `jobs`, `runs`, `attempts`, `workers`, `control`) change it.
+Only the reactions (`core`, `jobs`, `runs`, `attempts`, `workers`, `by_hand`) change it.
 """
 
 from __future__ import annotations
