@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from titan_core.errors import ConnectionLost, FrameTooLarge, InternalError, InvalidRequest, ProtocolError, TitanError
@@ -18,7 +19,14 @@ from titan_core.master.sessions import Session, Timing
 from titan_core.net.server import error_message
 from titan_core.net.stream import FrameStream, decode_any
 from titan_core.protocol import messages
-from titan_core.protocol.checks import MAX_SERVICES, MAX_SLOTS, check_capability, check_range
+from titan_core.protocol.checks import (
+    MAX_CAPABILITIES,
+    MAX_SERVICES,
+    MAX_SLOTS,
+    check_capability,
+    check_range,
+    shortened,
+)
 from titan_core.protocol.codec import Message
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import MAX_NATIVE, Flag, Frame, encode_frame
@@ -176,6 +184,7 @@ def _worker_info(register: messages.Register) -> WorkerInfo:
     check_range(register.max_services, 0, MAX_SERVICES, "max_services")
     if not register.capabilities:
         raise InvalidRequest("a worker needs at least one capability", field="capabilities")
+    check_range(len(register.capabilities), 1, MAX_CAPABILITIES, "the number of capabilities")
     for capability in register.capabilities:
         check_capability(capability, "capability")
     host = register.hostname
@@ -188,7 +197,7 @@ def _worker_info(register: messages.Register) -> WorkerInfo:
         slots=register.slots,
         max_services=register.max_services,
         permanent=register.permanent,
-        facts=register,
+        facts=replace(register, running=(), finished=()),
     )
 
 
@@ -200,4 +209,4 @@ def _report(result: messages.Result) -> AttemptReport:
         raise ProtocolError(f"{result.outcome!r} is not an outcome") from None
     if outcome is Outcome.LOST:
         raise ProtocolError("only the master can tell that an attempt is lost")
-    return AttemptReport(result.token, outcome, result.exit_code, result.reason, result.peak_memory)
+    return AttemptReport(result.token, outcome, result.exit_code, shortened(result.reason), result.peak_memory)

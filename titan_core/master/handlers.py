@@ -20,7 +20,7 @@ from titan_core.master.logs import LogName, LogStore
 from titan_core.master.submissions import Submissions
 from titan_core.master.views import Views, changed_jobs
 from titan_core.protocol import messages
-from titan_core.protocol.checks import check_range
+from titan_core.protocol.checks import check_range, shortened
 from titan_core.protocol.codec import Message
 from titan_core.protocol.monitor import stats_text
 from titan_core.scheduler.actions import RecordChange
@@ -168,7 +168,7 @@ class Handlers:
     # ── changing what runs ────────────────────────────────────────────────────────────────────────
 
     def _cancel(self, request: messages.CancelJob) -> messages.Cancelled:
-        reason = request.reason or "cancelled on request"
+        reason = shortened(request.reason) or "cancelled on request"
         run, job = self._engine.read(lambda state: lookup.find_run_or_job(state, request.key))
         event = JobCancelRequested(run.run_id, job.job_id, reason) if job else RunCancelRequested(run.run_id, reason)
         changes = [action for action in self._engine.submit(event) if isinstance(action, RecordChange)]

@@ -34,15 +34,16 @@ class LogStore:
         directory.mkdir(parents=True, exist_ok=True)
 
     def append(self, name: LogName, offset: int, data: bytes) -> None:
-        """Write `data` at byte `offset` of the log."""
+        """Write `data` at byte `offset` of the log, or at its end if that comes first: what could not be written
+        before, or was never sent, leaves no hole."""
         path = self._path(name)
         try:
             descriptor = _open(path)
             try:
-                os.pwrite(descriptor, data, offset)
+                os.pwrite(descriptor, data, min(offset, os.fstat(descriptor).st_size))
             finally:
                 os.close(descriptor)
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             log.error("log of %s/%s not kept: %s", name.run_id, name.job_id, error, extra={"action": "log.failed"})
         self._topics.publish(("log", name.run_id, name.job_id))
 

@@ -22,6 +22,12 @@ MAX_SLOTS = 256
 """Jobs at the same time on one worker."""
 MAX_SERVICES = 1_024
 """Services beside them."""
+MAX_CAPABILITIES = 64
+"""Of one worker."""
+MAX_REASON = 500
+"""Characters of a reason; it is kept, and shown, with every job it concerns."""
+MAX_REQUEST_ID = 64
+"""Bytes; clients use 16."""
 MAX_NAME = 100
 """Characters of a pipeline's name; the run id adds 21."""
 AFFINITIES = ("", "prefer", "strict")
@@ -38,6 +44,11 @@ _STOP_SIGNALS = frozenset(map(int, signal.valid_signals() - {signal.SIGSTOP, sig
 def shown(text: str) -> str:
     """`text` quoted for a message: control characters escaped, shortened to 60 characters."""
     return repr(text if len(text) <= 60 else text[:57] + "…")
+
+
+def shortened(reason: str) -> str:
+    """`reason` with at most MAX_REASON characters."""
+    return reason if len(reason) <= MAX_REASON else reason[: MAX_REASON - 1] + "…"
 
 
 def check_id(text: str, field: str) -> str:
@@ -137,6 +148,7 @@ def check_submission(request: SubmitRun) -> None:
             f"name {shown(request.name)} is {len(request.name)} characters long; {MAX_NAME} is the most",
             field="name",
         )
+    check_range(len(request.request_id), 0, MAX_REQUEST_ID, "the length of request_id")
     if not request.jobs:
         raise InvalidRequest("the submission has no jobs", field="jobs")
     if len(request.jobs) > MAX_JOBS:

@@ -255,6 +255,7 @@ class TestSessions:
             {"hostname": "a b"},
             {"hostname": ""},
             {"capabilities": ("",)},
+            {"capabilities": tuple(f"C{number}" for number in range(65))},
             {"slots": 0},
             {"slots": 10_000},
         ],
@@ -315,6 +316,25 @@ class TestSessions:
             with pytest.raises((AssertionError, ConnectionLost)):
                 while True:
                     worker.expect(m.Heartbeat)
+
+    def test_a_log_has_no_holes(self, master: Master, stream: FrameStream) -> None:
+        run = submit(stream, "a")
+        with FakeWorker(master) as worker:
+            token = worker.start().token
+            for offset, data in ((0, b"one "), (1 << 43, b"two "), (-1, b"never "), ((1 << 63) - 1, b"three")):
+                worker.stream.send(m.LogBatch(token, offset, data))
+            worker.stream.send(m.Result(token, "SUCCEEDED", 0))
+            worker.expect(m.ResultAck)
+        assert ask(stream, m.GetLogs(run), m.LogChunk).data == b"one two three"
+
+    def test_reasons_are_shortened(self, master: Master, stream: FrameStream) -> None:
+        run = submit(stream, "a", "b")
+        with FakeWorker(master) as worker:
+            worker.stream.send(m.Result(worker.start().token, "FAILED", 1, "x" * 1_000_000))
+            worker.expect(m.ResultAck)
+        ask(stream, m.CancelJob(f"{run}/b", "y" * 1_000_000), m.Cancelled)
+        for job_id in ("a", "b"):
+            assert len(ask(stream, m.GetJob(f"{run}/{job_id}"), m.JobStatus).reason) < 1_000
 
     def test_a_log_of_nobody_is_dropped(self, master: Master, stream: FrameStream, tmp_path: Path) -> None:
         with FakeWorker(master) as worker:

@@ -295,6 +295,7 @@ def test_the_processes_of_a_living_worker_are_its_own(
     start()
     assert not is_gone(pid)
     assert not master.results(token)
+    os.kill(pid, signal.SIGKILL)
 
 
 def test_a_worker_leaves_no_entry_behind(master: WorkerMaster, start: StartProgram, tmp_path: Path) -> None:
