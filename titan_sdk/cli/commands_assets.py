@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from titan_sdk.cli import rows
 from titan_sdk.cli.exits import Exit
 from titan_sdk.cli.text import size
-from titan_sdk.cli.transfer import Transfer
+from titan_sdk.cli.transfer_progress import TransferProgress
 
 if TYPE_CHECKING:
     from titan_sdk.cli.context import Context
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def upload(context: Context) -> int:
     """Put a file, or a directory as a project archive, into perm_files/."""
     path, name = Path(context.options.path), context.options.name
-    with Transfer(context.out, path.name) as progress:
+    with TransferProgress(context.out, path.name) as progress:
         if path.is_dir():
             info = context.client.upload_project_folder(path, name or path.resolve().name, progress)
         else:
@@ -34,7 +34,7 @@ def fetch(context: Context) -> int:
         return Exit.OK
     target = _target(options.name, options.target)
     _check_free(target, options.force)
-    with Transfer(out, options.name) as progress:
+    with TransferProgress(out, options.name) as progress:
         context.client.fetch_artifact(options.name, target, progress)
     count = target.stat().st_size
     out.done(f"{target}  {size(count)}", [str(target)], {"name": options.name, "target": str(target), "size": count})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from titan_core.protocol.wire import MIB
 from titan_sdk.cli.text import size
 
 if TYPE_CHECKING:
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
 
     from titan_sdk.cli.output import Output
 
-LARGE = 8 * 1024 * 1024
+LARGE = 8 * MIB
 """Bytes from which a transfer is worth watching."""
 
 
-class Transfer:
+class TransferProgress:
     """A progress function, `(bytes so far, bytes in all)`, for the time of a `with`."""
 
     def __init__(self, out: Output, name: str) -> None:
@@ -27,7 +28,7 @@ class Transfer:
         self._bar: Progress | None = None
         self._quarters = 0
 
-    def __enter__(self) -> Transfer:
+    def __enter__(self) -> TransferProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
