@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import sys
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ from titan_core.master.legacy import LegacyClients
 from titan_core.master.logs import LogStore
 from titan_core.master.sessions import Timing
 from titan_core.net.credentials import find_token, make_token
-from titan_core.net.server import Server
+from titan_core.net.server import MAX_CONNECTIONS, Server
 from titan_core.protocol.wire import LEGACY
 from titan_core.scheduler.core import Core
 from titan_core.scheduler.state import Settings
@@ -137,6 +138,15 @@ class Master(Component):
 
 def tune_interpreter() -> None:
     """Settings of a process that is a master and nothing else."""
+    _allow_descriptors(2 * MAX_CONNECTIONS)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.set_threshold(GC_THRESHOLD, 20, 50)
     gc.freeze()
+
+
+def _allow_descriptors(wanted: int) -> None:
+    """Use what the system grants: it usually begins with 1,024, a limit for programs that call select()."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

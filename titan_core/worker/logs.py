@@ -63,10 +63,11 @@ class AttemptLog:
         return self._offset >= size
 
     def send_again(self, outbox: Outbox, offset: int) -> bool:
-        """Send a log that was closed before, from `offset` on; as `send_rest`."""
+        """Send a log that was closed before, from `offset` on; as `send_rest`. One that can not be opened any more,
+        or is something else by now, is lost, and its job's result is not."""
         try:
-            self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+            self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
             return True
         try:
             self.seek(offset)

@@ -65,3 +65,19 @@ def _serves(port: int) -> bool:
     except Exception:
         return False
     return True
+
+
+MASTER = """
+import resource
+from titan_core.master.app import tune_interpreter
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+tune_interpreter()
+print(resource.getrlimit(resource.RLIMIT_NOFILE) > (64, hard) or hard == 64)
+"""
+
+
+def test_a_master_takes_as_many_descriptors_as_it_may():
+    """Silent strangers, who are cut off after a while, must not take the last of a thousand."""
+    ran = subprocess.run([sys.executable, "-c", MASTER], capture_output=True, text=True, timeout=30, check=True)
+    assert ran.stdout == "True\n"

@@ -178,6 +178,13 @@ def test_a_log_that_is_gone_holds_up_no_result(tmp_path: Path) -> None:
     assert AttemptLog(str(tmp_path / "none"), TOKEN, 1).send_again(Outbox(), 0)
 
 
+def test_nor_does_one_that_a_job_has_replaced(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "file" / "attempt-1.log", tmp_path / "fifo"):
+        assert AttemptLog(str(path), TOKEN, 1).send_again(Outbox(), 0)
+
+
 # ── commands and environment ──────────────────────────────────────────────────────────────────────
 
 
