@@ -69,5 +69,7 @@ def _mac(token: str, label: bytes, dialler_nonce: bytes, listener_nonce: bytes) 
 def _next(stream: FrameStream) -> Frame:
     frame = stream.receive(AUTH_TIMEOUT_S)
     if frame is None:
-        raise ConnectionLost(f"{stream.peer} closed the connection before both sides had proved themselves")
+        raise ConnectionLost(
+            f"{stream.peer} closed the connection before both sides had proved themselves; is it a Titan master?"
+        )
     return frame
