@@ -29,6 +29,7 @@ from hypothesis.stateful import (
 
 from titan_core.errors import RequestRefused, Unavailable
 from titan_core.scheduler.actions import AcknowledgeResult
+from titan_core.scheduler.events import WorkerDisconnected
 from titan_core.scheduler.model import Job, JobState, Outcome
 from titan_test_suite.pytests.support.cluster_model import FakeWorker, report
 from titan_test_suite.pytests.support.graphs import graphs
@@ -305,6 +306,7 @@ class ClusterMachine(RuleBasedStateMachine):
         finished = [token for token in worker.unacknowledged if self.ledger.stands(token)]
         running = {token for token in worker.running if self.ledger.stands(token)}
         doomed = set(worker.running) - running
+        older = worker.session
         try:
             self.cluster.register(worker)
         except Unavailable:  # a new process, while the master still believes in the old one
@@ -312,6 +314,7 @@ class ClusterMachine(RuleBasedStateMachine):
                 return
             self.cluster.disconnect(worker)
             self.cluster.register(worker)
+        assert self.cluster.handle(WorkerDisconnected(worker.worker_id, older, self.cluster.now)) == []
         assert running <= set(worker.running)
         assert not doomed & set(worker.running)
         assert all(self.is_counted(token) for token in finished)

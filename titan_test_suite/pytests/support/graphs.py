@@ -32,5 +32,5 @@ def specs_of(name: str, parents: list[str]) -> st.SearchStrategy[JobSpec]:
         retries=st.integers(0, 2),
         retry_backoff_s=st.sampled_from([0.0, 1.0]),
         max_attempts=st.sampled_from([0, 0, 0, 1, 2]),
-        service=st.sampled_from([False, False, False, True]),
+        service=st.sampled_from([False, False, True]),
     )
