@@ -60,7 +60,7 @@ def on_started(state: State, attempt: Attempt) -> None:
     if job.up or job.ending is not None or not job.spec.service:
         return
     was_open = job.open
-    job.up = True
+    job.up = attempt.up = True
     jobs.note(state, job, f"up on {attempt.worker_id}")
     jobs.count_open(state, job, was_open)
     jobs.satisfy(state, job)
@@ -99,6 +99,8 @@ def revive(state: State, attempt: Attempt, worker: Worker) -> None:
     attempt.outcome, attempt.finished_at, attempt.reason = None, None, ""
     hold(state, attempt, worker)
     jobs.move(state, job, JobState.RUNNING, f"back on {worker.worker_id}")
+    if attempt.up:
+        on_started(state, attempt)
 
 
 def _on_interrupted(state: State, attempt: Attempt) -> None:

@@ -70,7 +70,7 @@ class WorkerDrained:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
-    """The process of a service is there."""
+    """The process of a service is there. A worker that can not know whether it was heard says so again."""
 
     worker_id: str
     token: bytes

@@ -149,6 +149,8 @@ class Attempt:
     peak_memory: int = 0
     stopping: bool = False
     """The worker was told to stop it; its slot is taken until the worker says that it has ended."""
+    up: bool = False
+    """Of a service: its process was there."""
 
     def __repr__(self) -> str:
         return f"<Attempt {self.number} of {self.job.key} on {self.worker_id}: {self.outcome}>"

@@ -381,11 +381,22 @@ def test_a_service_started_while_the_session_was_down_is_told_in_the_next(
     assert cluster.state("child") == "RUNNING"
 
 
-def test_a_service_that_was_given_up_and_returns_is_up_again(cluster: Cluster, worker: FakeWorker) -> None:
+def test_a_service_that_was_up_given_up_and_returns_is_up_again(cluster: Cluster, worker: FakeWorker) -> None:
     cluster.submit(service("web"))
     cluster.started("web")
     assert cluster.run_state() == "COMPLETED"
     dies(cluster, worker)
     assert cluster.run_state() == "RUNNING"
+    worker.up.clear()  # it need not say so again
     cluster.register(worker)
     assert cluster.run_state() == "COMPLETED"
+
+
+def test_one_that_was_not_up_yet_is_not(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web"), job("child", "web"))
+    dies(cluster, worker)
+    cluster.register(worker)
+    assert cluster.states() == {"web": "RUNNING", "child": "BLOCKED"}
+    cluster.started("web")
+    assert cluster.run_state() == "RUNNING"
+    assert cluster.state("child") == "RUNNING"
