@@ -32,14 +32,15 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     rounds = arguments.rounds or (1 if arguments.quick else 5)
     plan = Plan(rounds, arguments.quick, _say)
-    places.use(arguments.directory or places.default_directory())
-    _say(f"files are in {places.described()}")
+    directory = arguments.directory or places.default_directory()
+    _say(f"files are in {places.described(directory)}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sections: list[report.Section] = []
-    code = _measure(plan, arguments.only, sections)
+    with places.room_in(directory):
+        code = _measure(plan, arguments.only, sections)
     if sections:
         report.print_table(sections, sys.stdout)
-        report.write_json(sections, plan, arguments.out)
+        report.write_json(sections, plan, places.described(directory), arguments.out)
         _say(f"written to {arguments.out}")
     return code
 

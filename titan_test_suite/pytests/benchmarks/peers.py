@@ -27,6 +27,7 @@ from titan_test_suite.pytests.support.waiting import wait_until
 WARM_UP = 16
 """Jobs before the clock starts."""
 LONGEST_S = 300.0
+ENDING_S = 5.0
 NOT_INSTALLED = 3
 
 
@@ -53,7 +54,7 @@ def measure(peer: str, kind: str, count: int) -> Turn:
 def _run(command: list[str], directory: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of a command that may leave files in `directory` alone.
 
-    One that is interrupted, or too slow, is killed with all it started.
+    One that is interrupted, or too slow, is ended.
     """
     process = subprocess.Popen(
         command,
@@ -68,10 +69,18 @@ def _run(command: list[str], directory: str) -> tuple[int, str, str]:
         output, errors = process.communicate(timeout=LONGEST_S)
         return process.returncode, output, errors
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        _end(process)
         raise
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End the process and all it started: SIGTERM, so that they tidy up, and SIGKILL to those that do not."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=ENDING_S)
+            return
 
 
 def xargs(warm_up: OneFileJobs, jobs: OneFileJobs) -> Meter:

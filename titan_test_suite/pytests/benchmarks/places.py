@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -22,15 +24,20 @@ def default_directory() -> Path:
     return MEMORY if _is_fit(MEMORY) else Path(tempfile.gettempdir())
 
 
-def use(directory: Path) -> None:
-    """Make this the directory of all temporary files of this process."""
-    tempfile.tempdir = str(directory.resolve(strict=True))
+@contextmanager
+def room_in(directory: Path) -> Iterator[None]:
+    """All temporary files of this process are in one directory in there; afterwards it is gone, whatever happened."""
+    with tempfile.TemporaryDirectory(prefix="titan-bench-", dir=directory.resolve()) as room:
+        tempfile.tempdir = room
+        try:
+            yield
+        finally:
+            tempfile.tempdir = None
 
 
-def described() -> str:
-    """The directory in use, and its kind of file system."""
-    directory = tempfile.gettempdir()
-    return f"{directory} ({_file_system(Path(directory))})"
+def described(directory: Path) -> str:
+    """The directory, and its kind of file system."""
+    return f"{directory} ({_file_system(directory.resolve())})"
 
 
 def _is_fit(directory: Path) -> bool:

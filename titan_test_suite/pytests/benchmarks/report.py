@@ -14,7 +14,6 @@ from typing import TextIO
 from rich.console import Console
 from rich.table import Table
 
-from titan_test_suite.pytests.benchmarks import places
 from titan_test_suite.pytests.benchmarks.figures import Figure, Plan, Wanted
 
 HEADINGS = ("figure", "median", "unit", "wanted", "beside it (ratio)")
@@ -32,11 +31,12 @@ def print_table(sections: Iterable[Section], out: TextIO) -> None:
         out.write(_plain_table(rows))
 
 
-def write_json(sections: Iterable[Section], plan: Plan, path: Path) -> None:
+def write_json(sections: Iterable[Section], plan: Plan, files: str, path: Path) -> None:
+    """`files` says where the measured clusters kept theirs."""
     document = {
         "measured": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": {"cpus": os.cpu_count(), "system": platform.platform(), "python": sys.version.split()[0]},
-        "files": places.described(),
+        "files": files,
         "rounds": plan.rounds,
         "quick": plan.quick,
         "figures": [_as_json(name, figure) for name, figures in sections for figure in figures],
