@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from titan_core.scheduler import dag, retry, runs
 from titan_core.scheduler.actions import RecordChange, RecordJobsAdded, RecordRunFinished
-from titan_core.scheduler.model import EDGES, FINAL, LOST_CAUSE, WAITING, Job, JobSpec, JobState, Run
+from titan_core.scheduler.model import EDGES, FINAL, WAITING, Job, JobSpec, JobState, Run
 from titan_core.scheduler.state import State
 
 # ── the door ──────────────────────────────────────────────────────────────────────────────────────
@@ -110,7 +110,7 @@ def _parent(state: State, run: Run, name: str) -> Job:
 
 def _set_going(state: State, job: Job) -> None:
     """The first step of a new, or retried, job: what its parents allow."""
-    hopeless = next((p for p in job.parents if p.state in LOST_CAUSE), None)
+    hopeless = job.hopeless_parent
     if hopeless:
         finish(state, job, JobState.CANCELLED, f"parent {hopeless.job_id} is {hopeless.state.value}")
     elif job.open_parents == 0:

@@ -209,6 +209,11 @@ class Job:
         return self.state in FINAL
 
     @property
+    def hopeless_parent(self) -> Job | None:
+        """A parent because of which the job can not start, nor start again, unless a person retries that one."""
+        return next((parent for parent in self.parents if parent.state in LOST_CAUSE), None)
+
+    @property
     def being_cancelled(self) -> bool:
         """Its worker is to stop it; then it is CANCELLED, whatever the outcome."""
         return self.ending is not None and self.ending[0] is JobState.CANCELLED

@@ -34,6 +34,13 @@ def _backoff_s(attempt: Attempt, base_s: float, times: int) -> float:
 
 def refusal(attempt: Attempt) -> str:
     """Why no further attempt follows this failed or lost one; empty when one does."""
+    hopeless = attempt.job.hopeless_parent
+    if hopeless is not None:
+        return f"{attempt.reason}; not tried again, since parent {hopeless.job_id} is {hopeless.state.value}"
+    return _over_budget(attempt)
+
+
+def _over_budget(attempt: Attempt) -> str:
     job, spec = attempt.job, attempt.job.spec
     used = len(job.attempts) - job.attempts_before
     if spec.max_attempts and used >= spec.max_attempts:

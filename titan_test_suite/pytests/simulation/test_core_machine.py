@@ -232,6 +232,8 @@ class ClusterMachine(RuleBasedStateMachine):
         self.ledger.check(self.cluster)
 
     def teardown(self) -> None:
+        if self.cluster.broken:
+            return
         self.faults_stop()
         self.everything_that_can_runs()
         for job in self.unfinished():

@@ -184,20 +184,27 @@ class WatchedCluster(Cluster):
     def __init__(self, ledger: Ledger, **settings: float) -> None:
         super().__init__(**settings)
         self._ledger = ledger
+        self.broken = False
+        """Something was not as it must be; what the ledger says since is not the whole truth."""
 
     def handle(self, event: Event) -> list[Action]:
-        before = facts(self.core)
+        before, self.broken = facts(self.core), True
         try:
             actions = super().handle(event)
         except RequestRefused:
             assert facts(self.core) == before, f"{event} was refused, and changed something"
+            self.broken = False
             raise
         self._ledger.take(event, actions, self.now)
+        self._check_capabilities(actions)
+        self.broken = False
+        return actions
+
+    def _check_capabilities(self, actions: list[Action]) -> None:
         for action in actions:
             if isinstance(action, StartAttempt):
                 worker = self.core.state.workers[action.attempt.worker_id]
                 assert action.attempt.job.spec.requirement in worker.info.capabilities
-        return actions
 
 
 def facts(core: Core) -> object:

@@ -113,6 +113,26 @@ def test_a_service_that_dies_cancels_what_has_not_begun(cluster: Cluster, worker
     assert cluster.running() == ["runs"]
 
 
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.INTERRUPTED])
+def test_a_child_is_not_tried_again_after_its_service_died(
+    cluster: Cluster, worker: FakeWorker, outcome: Outcome
+) -> None:
+    cluster.submit(service("web"), job("child", "web", retries=5))
+    cluster.started("web")
+    cluster.fail("web")
+    cluster.finish("child", outcome, "it broke")
+    assert cluster.state("child") == "DEAD"
+    assert cluster.job("child").reason == "it broke; not tried again, since parent web is DEAD"
+
+
+def test_a_child_lost_together_with_its_service_is_not_tried_again(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(service("web", max_attempts=1), service("child", "web"))
+    cluster.started("web")
+    cluster.crash(worker)
+    cluster.advance(30)
+    assert cluster.states() == {"web": "DEAD", "child": "DEAD"}
+
+
 def test_a_child_that_falls_due_when_its_service_dies_is_cancelled(cluster: Cluster, worker: FakeWorker) -> None:
     cluster.submit(service("web", max_attempts=1), job("child", "web", delay_s=30))
     cluster.started("web")
