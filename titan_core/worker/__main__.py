@@ -5,10 +5,14 @@ The main thread waits for signals: the first SIGTERM, SIGINT or SIGHUP stops gra
 
 from __future__ import annotations
 
+import signal
+
+if __name__ == "__main__":  # Ctrl-C while the rest is imported ends the process, without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import logging
 import os
-import signal
 import sys
 from typing import Any, NoReturn
 
