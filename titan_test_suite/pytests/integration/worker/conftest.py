@@ -26,7 +26,7 @@ def start_worker(master: WorkerMaster, tmp_path: Path) -> Iterator[StartWorker]:
     """Starts workers of `master`; fields of their WorkerConfig by keyword."""
     workers: list[Worker] = []
 
-    def start(token: str = TOKEN, **settings: object) -> Worker:
+    def start(token: str = TOKEN, alone: bool = False, **settings: object) -> Worker:
         defaults = {
             "home": tmp_path,
             "port": 0,
@@ -37,7 +37,7 @@ def start_worker(master: WorkerMaster, tmp_path: Path) -> Iterator[StartWorker]:
             "reconnect_max_s": 0.05,
             "shutdown_grace_s": 1.0,
         }
-        worker = Worker(WorkerConfig(**{**defaults, **settings}), token)  # type: ignore[arg-type]
+        worker = Worker(WorkerConfig(**{**defaults, **settings}), token, alone)  # type: ignore[arg-type]
         workers.append(worker)
         worker.start()
         return worker

@@ -153,7 +153,9 @@ def looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("looked_at")
-def test_a_storm_of_forks_is_ended(master: WorkerMaster, shared: Path) -> None:
+def test_a_storm_of_forks_is_ended(master: WorkerMaster, start_worker: StartWorker, shared: Path) -> None:
+    start_worker(alone=True)  # what ends before it was looked at bears no mark any more
+    master.wait_for_worker(2)
     storm = """\
 import os, time
 open(os.environ["TITAN_SHARED"] + "/storm", "w").close()
