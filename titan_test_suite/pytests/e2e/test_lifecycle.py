@@ -19,7 +19,7 @@ from titan_test_suite.pytests.support.waiting import wait_until
 pytestmark = pytest.mark.e2e
 
 Script = Callable[[str, str], str]
-FAST = ("--heartbeat-s", "0.2", "--death-s", "1.5")
+FAST = ("--heartbeat-s", "0.2", "--death-s", "3")
 
 
 def test_three_terminals_and_ctrl_c_leave_no_process(tmp_path: Path, script: Script) -> None:
