@@ -158,6 +158,16 @@ class MasterConfig:
     heartbeat_s: float = setting(10.0, seconds(0.05, 3600))
     death_s: float = setting(30.0, seconds(0.1, 86400))
     """A worker that was silent for so long is dead."""
+    grace_s: float = setting(60.0, seconds(0, 86400))
+    """After a start of the master, what its workers get to come back before their attempts are lost."""
+    keep_days: float = setting(30.0, seconds(0, 36500))
+    """Finished runs older than this are deleted, with their logs and files; 0 = never for their age."""
+    keep_runs: int = setting(10_000, whole(0, 10_000_000))
+    """Finished runs beyond this number are deleted, the oldest first; 0 = never for their number."""
+    min_free_mib: int = setting(32, whole(0, 1 << 20))
+    """With less room on its disk the master takes no new submissions, so that what runs can end; MiB."""
+    in_memory: bool = setting(False, switch)
+    """Store nothing: all that is known of runs ends with the process. For throw-away clusters."""
     log_level: str = setting("info", level, "TITAN_LOG_LEVEL")
     token_file: str | None = setting(None, path_text, "TITAN_TOKEN_FILE", "TITAN_TOKEN")
 
@@ -193,8 +203,9 @@ class WorkerConfig:
     reconnect_max_s: float = setting(10.0, seconds(0.001, 3600))
     shutdown_grace_s: float = setting(10.0, seconds(0, 3600))
     """What a job gets between its stop signal and SIGKILL when the worker stops, if its own grace is not shorter."""
-    max_log_bytes: int = setting(256 * MIB, whole(4096, 1 << 40))
-    """What is kept of one attempt's output; the rest is dropped, and the log says so."""
+    max_log_bytes: int = setting(64 * MIB, whole(4096, 1 << 40))
+    """What is kept of one attempt's output: half of it from the beginning, half from the end; the log says what was cut.
+    Of a service, which has no end, the last so many bytes."""
 
 
 # ── reading them ──────────────────────────────────────────────────────────────────────────────────

@@ -318,8 +318,10 @@ class Cancelled(Message):
 
 @dataclass(frozen=True, slots=True)
 class RetryJob(Message):
-    key: str = tag(1)
+    key: str = tag(1, "")
     """A DEAD or CANCELLED job, or a run: then every such job of it."""
+    every_dead: bool = tag(2, False)
+    """Instead of `key`: every DEAD job there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,8 +339,50 @@ class Explanation(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class ListEvents(Message):
+    key: str = tag(1)
+    """A run, or a job."""
+    after: int = tag(2, 0)
+    """Only events with a greater `number`."""
+    limit: int = tag(3, 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent(Message):
+    number: int = tag(1)
+    """Grows with each event of the run; the run's `version` after it."""
+    wall: float = tag(2)
+    job_id: str = tag(3)
+    before: str = tag(4)
+    after: str = tag(5)
+    """A `JobState`; the same as `before` when something else about the job changed."""
+    reason: str = tag(6, "")
+    attempt: int = tag(7, 0)
+    """The latest one then; 0 = none had begun."""
+    worker: str = tag(8, "")
+    """Where that attempt was."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventList(Message):
+    run_id: str = tag(1)
+    events: tuple[JobEvent, ...] = tag(2, ())
+    """Oldest first."""
+    more: bool = tag(3, False)
+    """There are further ones: ask again with `after` = the last number."""
+
+
+@dataclass(frozen=True, slots=True)
 class ListWorkers(Message):
     pass
+
+
+@dataclass(frozen=True, slots=True)
+class DrainWorker(Message):
+    worker: str = tag(1)
+    """`host:port`, or a unique prefix or port of it."""
+    undo: bool = tag(2, False)
+    """Give it work again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +417,8 @@ class WorkerStatus(Message):
     connected_wall: float = tag(15, 0.0)
     history: tuple[WorkerHistory, ...] = tag(16, ())
     """The attempts in its slots, then up to ten that ended, newest first."""
+    trouble: str = tag(17, "")
+    """Why it can not run jobs at present; empty: it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,6 +477,34 @@ class AssetList(Message):
     assets: tuple[AssetInfo, ...] = tag(1, ())
 
 
+# ── the store ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Backup(Message):
+    """The answer is BackupInfo, then ASSET_DATA with the bytes of a tar archive."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackupInfo(Message):
+    size: int = tag(1)
+    """About so many bytes follow; for the progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check(Message):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport(Message):
+    problems: tuple[str, ...] = tag(1, ())
+    """Empty: everything is as it must be."""
+    runs: int = tag(2, 0)
+    jobs: int = tag(3, 0)
+    attempts: int = tag(4, 0)
+
+
 # ── the session between master and worker ─────────────────────────────────────────────────────────
 
 
@@ -485,6 +559,10 @@ class Registered(Message):
     """Either side takes the other for gone after so long without a frame."""
     adopted: tuple[LogPosition, ...] = tag(4, ())
     """Which of `running` go on. All others are to be stopped and forgotten."""
+    cluster: bytes = tag(5, b"")
+    """16 random bytes, made with the home of the master."""
+    term: int = tag(6, 0)
+    """Grows with each start of a master of this cluster: a worker obeys none of a term older than it has seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -530,11 +608,22 @@ class Heartbeat(Message):
     services: int = tag(2, 0)
     cpu_percent: float = tag(3, 0.0)
     memory_used: int = tag(4, 0)
+    running: tuple[bytes, ...] = tag(5, ())
+    """Of a worker: tokens of the attempts it runs."""
+    trouble: str = tag(6, "")
+    """Of a worker: why it can not run jobs at present; empty: it can."""
+    kill: tuple[bytes, ...] = tag(7, ())
+    """Of the master: those among `running` that are not its attempts any more; to be ended and forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shutdown(Message):
     pass
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetRuns(Message):
+    run_ids: tuple[str, ...] = tag(1, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -560,12 +649,17 @@ BODIES: dict[Opcode, type[Message]] = {
     Opcode.LIST_JOBS: ListJobs,
     Opcode.LIST_WORKERS: ListWorkers,
     Opcode.LIST_ASSETS: ListAssets,
+    Opcode.LIST_EVENTS: ListEvents,
+    Opcode.DRAIN_WORKER: DrainWorker,
+    Opcode.BACKUP: Backup,
+    Opcode.CHECK: Check,
     Opcode.START_ATTEMPT: StartAttempt,
     Opcode.STOP_ATTEMPT: StopAttempt,
     Opcode.ATTEMPT_STARTED: AttemptStarted,
     Opcode.RESULT_ACK: ResultAck,
     Opcode.SHUTDOWN: Shutdown,
     Opcode.GOODBYE: Goodbye,
+    Opcode.FORGET_RUNS: ForgetRuns,
     Opcode.ACK: Ack,
     Opcode.ERROR: Error,
     Opcode.UPLOAD_ASSET: UploadAsset,
@@ -596,6 +690,10 @@ REPLIES: dict[Opcode, type[Message] | None] = {
     Opcode.LIST_JOBS: JobList,
     Opcode.LIST_WORKERS: WorkerList,
     Opcode.LIST_ASSETS: AssetList,
+    Opcode.LIST_EVENTS: EventList,
+    Opcode.DRAIN_WORKER: None,
+    Opcode.BACKUP: BackupInfo,
+    Opcode.CHECK: CheckReport,
     Opcode.UPLOAD_ASSET: UploadReply,
     Opcode.ASSET_DATA: AssetInfo,
     Opcode.FETCH_ASSET: AssetInfo,

@@ -42,6 +42,14 @@ class Opcode(IntEnum):
     LIST_JOBS = 0x25
     LIST_WORKERS = 0x26
     LIST_ASSETS = 0x27
+    LIST_EVENTS = 0x28
+    """Client → master: what happened to a run, with reasons."""
+    DRAIN_WORKER = 0x29
+    """Client → master: give a worker no more work, or work again."""
+    BACKUP = 0x2A
+    """Client → master: send a copy of everything that is needed to go on elsewhere."""
+    CHECK = 0x2B
+    """Client → master: is what is stored sound?"""
 
     START_ATTEMPT = 0x30
     """Master → worker: run this."""
@@ -55,6 +63,8 @@ class Opcode(IntEnum):
     """Master → worker: finish what your grace allows and exit."""
     GOODBYE = 0x35
     """Worker → master: give me no more work, I am stopping."""
+    FORGET_RUNS = 0x36
+    """Master → worker: nobody will ask for these runs any more, delete their files."""
 
     ACK = 0x50
     ERROR = 0x51

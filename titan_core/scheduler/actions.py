@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from titan_core.scheduler.model import Attempt, Job, JobState, Run
+from titan_core.scheduler.model import Attempt, Job, JobState, Run, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,8 @@ class RecordJobsAdded:
 
     run: Run
     jobs: tuple[Job, ...]
+    request_id: bytes = b""
+    """Of the submission they came with; empty: it had none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,10 @@ class RecordChange:
     before: JobState
     after: JobState
     reason: str
+    version: int
+    """Of the run, with this change."""
+    attempt: int
+    """The number of the latest attempt then; 0 = none had begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +81,16 @@ class RecordRunFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordWorker:
+    """A worker registered, is drained, or is `gone`."""
+
+    worker: Worker
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetRun:
-    """The run left the core's memory; what is kept of it elsewhere may go."""
+    """The run is history, and left the core's memory; what is on disk stays."""
 
     run_id: str
 
@@ -90,5 +104,6 @@ Action = (
     | RecordJobsAdded
     | RecordChange
     | RecordRunFinished
+    | RecordWorker
     | ForgetRun
 )

@@ -83,7 +83,7 @@ class Core:
         if event.run_id in state.runs:
             raise Conflict(f"run {event.run_id} exists already")
         dag.check(event.jobs, lambda name: jobs.find(state, None, name))
-        run = Run(event.run_id, event.name, event.secret, state.now)
+        run = Run(event.run_id, event.name, event.secret, state.now, state.next_sequence())
         state.runs[run.run_id] = run
         self._add(run, event.jobs, event.request_id, event.spawner)
 
@@ -106,7 +106,7 @@ class Core:
         if request_id:
             self.state.requests[request_id] = run.run_id
             run.requests.append(request_id)
-        jobs.add(self.state, run, specs, spawner)
+        jobs.add(self.state, run, specs, request_id, spawner)
 
     def _on_attempt_started(self, event: AttemptStarted) -> None:
         attempt = self.state.attempts.get(event.token)

@@ -27,8 +27,7 @@ def move(state: State, job: Job, to: JobState, reason: str) -> None:
     run.counts[to] += 1
     if to in FINAL:
         job.finished_at = state.now
-    _count_change(job)
-    state.act(RecordChange(job, before, to, reason))
+    _record(state, job, before)
     count_open(state, job, was_open)
     if to in FINAL and run.live_jobs == 0:
         runs.retire(state, run)
@@ -45,8 +44,12 @@ def _leave(state: State, job: Job) -> None:
 def note(state: State, job: Job, reason: str) -> None:
     """Something about the job changed that is not its state."""
     job.reason = reason
+    _record(state, job, job.state)
+
+
+def _record(state: State, job: Job, before: JobState) -> None:
     _count_change(job)
-    state.act(RecordChange(job, job.state, job.state, reason))
+    state.act(RecordChange(job, before, job.state, job.reason, job.changed_version, len(job.attempts)))
 
 
 def _count_change(job: Job) -> None:
@@ -70,14 +73,14 @@ def count_open(state: State, job: Job, was_open: bool) -> None:
 # ── submission ────────────────────────────────────────────────────────────────────────────────────
 
 
-def add(state: State, run: Run, specs: Sequence[JobSpec], spawner: bytes) -> None:
+def add(state: State, run: Run, specs: Sequence[JobSpec], request_id: bytes, spawner: bytes) -> None:
     """Add checked jobs to a run and set them going."""
     spawning = state.attempts.get(spawner)
     spawner_worker_id = spawning.worker_id if spawning else ""
     jobs = [_new_job(state, run, spec, spawner_worker_id) for spec in specs]
     for job in jobs:
         dag.link(job, [_parent(state, run, parent) for parent in job.spec.parents])
-    state.act(RecordJobsAdded(run, tuple(jobs)))
+    state.act(RecordJobsAdded(run, tuple(jobs), request_id))
     for job in jobs:
         if job.state is JobState.BLOCKED:
             _set_going(state, job)

@@ -97,6 +97,8 @@ INFRASTRUCTURE = frozenset({Outcome.INTERRUPTED, Outcome.LOST, Outcome.STOPPED})
 """Outcomes that say nothing about the job: charged to the infrastructure budget, not to `retries`."""
 INFRASTRUCTURE_BUDGET = 3
 """Attempts a job may lose with its workers before it is DEAD."""
+POISON_CRASHES = 3
+"""Crashes of workers at which a job may be present before it is taken for their cause."""
 
 
 class WorkerState(Enum):
@@ -177,6 +179,8 @@ class Job:
     """Attempts that failed by themselves since submission, or since a person retried the job."""
     losses: int = 0
     """Attempts lost with their worker, since the same instant."""
+    crashes: int = 0
+    """Those of them whose worker had crashed: a new process came in its place."""
     attempts_before: int = 0
     """Attempts the job had at that instant: `max_attempts` counts from there."""
     ending: tuple[JobState, str] | None = None
@@ -236,6 +240,8 @@ class Run:
     secret: bytes
     """16 random bytes from which the tokens of its attempts are derived."""
     submitted_at: float
+    sequence: int
+    """Age: grows with each run, and each job, submitted."""
     requests: list[bytes] = field(default_factory=list)
     """Request ids of the submissions that made it."""
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -296,6 +302,12 @@ class Worker:
     """Attempts that ended, oldest first."""
     timer: int = 0
     """Ticket of the timer at whose end it is taken for dead; 0 = none."""
+    leaving: bool = False
+    """It said goodbye: once its session ends it will not be back."""
+    held: bool = False
+    """A person had it drained; stays so when it registers again."""
+    trouble: str = ""
+    """Why it can not run jobs at present; empty: it can."""
     placement_version: int = 0
     """Which entries of the placement heaps still say the truth about it."""
 
@@ -312,7 +324,7 @@ class Worker:
 
     def has_room(self, service: bool) -> bool:
         """Whether one more job, or service, may be placed here now."""
-        if self.state is not WorkerState.ONLINE:
+        if self.state is not WorkerState.ONLINE or self.trouble:
             return False
         return len(self.services) < self.info.max_services if service else self.free_slots > 0
 

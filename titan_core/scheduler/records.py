@@ -1,0 +1,259 @@
+"""What is kept of the model: immutable rows, taken under the engine's lock at the end of each step.
+
+A step is one event with all it caused; its rows are one `Batch`, which the store keeps whole or not
+at all. A job has two rows, what was asked (`JobRecord`, never changes) and what became of it
+(`StateRecord`), one for each attempt, and one for each change (`EventRecord`). What follows from other
+rows, such as how many parents a job still waits for, is not kept. Instants are monotonic, as in the
+model; the store turns them into wall time and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from titan_core.scheduler.actions import Action, RecordChange, RecordJobsAdded, RecordRunFinished, RecordWorker
+from titan_core.scheduler.model import Attempt, Job, JobSpec, JobState, Run, Worker
+
+GONE = "GONE"
+"""`WorkerRecord.state` of a worker that stopped, or was taken for dead."""
+
+
+class RunRecord(NamedTuple):
+    sequence: int
+    """Its number; the runs of a home, in order of submission."""
+    run_id: str
+    name: str
+    secret: bytes
+    submitted_at: float
+    finished_at: float | None
+    state: str
+    """A `RunState`."""
+    live_jobs: int
+    """Jobs that are not final; 0 = the run is history."""
+    counts: tuple[int, ...]
+    """Jobs by state, in the order of `JobState`."""
+
+
+class RequestRecord(NamedTuple):
+    request_id: bytes
+    run: int
+
+
+class JobRecord(NamedTuple):
+    sequence: int
+    run: int
+    job_id: str
+    spec: JobSpec
+    submitted_at: float
+    spawner_worker_id: str
+
+
+class StateRecord(NamedTuple):
+    job: int
+    run: int
+    state: str
+    reason: str
+    version: int
+    """`run.version` at its last change."""
+    failures: int
+    losses: int
+    crashes: int
+    attempts_before: int
+    ending_state: str
+    """What it becomes once its worker has stopped it; empty: nothing."""
+    ending_reason: str
+    due_at: float | None
+    started_at: float | None
+    finished_at: float | None
+    satisfied: bool
+    up: bool
+
+
+class AttemptRecord(NamedTuple):
+    job: int
+    number: int
+    token: bytes
+    worker_id: str
+    started_at: float
+    finished_at: float | None
+    outcome: str
+    """An `Outcome`; empty: not over."""
+    exit_code: int
+    reason: str
+    peak_memory: int
+    stopping: bool
+    up: bool
+    counted: bool
+    """It completed its job; at most one attempt of a job did."""
+
+
+class EventRecord(NamedTuple):
+    run: int
+    version: int
+    """Of the run, after the change; unique in it."""
+    job: int
+    at: float
+    before: str
+    after: str
+    reason: str
+    attempt: int
+    """The latest attempt at that instant; 0 = none had begun."""
+
+
+class WorkerRecord(NamedTuple):
+    worker_id: str
+    instance: bytes
+    capabilities: tuple[str, ...]
+    slots: int
+    max_services: int
+    permanent: bool
+    facts: Any
+    state: str
+    """A `WorkerState`, or GONE."""
+    held: bool
+    """A person had it drained."""
+    seen_at: float
+
+
+class Batch(NamedTuple):
+    """What one step changed; at most one row of each thing."""
+
+    runs: list[RunRecord]
+    requests: list[RequestRecord]
+    jobs: list[JobRecord]
+    states: list[StateRecord]
+    attempts: list[AttemptRecord]
+    events: list[EventRecord]
+    workers: list[WorkerRecord]
+
+
+def batch(actions: Iterable[Action], now: float) -> Batch | None:
+    """The rows of a step; None when it changed nothing that is kept.
+
+    Taken when the step is over, so that every row says how its thing is then.
+    """
+    changes: list[RecordChange] = []
+    runs: dict[Run, None] = {}
+    requests: list[RequestRecord] = []
+    jobs: list[JobRecord] = []
+    touched: dict[Job, None] = {}
+    workers: dict[str, WorkerRecord] = {}
+    for action in actions:
+        match action:
+            case RecordChange(job):
+                changes.append(action)
+                touched[job] = None
+                runs[job.run] = None
+            case RecordJobsAdded(run, added, request_id):
+                runs[run] = None
+                jobs.extend(map(_job, added))
+                touched.update(dict.fromkeys(added))
+                if request_id:
+                    requests.append(RequestRecord(request_id, run.sequence))
+            case RecordRunFinished(run):
+                runs[run] = None
+            case RecordWorker(worker, gone):
+                workers[worker.worker_id] = _worker(worker, gone, now)
+    if not (touched or workers):
+        return None
+    return Batch(
+        list(map(_run, runs)),
+        requests,
+        jobs,
+        list(map(_state, touched)),
+        [_attempt(job, job.attempts[-1]) for job in touched if job.attempts],
+        [_event(change, now) for change in changes],
+        list(workers.values()),
+    )
+
+
+def _run(run: Run) -> RunRecord:
+    counts = tuple(run.counts[state] for state in JobState)
+    return RunRecord(
+        run.sequence,
+        run.run_id,
+        run.name,
+        run.secret,
+        run.submitted_at,
+        run.finished_at,
+        run.state.value,
+        run.live_jobs,
+        counts,
+    )
+
+
+def _job(job: Job) -> JobRecord:
+    return JobRecord(
+        job.sequence, job.run.sequence, job.spec.job_id, job.spec, job.submitted_at, job.spawner_worker_id
+    )
+
+
+def _state(job: Job) -> StateRecord:
+    ending_state, ending_reason = ("", "") if job.ending is None else (job.ending[0].value, job.ending[1])
+    return StateRecord(
+        job.sequence,
+        job.run.sequence,
+        job.state.value,
+        job.reason,
+        job.changed_version,
+        job.failures,
+        job.losses,
+        job.crashes,
+        job.attempts_before,
+        ending_state,
+        ending_reason,
+        job.due_at,
+        job.started_at,
+        job.finished_at,
+        job.satisfied,
+        job.up,
+    )
+
+
+def _attempt(job: Job, attempt: Attempt) -> AttemptRecord:
+    return AttemptRecord(
+        job.sequence,
+        attempt.number,
+        attempt.token,
+        attempt.worker_id,
+        attempt.started_at,
+        attempt.finished_at,
+        attempt.outcome.value if attempt.outcome else "",
+        attempt.exit_code,
+        attempt.reason,
+        attempt.peak_memory,
+        attempt.stopping,
+        attempt.up,
+        job.state is JobState.COMPLETED,
+    )
+
+
+def _event(change: RecordChange, now: float) -> EventRecord:
+    job = change.job
+    return EventRecord(
+        job.run.sequence,
+        change.version,
+        job.sequence,
+        now,
+        change.before.value,
+        change.after.value,
+        change.reason,
+        change.attempt,
+    )
+
+
+def _worker(worker: Worker, gone: bool, now: float) -> WorkerRecord:
+    info = worker.info
+    return WorkerRecord(
+        worker.worker_id,
+        info.instance,
+        tuple(sorted(info.capabilities)),
+        info.slots,
+        info.max_services,
+        info.permanent,
+        info.facts,
+        GONE if gone else worker.state.value,
+        worker.held,
+        now,
+    )
