@@ -1,7 +1,8 @@
 """Time: `monotonic()` to decide by, `wall()` to show.
 
 Durations and deadlines are always taken from the monotonic side, so that setting the machine's
-clock moves nothing. `to_wall` says when a monotonic instant was, or will be, on the wall.
+clock moves nothing. `to_wall` says when a monotonic instant was, or will be, on the wall;
+`from_wall` is its inverse, for instants that an earlier process wrote down.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ class Clock(Protocol):
     def wall(self) -> float: ...
 
     def to_wall(self, instant_at: float) -> float: ...
+
+    def from_wall(self, wall: float) -> float: ...
 
 
 class SystemClock:
@@ -33,6 +36,9 @@ class SystemClock:
     def to_wall(self, instant_at: float) -> float:
         return instant_at + self._offset_s
 
+    def from_wall(self, wall: float) -> float:
+        return wall - self._offset_s
+
 
 class FakeClock:
     """A clock that a test moves by hand. Starts at 1,000 s monotonic, 2026-01-01T00:00:00Z wall."""
@@ -49,6 +55,9 @@ class FakeClock:
 
     def to_wall(self, instant_at: float) -> float:
         return instant_at + self._offset_s
+
+    def from_wall(self, wall: float) -> float:
+        return wall - self._offset_s
 
     def advance(self, seconds: float) -> None:
         self.now += seconds

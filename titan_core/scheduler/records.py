@@ -257,3 +257,19 @@ def _worker(worker: Worker, gone: bool, now: float) -> WorkerRecord:
         worker.held,
         now,
     )
+
+
+class StoredJob(NamedTuple):
+    asked: JobRecord
+    became: StateRecord
+    attempts: tuple[AttemptRecord, ...]
+    """By number."""
+
+
+class StoredRun(NamedTuple):
+    """A run as the store gives it back."""
+
+    run: RunRecord
+    requests: tuple[bytes, ...]
+    jobs: tuple[StoredJob, ...]
+    """In order of submission."""
