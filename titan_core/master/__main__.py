@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 
+from titan_core import failpoints
 from titan_core.config import load_master
 from titan_core.errors import ConfigError, TitanError
 from titan_core.log_lines import log_to_stderr
@@ -46,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     signals = StopSignals()
     try:
+        failpoints.arm(os.environ)
         config = load_master(vars(parser().parse_args(argv)), os.environ)
     except ConfigError as error:
         return _say(error, EXIT_USAGE)

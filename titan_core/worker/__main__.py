@@ -16,6 +16,7 @@ import os
 import sys
 from typing import Any, NoReturn
 
+from titan_core import failpoints
 from titan_core.config import LOG_LEVELS, WorkerConfig, load_worker
 from titan_core.errors import ConfigError, NotAuthorised, TitanError
 from titan_core.log_lines import log_to_stderr
@@ -46,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a worker until it is told to stop; the exit code."""
     flags = _flags(_parser(), argv)
     try:
+        failpoints.arm(os.environ)
         config = load_worker(flags, os.environ)
     except ConfigError as error:
         return _say(error, 2)
