@@ -95,6 +95,13 @@ class ForgetRun:
     run_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class DeleteRun:
+    """Nobody will ask for the run any more: delete what is kept of it, its logs and its files."""
+
+    run_id: str
+
+
 Action = (
     StartAttempt
     | StopAttempt
@@ -106,4 +113,5 @@ Action = (
     | RecordRunFinished
     | RecordWorker
     | ForgetRun
+    | DeleteRun
 )

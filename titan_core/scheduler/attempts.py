@@ -22,7 +22,7 @@ def start(state: State, job: Job, worker: Worker) -> None:
     if job.attempts:
         state.lost.pop(job.attempts[-1].token, None)
     number = len(job.attempts) + 1
-    attempt = Attempt(job, number, token(job, number), worker.worker_id, state.now)
+    attempt = Attempt(job, number, token(job, number, state.term), worker.worker_id, state.now)
     job.attempts.append(attempt)
     job.started_at, job.finished_at = state.now, None
     hold(state, attempt, worker)
@@ -32,9 +32,11 @@ def start(state: State, job: Job, worker: Worker) -> None:
     state.act(StartAttempt(attempt))
 
 
-def token(job: Job, number: int) -> bytes:
-    """The fence of an attempt: 128 bits nobody can guess who does not know the run's secret."""
-    return hashlib.blake2b(f"{job.key}#{number}".encode(), key=job.run.secret, digest_size=TOKEN_BYTES).digest()
+def token(job: Job, number: int, term: int) -> bytes:
+    """The fence of an attempt: 128 bits nobody can guess who does not know the run's secret. The term is in it since
+    a home that was put back from a backup gives numbers a second time."""
+    name = f"{job.key}#{number}@{term}".encode()
+    return hashlib.blake2b(name, key=job.run.secret, digest_size=TOKEN_BYTES).digest()
 
 
 def hold(state: State, attempt: Attempt, worker: Worker) -> None:
@@ -84,8 +86,9 @@ def on_finished(state: State, attempt: Attempt, report: AttemptReport) -> None:
         _on_failed(state, attempt)
 
 
-def on_lost(state: State, attempt: Attempt, reason: str) -> None:
-    """Its worker is gone, and with it whatever the attempt did."""
+def on_lost(state: State, attempt: Attempt, reason: str, crashed: bool = False) -> None:
+    """Its worker is gone, and with it whatever the attempt did; `crashed`: another process has taken its place."""
+    attempt.job.crashes += crashed
     on_finished(state, attempt, AttemptReport(attempt.token, Outcome.LOST, reason=reason))
     if attempt.job.state is JobState.QUEUED:
         state.lost[attempt.token] = attempt

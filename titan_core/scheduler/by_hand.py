@@ -57,13 +57,29 @@ def retry_jobs(state: State, wanted: Sequence[Job]) -> None:
     chosen = _with_descendants(wanted)
     runs.revive(state, chosen)
     for job in chosen:
-        job.failures = job.losses = 0
+        job.failures = job.losses = job.crashes = 0
         job.attempts_before = len(job.attempts)
         job.finished_at = None
         if job.open_parents:
             jobs.move(state, job, JobState.BLOCKED, jobs.waits_for(job))
         else:
             jobs.enqueue(state, job, "retried by hand")
+
+
+def retry_dead(state: State) -> None:
+    """Run every DEAD job again, but those that a DEAD or CANCELLED parent keeps from it; there may be none."""
+    dead = [job for run in state.runs.values() if run.counts[JobState.DEAD] for job in _dead(run)]
+    while True:
+        returning = set(dead)
+        able = [job for job in dead if all(p in returning for p in job.parents if p.state in LOST_CAUSE)]
+        if len(able) == len(dead):
+            break
+        dead = able
+    retry_jobs(state, dead)
+
+
+def _dead(run: Run) -> list[Job]:
+    return [job for job in run.jobs.values() if job.state is JobState.DEAD]
 
 
 def _check_parents_return(wanted: set[Job]) -> None:

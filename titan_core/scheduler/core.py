@@ -13,24 +13,30 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from titan_core.errors import Conflict, NotFound
-from titan_core.scheduler import attempts, by_hand, dag, jobs, workers
+from titan_core.scheduler import attempts, by_hand, dag, jobs, recovery, runs, workers
 from titan_core.scheduler.actions import Action
 from titan_core.scheduler.events import (
     AttemptFinished,
     AttemptStarted,
+    DeadRetryRequested,
     Event,
     JobCancelRequested,
     JobRetryRequested,
     JobsAdded,
     RunCancelRequested,
+    RunRecalled,
     RunRetryRequested,
+    RunsExpired,
     RunSubmitted,
     ServiceStopRequested,
+    StateRecovered,
     TimePassed,
     WorkerDisconnected,
     WorkerDrained,
+    WorkerHoldRequested,
     WorkerRegistered,
     WorkerShutdownRequested,
+    WorkerTroubleChanged,
 )
 from titan_core.scheduler.model import LOST_CAUSE, Job, JobSpec, Run, Worker
 from titan_core.scheduler.state import Settings, State
@@ -42,12 +48,17 @@ class Core:
     def __init__(self, settings: Settings | None = None) -> None:
         self.state = State(settings or Settings())
         self._reactions: dict[type, Callable[[Any], None]] = {
+            StateRecovered: lambda event: recovery.on_recovered(self.state, event),
+            RunRecalled: lambda event: recovery.on_recalled(self.state, event.stored),
+            RunsExpired: lambda event: runs.on_expired(self.state, event.run_ids),
             RunSubmitted: self._on_run_submitted,
             JobsAdded: self._on_jobs_added,
             WorkerRegistered: lambda event: workers.on_registered(self.state, event),
             WorkerDisconnected: lambda event: workers.on_disconnected(self.state, event),
             WorkerDrained: lambda event: workers.on_drained(self.state, event.worker_id),
             WorkerShutdownRequested: self._on_worker_shutdown_requested,
+            WorkerHoldRequested: lambda event: workers.on_hold_requested(self.state, event),
+            WorkerTroubleChanged: lambda event: workers.on_trouble_changed(self.state, event),
             AttemptStarted: self._on_attempt_started,
             AttemptFinished: lambda event: workers.on_result(self.state, event.worker_id, event.report),
             JobCancelRequested: lambda event: by_hand.cancel(self.state, self._job(event), event.reason),
@@ -55,6 +66,7 @@ class Core:
             ServiceStopRequested: lambda event: by_hand.stop_service(self.state, self._job(event), event.reason),
             JobRetryRequested: lambda event: by_hand.retry_jobs(self.state, [self._job(event)]),
             RunRetryRequested: self._on_run_retry_requested,
+            DeadRetryRequested: lambda event: by_hand.retry_dead(self.state),
             TimePassed: self._on_time_passed,
         }
 

@@ -5,6 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from titan_core.scheduler.model import JobSpec, Outcome, WorkerInfo
+from titan_core.scheduler.records import StoredRun, WorkerRecord
+
+
+@dataclass(frozen=True, slots=True)
+class StateRecovered:
+    """The master has started: this is what an earlier one left on disk. The first event of a core, or none."""
+
+    term: int
+    """Which start of the master this is; grows."""
+    grace_s: float
+    """How long its workers may take to come back."""
+    runs: tuple[StoredRun, ...]
+    """In order of submission."""
+    workers: tuple[WorkerRecord, ...]
+    last_sequence: int
+    """The greatest number ever given to a run or a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecalled:
+    """A run that had left memory is asked for again."""
+
+    stored: StoredRun
+
+
+@dataclass(frozen=True, slots=True)
+class RunsExpired:
+    """These finished runs are older, or more, than are to be kept."""
+
+    run_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +143,23 @@ class WorkerShutdownRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerHoldRequested:
+    """A person wants a worker to get no more work, until it is undone; what it runs goes on."""
+
+    worker_id: str
+    undo: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTroubleChanged:
+    """A worker can not run jobs at present, and says why; or can again (empty)."""
+
+    worker_id: str
+    session: int
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobRetryRequested:
     """A person wants a DEAD or CANCELLED job to run again; so do those descendants it took with it."""
 
@@ -128,12 +175,20 @@ class RunRetryRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadRetryRequested:
+    """The same for every DEAD job in memory that no parent keeps from running."""
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """Some timer is due."""
 
 
 Event = (
-    RunSubmitted
+    StateRecovered
+    | RunRecalled
+    | RunsExpired
+    | RunSubmitted
     | JobsAdded
     | WorkerRegistered
     | WorkerDisconnected
@@ -144,7 +199,10 @@ Event = (
     | RunCancelRequested
     | ServiceStopRequested
     | WorkerShutdownRequested
+    | WorkerHoldRequested
+    | WorkerTroubleChanged
     | JobRetryRequested
     | RunRetryRequested
+    | DeadRetryRequested
     | TimePassed
 )

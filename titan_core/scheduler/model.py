@@ -304,6 +304,8 @@ class Worker:
     """Ticket of the timer at whose end it is taken for dead; 0 = none."""
     leaving: bool = False
     """It said goodbye: once its session ends it will not be back."""
+    shutting_down: bool = False
+    """A person wants it gone, and it has not said goodbye yet."""
     held: bool = False
     """A person had it drained; stays so when it registers again."""
     trouble: str = ""

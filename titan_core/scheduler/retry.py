@@ -1,12 +1,20 @@
 """Whether an attempt that ended badly is followed by another, when, and why not.
 
 Two budgets: `retries` for a job that fails by itself, and INFRASTRUCTURE_BUDGET for attempts lost
-with their worker. `max_attempts`, where given, bounds both together. A retry by hand renews all of them.
+with their worker. A job that was there at POISON_CRASHES crashes of workers is not given to another.
+`max_attempts`, where given, bounds all together. A retry by hand renews everything.
 """
 
 from __future__ import annotations
 
-from titan_core.scheduler.model import INFRASTRUCTURE, INFRASTRUCTURE_BUDGET, Attempt, Job, Outcome
+from titan_core.scheduler.model import (
+    INFRASTRUCTURE,
+    INFRASTRUCTURE_BUDGET,
+    POISON_CRASHES,
+    Attempt,
+    Job,
+    Outcome,
+)
 
 MAX_BACKOFF_S = 3600.0
 TROUBLE_BACKOFF_S = 1.0
@@ -47,6 +55,8 @@ def _over_budget(attempt: Attempt) -> str:
         unknown = "outcome unknown: " if attempt.outcome is Outcome.LOST else ""
         return f"{unknown}{attempt.reason}; {_times(used, 'attempt')} of {spec.max_attempts} used"
     if attempt.outcome in INFRASTRUCTURE:
+        if job.crashes >= POISON_CRASHES:
+            return f"{attempt.reason}; it was running at {job.crashes} crashes of workers, and may be their cause"
         if job.losses > INFRASTRUCTURE_BUDGET:
             return f"{attempt.reason}; lost with its worker {job.losses} times, {INFRASTRUCTURE_BUDGET} is the most"
         return ""

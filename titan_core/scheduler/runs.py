@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from titan_core.scheduler.actions import ForgetRun
+from titan_core.scheduler.actions import DeleteRun, ForgetRun
 from titan_core.scheduler.model import Job, Run
 from titan_core.scheduler.state import State
 
@@ -26,6 +26,19 @@ def revive(state: State, jobs: Iterable[Job]) -> None:
         if run.live_jobs == 0:
             state.over.remove(run)
             state.jobs_over -= len(run.jobs)
+
+
+def on_expired(state: State, run_ids: Iterable[str]) -> None:
+    """Have these runs deleted; a live one, such as one that a person has just retried, stays."""
+    for run_id in run_ids:
+        run = state.runs.get(run_id)
+        if run is not None and run.live_jobs:
+            continue
+        if run is not None:
+            state.over.remove(run)
+            state.jobs_over -= len(run.jobs)
+            _forget(state, run)
+        state.act(DeleteRun(run_id))
 
 
 def _forget(state: State, run: Run) -> None:

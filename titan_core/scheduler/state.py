@@ -18,9 +18,9 @@ from titan_core.scheduler.timers import Timers
 class Settings:
     death_s: float = 30.0
     """A worker not heard for so long is dead, its attempts are lost."""
-    runs_kept: int = 10_000
-    """Runs that are over and still remembered; the oldest go first."""
-    jobs_kept: int = 250_000
+    runs_kept: int = 1_000
+    """Runs that are over and still in memory; the oldest go first."""
+    jobs_kept: int = 100_000
     """Jobs of such runs, together."""
 
 
@@ -28,6 +28,10 @@ class Settings:
 class State:
     settings: Settings = field(default_factory=Settings)
     now: float = 0.0
+    term: int = 0
+    """Which start of the master this is; part of every token, so that none comes twice."""
+    grace_s: float = 0.0
+    """What workers of before the start got to come back."""
     actions: list[Action] = field(default_factory=list)
     runs: dict[str, Run] = field(default_factory=dict)
     """In order of submission."""

@@ -14,10 +14,25 @@ What a returning worker says is held against what the core remembers:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from titan_core.errors import Conflict, NotFound, Unavailable
 from titan_core.scheduler import attempts
-from titan_core.scheduler.actions import AcceptWorker, AcknowledgeResult, ShutDownWorker, StartAttempt, StopAttempt
-from titan_core.scheduler.events import AttemptReport, WorkerDisconnected, WorkerRegistered
+from titan_core.scheduler.actions import (
+    AcceptWorker,
+    AcknowledgeResult,
+    RecordWorker,
+    ShutDownWorker,
+    StartAttempt,
+    StopAttempt,
+)
+from titan_core.scheduler.events import (
+    AttemptReport,
+    WorkerDisconnected,
+    WorkerHoldRequested,
+    WorkerRegistered,
+    WorkerTroubleChanged,
+)
 from titan_core.scheduler.model import Attempt, Worker, WorkerState
 from titan_core.scheduler.state import State
 
@@ -27,7 +42,7 @@ def on_registered(state: State, event: WorkerRegistered) -> None:
     same_process = worker is not None and worker.info.instance == event.info.instance
     if worker is not None and not same_process:
         _refuse_if_alive(worker)
-    worker = _seat(state, worker, event)
+    worker = _seat(state, worker, event, same_process)
     before = [*worker.running.values(), *worker.services.values()]
     adopted = [a for token in event.running if (a := _adopt(state, worker, token)) is not None]
     state.act(AcceptWorker(worker.worker_id, event.session, tuple(adopted)))
@@ -40,6 +55,8 @@ def on_registered(state: State, event: WorkerRegistered) -> None:
     for attempt in adopted:
         if attempt.job.ending is not None:
             state.act(StopAttempt(worker.worker_id, attempt.token, attempt.job.ending[1]))
+    if worker.shutting_down:
+        state.act(ShutDownWorker(worker.worker_id))  # it may have been lost with the session before
 
 
 def on_disconnected(state: State, event: WorkerDisconnected) -> None:
@@ -47,7 +64,7 @@ def on_disconnected(state: State, event: WorkerDisconnected) -> None:
     worker = state.workers.get(event.worker_id)
     if worker is None or worker.session != event.session:
         return
-    if worker.state is WorkerState.DRAINING:
+    if worker.leaving:
         _bury(state, worker, f"worker {worker.worker_id} stopped")
         return
     worker.state = WorkerState.DISCONNECTED
@@ -57,27 +74,56 @@ def on_disconnected(state: State, event: WorkerDisconnected) -> None:
 
 
 def on_silent(state: State, worker: Worker) -> None:
-    """It was not heard for `death_s`."""
-    _bury(state, worker, f"worker {worker.worker_id} was not heard for {state.settings.death_s:g} s")
+    """It was not heard for `death_s`, or did not come back to a master that was started again."""
+    if worker.session:
+        reason = f"worker {worker.worker_id} was not heard for {state.settings.death_s:g} s"
+    else:
+        reason = f"worker {worker.worker_id} did not come back within {state.grace_s:g} s of the master's start"
+    _bury(state, worker, reason)
 
 
 def on_drained(state: State, worker_id: str) -> None:
-    """It takes no more work; what it runs goes on."""
+    """It is stopping, and takes no more work; what it runs comes back as interrupted."""
     worker = state.workers.get(worker_id)
-    if worker is not None and worker.state is WorkerState.ONLINE:
-        worker.state = WorkerState.DRAINING
+    if worker is not None and worker.state is not WorkerState.DISCONNECTED:
+        worker.leaving, worker.shutting_down = True, False
+        _set_state(state, worker)
+
+
+def on_hold_requested(state: State, event: WorkerHoldRequested) -> None:
+    worker = _find(state, event.worker_id)
+    if worker.held is not event.undo:
+        held = "is being drained already" if worker.held else "is not being drained"
+        raise Conflict(f"worker {worker.worker_id} {held}")
+    worker.held = not event.undo
+    if worker.state is not WorkerState.DISCONNECTED:
+        _set_state(state, worker)
+    state.act(RecordWorker(worker))
+
+
+def on_trouble_changed(state: State, event: WorkerTroubleChanged) -> None:
+    worker = state.workers.get(event.worker_id)
+    if worker is not None and worker.session == event.session and worker.state is not WorkerState.DISCONNECTED:
+        worker.trouble = event.trouble
         state.placement.update(worker)
 
 
-def on_shutdown_requested(state: State, worker_id: str, force: bool) -> None:
+def strays(state: State, worker_id: str, session: int, running: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Those of the attempts a worker says it runs that it is not to run; changes nothing."""
     worker = state.workers.get(worker_id)
-    if worker is None:
-        raise NotFound(f"there is no worker {worker_id}")
+    if worker is None or worker.session != session:
+        return ()
+    return tuple(token for token in running if token not in worker.running and token not in worker.services)
+
+
+def on_shutdown_requested(state: State, worker_id: str, force: bool) -> None:
+    worker = _find(state, worker_id)
     if worker.info.permanent and not force:
         raise Conflict(f"worker {worker_id} is permanent; use --force to stop it all the same")
     if worker.state is WorkerState.DISCONNECTED:
         raise Conflict(f"worker {worker_id} is not connected; stop it on its machine")
-    on_drained(state, worker_id)
+    worker.shutting_down = not worker.leaving
+    _set_state(state, worker)
     state.act(ShutDownWorker(worker_id))
 
 
@@ -98,15 +144,31 @@ def _refuse_if_alive(worker: Worker) -> None:
         )
 
 
-def _seat(state: State, worker: Worker | None, event: WorkerRegistered) -> Worker:
+def _find(state: State, worker_id: str) -> Worker:
+    worker = state.workers.get(worker_id)
+    if worker is None:
+        raise NotFound(f"there is no worker {worker_id}")
+    return worker
+
+
+def _set_state(state: State, worker: Worker) -> None:
+    """Of a worker with a session: whether it gets work."""
+    draining = worker.leaving or worker.shutting_down or worker.held
+    worker.state = WorkerState.DRAINING if draining else WorkerState.ONLINE
+    state.placement.update(worker)
+
+
+def _seat(state: State, worker: Worker | None, event: WorkerRegistered, same_process: bool) -> Worker:
     """The worker's record, new or as it was, with its new session."""
     if worker is None:
         worker = Worker(event.info, state.next_sequence(), WorkerState.ONLINE, event.session, state.now)
         state.workers[worker.worker_id] = worker
     state.timers.cancel(worker.timer)
     worker.info, worker.session, worker.connected_at, worker.timer = event.info, event.session, state.now, 0
-    worker.state = WorkerState.ONLINE
-    state.placement.update(worker)
+    worker.leaving, worker.trouble = False, ""
+    worker.shutting_down = worker.shutting_down and same_process
+    _set_state(state, worker)
+    state.act(RecordWorker(worker))
     return worker
 
 
@@ -129,12 +191,13 @@ def _on_unmentioned(state: State, attempt: Attempt, same_process: bool) -> None:
         if attempt.job.ending is not None:
             state.act(StopAttempt(attempt.worker_id, attempt.token, attempt.job.ending[1]))
     else:
-        attempts.on_lost(state, attempt, f"worker {attempt.worker_id} was restarted")
+        attempts.on_lost(state, attempt, f"worker {attempt.worker_id} was restarted", crashed=True)
 
 
 def _bury(state: State, worker: Worker, reason: str) -> None:
     state.timers.cancel(worker.timer)
     state.placement.remove(worker)
     del state.workers[worker.worker_id]
+    state.act(RecordWorker(worker, gone=True))
     for attempt in [*worker.running.values(), *worker.services.values()]:
         attempts.on_lost(state, attempt, reason)

@@ -19,10 +19,12 @@ from titan_core.scheduler.actions import (
     AcceptWorker,
     AcknowledgeResult,
     Action,
+    DeleteRun,
     ForgetRun,
     RecordChange,
     RecordJobsAdded,
     RecordRunFinished,
+    RecordWorker,
     ShutDownWorker,
     StartAttempt,
     StopAttempt,
@@ -328,7 +330,7 @@ def _addressee(action: Action) -> str:
     match action:
         case StartAttempt(attempt):
             return attempt.worker_id
-        case RecordJobsAdded() | RecordChange() | RecordRunFinished() | ForgetRun():
+        case RecordJobsAdded() | RecordChange() | RecordRunFinished() | RecordWorker() | ForgetRun() | DeleteRun():
             return ""
         case _:
             return action.worker_id

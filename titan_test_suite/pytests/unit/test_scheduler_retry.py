@@ -76,7 +76,7 @@ def test_no_backoff_is_no_pause(cluster: Cluster) -> None:
 
 
 def backoff_s(failures: int, token: bytes, nominal_s: float = 1.0) -> float:
-    run = Run("run", "run", b"s" * 16, 0.0)
+    run = Run("run", "run", b"s" * 16, 0.0, 1)
     failed = Job(run, job("a", retry_backoff_s=nominal_s), JobState.RUNNING, "", 0.0, 1, failures=failures)
     return retry.backoff_s(Attempt(failed, failures, token, "w:1", 0.0))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from titan_core.errors import Conflict, NotFound, Unavailable
-from titan_core.scheduler.actions import AcceptWorker, AcknowledgeResult, ShutDownWorker, StartAttempt
+from titan_core.scheduler.actions import AcceptWorker, AcknowledgeResult, RecordWorker, ShutDownWorker, StartAttempt
 from titan_core.scheduler.events import AttemptStarted, WorkerDisconnected, WorkerDrained, WorkerShutdownRequested
 from titan_core.scheduler.model import RECENT_KEPT, Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, job, report, service, started_jobs
@@ -40,7 +40,7 @@ def test_running_and_active_there_is_adopted(cluster: Cluster, worker: FakeWorke
     cluster.disconnect(worker)
     cluster.advance(29)
     actions = cluster.register(worker)
-    assert [type(action) for action in actions] == [AcceptWorker]
+    assert [type(action) for action in actions] == [RecordWorker, AcceptWorker]
     assert accepted(cluster).adopted == (cluster.attempt("a"),)
     assert cluster.state("a") == "RUNNING"
     cluster.finish("a")
@@ -140,7 +140,7 @@ def test_nothing_said_by_the_same_process_has_it_sent_again(cluster: Cluster, wo
     worker.running.clear()  # the order was on its way when the session broke
     cluster.disconnect(worker)
     actions = cluster.register(worker)
-    assert [type(action) for action in actions] == [AcceptWorker, StartAttempt]
+    assert [type(action) for action in actions] == [RecordWorker, AcceptWorker, StartAttempt]
     assert list(worker.running) == [token]
     assert len(cluster.job("a").attempts) == 1
 

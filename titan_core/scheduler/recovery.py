@@ -1,0 +1,159 @@
+"""From rows back to the model: when the master starts, and when a run that left memory is asked for again.
+
+Rows become objects (`restore_run`), then the same functions as for live events take them on: graphs are
+linked, what is ready is queued, what waits for its time gets its timer, what was on a worker is held by
+it. Workers come back as DISCONNECTED, with `grace_s` to register; what they then say is held against this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from titan_core.scheduler import attempts, dag, jobs
+from titan_core.scheduler.events import StateRecovered
+from titan_core.scheduler.model import Attempt, Job, JobState, Outcome, Run, Worker, WorkerInfo, WorkerState
+from titan_core.scheduler.records import AttemptRecord, StoredJob, StoredRun, WorkerRecord
+from titan_core.scheduler.state import State
+
+
+def on_recovered(state: State, event: StateRecovered) -> None:
+    """Go on where the master before this one was when it last wrote to its disk."""
+    assert not state.runs and not state.workers, "there is something already"
+    state.term, state.grace_s, state.last_sequence = event.term, event.grace_s, event.last_sequence
+    for record in event.workers:
+        _expect(state, record)
+    runs = [restore_run(stored) for stored in event.runs]
+    state.runs = {run.run_id: run for run in runs}
+    for run in runs:
+        _link(state, run)
+    for run in runs:
+        for job in run.jobs.values():
+            _set_going(state, job)
+    _file_requests(state, runs)
+    _retire(state, sorted((run for run in runs if run.live_jobs == 0), key=_ended_at))
+
+
+def on_recalled(state: State, stored: StoredRun) -> None:
+    """Take a finished run back into memory, at its place by age."""
+    if stored.run.run_id in state.runs:
+        return
+    run = restore_run(stored)
+    state.runs = dict(sorted([*state.runs.items(), (run.run_id, run)], key=lambda item: item[1].sequence))
+    _link(state, run)
+    _file_requests(state, [run])
+    _retire(state, [run])
+
+
+def restore_run(stored: StoredRun) -> Run:
+    """The run and its jobs as they were; they do not know their parents yet, and nothing knows them."""
+    record = stored.run
+    run = Run(record.run_id, record.name, record.secret, record.submitted_at, record.sequence)
+    run.requests = list(stored.requests)
+    run.finished_at = record.finished_at
+    for stored_job in stored.jobs:
+        job = _restore_job(run, stored_job)
+        run.jobs[job.job_id] = job
+        run.counts[job.state] += 1
+        run.open_jobs += job.open
+        run.version = max(run.version, job.changed_version)
+    return run
+
+
+def link_within(run: Run) -> None:
+    """Let the jobs of a restored run, which stays outside the core, know their parents of the same run."""
+    for job in run.jobs.values():
+        if job.spec.parents:
+            dag.link(job, [run.jobs[parent] for parent in job.spec.parents if parent in run.jobs])
+
+
+# ── rows to objects ───────────────────────────────────────────────────────────────────────────────
+
+
+def _restore_job(run: Run, stored: StoredJob) -> Job:
+    asked, became = stored.asked, stored.became
+    job = Job(run, asked.spec, JobState(became.state), became.reason, asked.submitted_at, asked.sequence)
+    job.changed_version, job.spawner_worker_id = became.version, asked.spawner_worker_id
+    job.failures, job.losses, job.crashes = became.failures, became.losses, became.crashes
+    job.attempts_before = became.attempts_before
+    if became.ending_state:
+        job.ending = JobState(became.ending_state), became.ending_reason
+    job.due_at, job.started_at, job.finished_at = became.due_at, became.started_at, became.finished_at
+    job.satisfied, job.up = became.satisfied, became.up
+    if stored.attempts:
+        job.attempts = [_restore_attempt(job, record) for record in stored.attempts]
+    return job
+
+
+def _restore_attempt(job: Job, record: AttemptRecord) -> Attempt:
+    return Attempt(
+        job,
+        record.number,
+        record.token,
+        record.worker_id,
+        record.started_at,
+        record.finished_at,
+        Outcome(record.outcome) if record.outcome else None,
+        record.exit_code,
+        record.reason,
+        record.peak_memory,
+        record.stopping,
+        record.up,
+    )
+
+
+# ── objects to their places ───────────────────────────────────────────────────────────────────────
+
+
+def _expect(state: State, record: WorkerRecord) -> None:
+    """A worker that was there: it has the grace to come back."""
+    info = WorkerInfo(
+        record.worker_id,
+        record.instance,
+        frozenset(record.capabilities),
+        record.slots,
+        record.permanent,
+        record.facts,
+        record.max_services,
+    )
+    worker = Worker(info, state.next_sequence(), WorkerState.DISCONNECTED, 0, state.now, held=record.held)
+    worker.timer = state.timers.add(state.now + state.grace_s, worker)
+    state.workers[worker.worker_id] = worker
+    state.placement.update(worker)
+
+
+def _link(state: State, run: Run) -> None:
+    """A parent in another run that is not in memory has ended, and is satisfied or else the job is final."""
+    for job in run.jobs.values():
+        if job.spec.parents:
+            parents = (jobs.find(state, run, name) for name in job.spec.parents)
+            dag.link(job, [parent for parent in parents if parent is not None])
+
+
+def _set_going(state: State, job: Job) -> None:
+    if job.state is JobState.BLOCKED:
+        job.reason = jobs.waits_for(job)
+    elif job.state is JobState.QUEUED:
+        state.placement.queue(job)
+        attempt = job.attempt
+        if attempt is not None and attempt.outcome is Outcome.LOST and attempt.number > job.attempts_before:
+            state.lost[attempt.token] = attempt
+    elif job.state is JobState.RUNNING:
+        running = job.attempts[-1]
+        attempts.hold(state, running, state.workers[running.worker_id])
+    elif job.due_at is not None:
+        jobs.wake_at(state, job, job.due_at)
+
+
+def _file_requests(state: State, runs: Iterable[Run]) -> None:
+    for run in runs:
+        state.requests.update(dict.fromkeys(run.requests, run.run_id))
+
+
+def _retire(state: State, runs: Iterable[Run]) -> None:
+    for run in runs:
+        state.over.append(run)
+        state.jobs_over += len(run.jobs)
+
+
+def _ended_at(run: Run) -> float:
+    return run.finished_at if run.finished_at is not None else run.submitted_at
