@@ -49,6 +49,8 @@ class AuthWelcome(Message):
 class Ack(Message):
     text: str = tag(1, "")
     """A sentence for the user, where there is something to say."""
+    keys: tuple[str, ...] = tag(2, ())
+    """What the request concerned, by its full names: jobs, a service or a worker (at most 100,000 of them)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +301,7 @@ class ListJobs(Message):
 @dataclass(frozen=True, slots=True)
 class JobList(Message):
     jobs: tuple[JobStatus, ...] = tag(1, ())
+    """Without their attempts, the oldest run first; DEAD ones with them, those that died last first."""
     total: int = tag(2, 0)
     """How many there are, also beyond `limit`."""
 
@@ -482,7 +485,7 @@ class AssetList(Message):
 
 @dataclass(frozen=True, slots=True)
 class Backup(Message):
-    """The answer is BackupInfo, then ASSET_DATA with the bytes of a tar archive."""
+    """The answer is BackupInfo, then ASSET_DATA with the bytes of a tar archive, or an ERROR in the midst of them."""
 
 
 @dataclass(frozen=True, slots=True)
