@@ -80,7 +80,10 @@ class FrameStream:
         """The whole body that `first` begins, put together from its MORE frames, of at most `limit` bytes."""
         if not first.more:
             return first.payload
-        return b"".join(self.receive_pieces(first, limit))
+        body = bytearray()  # not a list of the frames, which may be a hundred million tiny ones
+        for piece in self.receive_pieces(first, limit):
+            body += piece
+        return bytes(body)
 
     def receive_pieces(self, first: Frame, limit: int = MAX_BODY) -> Iterator[bytes]:
         """The body that `first` begins, frame by frame as it arrives."""
