@@ -1,0 +1,267 @@
+"""Between the records of the model and the rows of the tables.
+
+Instants are monotonic on one side and unix seconds on the other; the statements themselves add the
+difference. Rows are written many to a statement: sqlite3 lets go of the interpreter around each one, and
+each time it may have to wait for its turn to get it back.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+from titan_core.protocol import messages
+from titan_core.scheduler.model import Affinity, JobSpec
+from titan_core.scheduler.records import (
+    AttemptRecord,
+    Batch,
+    EventRecord,
+    JobRecord,
+    RequestRecord,
+    RunRecord,
+    StateRecord,
+    StoredJob,
+    StoredRun,
+    WorkerRecord,
+)
+
+_SIZES = (128, 16, 1)
+"""Rows a statement; few sizes, so that the prepared statements stay in the connection's cache."""
+
+_JOB_COLUMNS = ("sequence", "run", "job_id", "spec", "service", "submitted_at", "spawner_worker_id")
+_INSTANTS = {"submitted_at", "finished_at", "due_at", "started_at", "seen_at", "at"}
+
+
+class Pending:
+    """Batches made one: of each thing the latest row, of what never changes all rows."""
+
+    def __init__(self) -> None:
+        self.runs: dict[int, RunRecord] = {}
+        self.requests: list[RequestRecord] = []
+        self.jobs: list[JobRecord] = []
+        self.states: dict[int, StateRecord] = {}
+        self.attempts: dict[tuple[int, int], AttemptRecord] = {}
+        self.events: list[EventRecord] = []
+        self.workers: dict[str, WorkerRecord] = {}
+
+    def __len__(self) -> int:
+        """Rows."""
+        return sum(map(len, (self.runs, self.requests, self.jobs, self.states, self.attempts, self.events)))
+
+    def add(self, batch: Batch) -> None:
+        for run in batch.runs:
+            self.runs[run.sequence] = run
+        self.requests += batch.requests
+        self.jobs += batch.jobs
+        for state in batch.states:
+            self.states[state.job] = state
+        for attempt in batch.attempts:
+            self.attempts[attempt.job, attempt.number] = attempt
+        self.events += batch.events
+        for worker in batch.workers:
+            self.workers[worker.worker_id] = worker
+
+
+class Writer:
+    """Writes records through a connection; `offset_s` is wall time minus monotonic time."""
+
+    def __init__(self, connection: sqlite3.Connection, offset_s: float) -> None:
+        self._connection = connection
+        statements = {
+            "runs": _upserts("runs", RunRecord._fields, ("sequence",), offset_s),
+            "requests": _inserts("requests", RequestRecord._fields, offset_s),
+            "jobs": _inserts("jobs", _JOB_COLUMNS, offset_s),
+            "states": _upserts("job_states", StateRecord._fields, ("run", "job"), offset_s),
+            "attempts": _upserts("attempts", AttemptRecord._fields, ("job", "number"), offset_s),
+            "events": _inserts("events", EventRecord._fields, offset_s),
+            "workers": _upserts("workers", WorkerRecord._fields, ("worker_id",), offset_s),
+        }
+        self._statements = statements
+
+    def write(self, pending: Pending) -> None:
+        """All rows, within the open transaction. IntegrityError: the records contradict what is stored."""
+        self._put("runs", list(map(_run_row, pending.runs.values())))
+        self._put("requests", pending.requests)
+        self._put("jobs", list(map(_job_row, pending.jobs)))
+        self._put("states", list(pending.states.values()))
+        self._put("attempts", list(pending.attempts.values()))
+        self._put("events", pending.events)
+        self._put("workers", list(map(_worker_row, pending.workers.values())))
+
+    def _put(self, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        done, statements = 0, self._statements[name]
+        for size in _SIZES:
+            while len(rows) - done >= size:
+                values = list(chain.from_iterable(rows[done : done + size]))
+                self._connection.execute(statements[size], values)
+                done += size
+
+
+def _inserts(table: str, columns: Sequence[str], offset_s: float, tail: str = "") -> dict[int, str]:
+    row = f"({', '.join(f'? + {offset_s!r}' if column in _INSTANTS else '?' for column in columns)})"
+    head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES"
+    return {size: f"{head} {', '.join([row] * size)}{tail}" for size in _SIZES}
+
+
+def _upserts(table: str, columns: Sequence[str], key: Sequence[str], offset_s: float) -> dict[int, str]:
+    changes = ", ".join(f"{column} = excluded.{column}" for column in columns if column not in key)
+    return _inserts(table, columns, offset_s, f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}")
+
+
+def _run_row(run: RunRecord) -> tuple[Any, ...]:
+    return (*run[:-1], " ".join(map(str, run.counts)))
+
+
+def _job_row(job: JobRecord) -> tuple[Any, ...]:
+    spec = job.spec
+    return (
+        job.sequence,
+        job.run,
+        job.job_id,
+        _spec_body(spec),
+        spec.service,
+        job.submitted_at,
+        job.spawner_worker_id,
+    )
+
+
+def _worker_row(worker: WorkerRecord) -> tuple[Any, ...]:
+    facts = worker.facts
+    body = None if facts is None else replace(facts, running=(), finished=()).encode()
+    return worker._replace(capabilities=",".join(worker.capabilities), facts=body)  # type: ignore[arg-type]
+
+
+def _spec_body(spec: JobSpec) -> bytes:
+    return messages.JobSpec(
+        spec.job_id,
+        spec.task,
+        spec.parents,
+        spec.requirement,
+        spec.priority,
+        spec.delay_s,
+        spec.affinity.value,
+        spec.retries,
+        spec.retry_backoff_s,
+        spec.max_attempts,
+        spec.service,
+    ).encode()
+
+
+# ── reading ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def read_runs(connection: sqlite3.Connection, sequences: Iterable[int], offset_s: float) -> tuple[StoredRun, ...]:
+    """The runs with these numbers, whole, in order of submission; those there are none of are left out."""
+    wanted = (json.dumps(sorted(sequences)),)
+    some = "IN (SELECT value FROM json_each(?))"
+    with _collector_paused():
+        runs = read_run_rows(connection, f"WHERE sequence {some} ORDER BY sequence", wanted, offset_s)
+        requests: dict[int, list[bytes]] = {}
+        for request_id, run in connection.execute(f"SELECT request_id, run FROM requests WHERE run {some}", wanted):
+            requests.setdefault(run, []).append(request_id)
+        jobs = _read_jobs(connection, some, wanted, offset_s)
+        return tuple(
+            StoredRun(run, tuple(requests.get(run.sequence, ())), tuple(jobs.get(run.sequence, ()))) for run in runs
+        )
+
+
+def read_run_rows(
+    connection: sqlite3.Connection, where: str, values: Sequence[object], offset_s: float
+) -> list[RunRecord]:
+    rows = connection.execute(f"{_select('runs', RunRecord._fields, offset_s)} {where}", values)
+    return [RunRecord._make((*row[:-1], tuple(map(int, row[-1].split())))) for row in rows]
+
+
+def read_workers(connection: sqlite3.Connection, where: str, offset_s: float) -> tuple[WorkerRecord, ...]:
+    rows = connection.execute(f"{_select('workers', WorkerRecord._fields, offset_s)} {where}")
+    return tuple(_worker(WorkerRecord._make(row)) for row in rows)
+
+
+def _read_jobs(
+    connection: sqlite3.Connection, some: str, wanted: tuple[str], offset_s: float
+) -> dict[int, list[StoredJob]]:
+    """By run, in order of submission."""
+    attempts = _read_attempts(connection, some, wanted, offset_s)
+    asked = connection.execute(
+        f"{_select('jobs', JobRecord._fields, offset_s)} WHERE run {some} ORDER BY run, sequence", wanted
+    ).fetchall()
+    became = connection.execute(
+        f"{_select('job_states', StateRecord._fields, offset_s)} WHERE run {some} ORDER BY run, job", wanted
+    ).fetchall()
+    jobs: dict[int, list[StoredJob]] = {}
+    specs = _Specs()
+    for job, state in zip(asked, became, strict=True):
+        sequence, run, job_id, body, submitted_at, spawner = job
+        stored = StoredJob(
+            JobRecord(sequence, run, job_id, specs.spec(body), submitted_at, spawner),
+            StateRecord._make((*state[:-2], state[-2] == 1, state[-1] == 1)),
+            tuple(attempts.get(sequence, ())),
+        )
+        jobs.setdefault(run, []).append(stored)
+    return jobs
+
+
+def _read_attempts(
+    connection: sqlite3.Connection, some: str, wanted: tuple[str], offset_s: float
+) -> dict[int, list[AttemptRecord]]:
+    """By job, in order of their numbers."""
+    rows = connection.execute(
+        f"{_select('attempts', AttemptRecord._fields, offset_s)} WHERE job IN"
+        f" (SELECT job FROM job_states WHERE run {some}) ORDER BY job, number",
+        wanted,
+    ).fetchall()
+    attempts: dict[int, list[AttemptRecord]] = {}
+    for row in rows:
+        attempt = AttemptRecord._make((*row[:-3], row[-3] == 1, row[-2] == 1, row[-1] == 1))
+        attempts.setdefault(attempt.job, []).append(attempt)
+    return attempts
+
+
+def _select(table: str, columns: Sequence[str], offset_s: float) -> str:
+    shown = (f"{column} - {offset_s!r}" if column in _INSTANTS else column for column in columns)
+    return f"SELECT {', '.join(shown)} FROM {table}"
+
+
+class _Specs:
+    def spec(self, body: bytes) -> JobSpec:
+        asked = messages.JobSpec.decode(body)
+        return JobSpec(
+            asked.job_id,
+            asked.task,
+            asked.parents,
+            asked.requirement,
+            asked.priority,
+            asked.delay_s,
+            Affinity(asked.affinity),
+            asked.retries,
+            asked.retry_backoff_s,
+            asked.max_attempts,
+            asked.service,
+        )
+
+
+def _worker(row: WorkerRecord) -> WorkerRecord:
+    return row._replace(
+        capabilities=tuple(filter(None, str(row.capabilities).split(","))),
+        permanent=bool(row.permanent),
+        held=bool(row.held),
+        facts=None if row.facts is None else messages.Register.decode(row.facts),
+    )
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """What is read stays; to look for garbage among it, over and over, would cost more than the reading."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
