@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
 
+from titan_core.worker.cgroup import SlotCgroup
 from titan_core.worker.control import Control, Stop
 from titan_core.worker.process_registry import ProcessRegistry
 from titan_core.worker.process_tree import OrphanHouse, ProcessTree
@@ -90,10 +91,11 @@ class Execution:
         """Start the process, call `on_started(pid)`, see it through. Raises OSError when there is no process."""
         entry = self._registry.open(self._control.token.hex())
         try:
+            cgroup = self._house.slot_cgroup()
             process = start_process(self._launch)
             try:
                 entry.record(process.pid)
-                return _Watch(process, self._control, self._house).see_through(on_started)
+                return _Watch(process, self._control, cgroup, self._house).see_through(on_started)
             finally:
                 _abandon(process)
         finally:
@@ -103,7 +105,9 @@ class Execution:
 class _Watch:
     """A running process, and the two descriptors its slot sleeps on."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: Control, house: OrphanHouse) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], control: Control, cgroup: SlotCgroup | None, house: OrphanHouse
+    ) -> None:
         self._process = process
         self._control = control
         self._house = house
@@ -111,7 +115,7 @@ class _Watch:
         self._pidfd = os.pidfd_open(process.pid)
         self._wake = control.open_wake()
         self._poll = _poller(self._pidfd, self._wake)
-        self._tree = ProcessTree(process.pid, control.token.hex(), house)
+        self._tree = ProcessTree(process.pid, control.token.hex(), cgroup, house)
 
     def see_through(self, on_started: Callable[[int], object] | None) -> Ending:
         try:
@@ -143,8 +147,7 @@ class _Watch:
         if self._stopped_at is not None:
             self._leave_grace_to_the_rest()
         if self._stopped_at is not None or not self._house.is_empty():
-            self._tree.note_descendants()
-            self._tree.signal(signal.SIGKILL)
+            self._tree.kill()
         ending = self._reap()
         self._tree.end()
         return ending

@@ -14,13 +14,18 @@ A worker holds a lock (flock) on `lock-<host name>` in its directory as long as 
 ends the leftovers in every directory of the home whose lock is free: a killed worker's port may never be
 used again. What workers of other machines that share the home have there is theirs.
 
-`open`, `record` and `remove` are called by the slot threads, `end_leftovers` once, before they exist.
+Beside the lock, `cgroup-<host name>` holds the path of the worker's cgroup, if it has one: whatever is in
+it was started by that worker, also if it bears no mark any more.
+
+`open`, `record` and `remove` are called by the slot threads, `end_leftovers` and then `make_cgroup` once,
+before they exist.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import signal
 import socket
@@ -28,10 +33,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from titan_core.errors import ConfigError
-from titan_core.worker import procfs, sigkill
+from titan_core.worker import cgroup, procfs, sigkill
+from titan_core.worker.cgroup import WorkerCgroup
 from titan_core.worker.procfs import Process
 
+log = logging.getLogger("titan.worker")
+
 _ROUNDS = 1_000
+_NO_EXECUTION = ("lock-", "cgroup-")
+"""How the names of files begin that are about the worker itself."""
 
 
 class Entry:
@@ -58,6 +68,7 @@ class ProcessRegistry:
     """The live executions of the worker on one port. Raises ConfigError when there is no place for them."""
 
     def __init__(self, workspace: Path, port: int) -> None:
+        self._port = port
         self._directory = workspace / "process_registry" / str(port)
         self._prefix = f"{self._directory}/"
         self._hostname = socket.gethostname()
@@ -74,17 +85,29 @@ class ProcessRegistry:
 
     def end_leftovers(self) -> int:
         """End what killed workers of this home left running, and forget it; how many processes that were."""
-        ended = self._end_recorded(self._directory)
+        ended = self._end_left_in(self._directory)
         for other in self._directory.parent.iterdir():
             lock = _try_lock(self._lock_path(other)) if other != self._directory else None
             if lock is not None:
-                ended += self._end_recorded(other)
+                ended += self._end_left_in(other)
                 os.close(lock)
         return ended
+
+    def make_cgroup(self) -> WorkerCgroup | None:
+        """Put this process into a cgroup that a successor finds; None = it can not have one."""
+        try:
+            path = cgroup.place_for(self._port)
+            # Before there is anything in it: a worker may be killed at any time.
+            self._cgroup_path(self._directory).write_text(f"{path}\n")
+            return WorkerCgroup(path)
+        except OSError as error:
+            log.debug("no cgroup for this worker: %s", error, extra={"action": "cgroup.none"})
+            return None
 
     def close(self) -> None:
         """No execution is left: give the directory up. While the port is still ours, so that nobody else has it."""
         if self._lock >= 0:
+            self._cgroup_path(self._directory).unlink(missing_ok=True)
             self._lock_path(self._directory).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # another machine's entries are in it
                 self._directory.rmdir()
@@ -94,9 +117,25 @@ class ProcessRegistry:
     def _lock_path(self, directory: Path) -> Path:
         return directory / f"lock-{self._hostname}"
 
+    def _cgroup_path(self, directory: Path) -> Path:
+        return directory / f"cgroup-{self._hostname}"
+
+    def _end_left_in(self, directory: Path) -> int:
+        # The cgroup first: nothing in it can start anything more, and hide it, while it is looked for.
+        return self._end_enclosed(self._cgroup_path(directory)) + self._end_recorded(directory)
+
+    def _end_enclosed(self, record: Path) -> int:
+        try:
+            path = record.read_text().strip()
+        except FileNotFoundError:
+            return 0
+        ended = cgroup.end_all_in(Path(path))
+        record.unlink(missing_ok=True)
+        return ended
+
     def _end_recorded(self, directory: Path) -> int:
         try:
-            paths = [path for path in directory.iterdir() if not path.name.startswith("lock-")]
+            paths = [path for path in directory.iterdir() if not path.name.startswith(_NO_EXECUTION)]
         except FileNotFoundError:  # its worker has just given it up
             return 0
         files = {path: record for path in paths if (record := self._read(path)) is not None}

@@ -26,6 +26,8 @@ import threading
 
 from titan_core.errors import ConfigError
 from titan_core.worker import procfs, sigkill
+from titan_core.worker.cgroup import SlotCgroup, WorkerCgroup
+from titan_core.worker.process_registry import ProcessRegistry
 from titan_core.worker.procfs import Process, Status
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -64,9 +66,11 @@ def _set_subreaper(wanted: bool) -> None:
 class ProcessTree:
     """A leader, its group, and what has left it. One slot thread uses it."""
 
-    def __init__(self, leader: int, token: str, house: OrphanHouse) -> None:
+    def __init__(self, leader: int, token: str, cgroup: SlotCgroup | None, house: OrphanHouse) -> None:
         self.leader = leader
         self.token = token
+        self.cgroup = cgroup
+        """In which the leader was born, with nothing that is not of this tree."""
         self.seen: set[Process] = set()
         self._house = house
         house.enter(self)
@@ -86,6 +90,13 @@ class ProcessTree:
         self.seen |= procfs.descendants(self.leader)
         self._house.note(self)
 
+    def kill(self) -> None:
+        """SIGKILL to the leader and all below it, as far as it can be known before the leader has been reaped."""
+        if self.cgroup is not None and self.cgroup.has_processes():
+            self.cgroup.end_all()
+        self.note_descendants()
+        self.signal(signal.SIGKILL)
+
     def end(self) -> None:
         """The leader has been reaped: end what is left, and forget the tree."""
         self._house.leave(self)
@@ -100,6 +111,7 @@ class OrphanHouse:
         self._own_session = os.getsid(0)
         self._lock = threading.Lock()
         self._live: set[ProcessTree] = set()
+        self._cgroup: WorkerCgroup | None = None
         self._suspects: dict[Process, set[ProcessTree]] = {}
         """Who could have left a process that has no mark, as far as it is still running."""
 
@@ -113,8 +125,20 @@ class OrphanHouse:
             ) from None
         _Subreaper.begin()
 
+    def enclose(self, registry: ProcessRegistry) -> None:
+        """Put the worker into a cgroup, where it may and can have one; before there is any process."""
+        if self._alone:
+            self._cgroup = registry.make_cgroup()
+
+    def slot_cgroup(self) -> SlotCgroup | None:
+        """That of the calling slot's thread, into which whatever it starts is born."""
+        return self._cgroup.slot() if self._cgroup is not None else None
+
     def close(self) -> None:
         """When there are no more trees."""
+        if self._cgroup is not None:
+            self._cgroup.close()
+        self._cgroup = None
         if self._orphans is not None:
             _Subreaper.end()
             self._orphans.close()
@@ -219,6 +243,8 @@ class OrphanHouse:
             return True
         if status.session == self._own_session:  # every execution begins with a session of its own
             return False
+        if self._cgroup is not None and (slot := self._cgroup.slot_name_of(status.process.pid)):
+            return tree.cgroup is not None and slot == tree.cgroup.name
         token = procfs.attempt_token(status.process.pid)
         if token or not self._alone:
             return token == tree.token

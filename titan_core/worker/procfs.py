@@ -16,6 +16,8 @@ TOKEN_VARIABLE = "TITAN_ATTEMPT_TOKEN"
 _PIECE_BYTES = 65536
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _TOKEN = re.compile(rb"(?:^|\0)" + TOKEN_VARIABLE.encode() + rb"=([0-9a-f]+)(?:\0|$)")
+_CGROUP = re.compile(rb"^0::(.*)$", re.MULTILINE)
+_THREAD_GROUP = re.compile(rb"^Tgid:\s*(\d+)$", re.MULTILINE)
 
 
 class Process(NamedTuple):
@@ -55,6 +57,18 @@ def attempt_token(pid: int) -> str:
     """The token in hex of the attempt that started the process; empty when it has none, or hides it."""
     found = _TOKEN.search(_read(f"/proc/{pid}/environ"))
     return found[1].decode() if found else ""
+
+
+def cgroup(pid: int) -> str:
+    """The cgroup (v2) in which the process is or was, from the root that this process sees; empty when unknown."""
+    found = _CGROUP.search(_read(f"/proc/{pid}/cgroup"))
+    return os.fsdecode(found[1]).removesuffix(" (deleted)") if found else ""
+
+
+def thread_group(thread: int) -> int:
+    """The process that a thread is of; 0 = it has ended."""
+    found = _THREAD_GROUP.search(_read(f"/proc/{thread}/status"))
+    return int(found[1]) if found else 0
 
 
 class Orphans:

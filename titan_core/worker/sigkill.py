@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import select
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 log = logging.getLogger("titan.worker")
 
-_DEATH_S = 10.0
+DEATH_S = 10.0
 """How long a process may take to end after SIGKILL; longer means that the kernel holds it, in I/O."""
 
 
@@ -33,7 +33,12 @@ def ends(pid: int, pidfd: int) -> bool:
     """Wait for the end of a process that was sent SIGKILL; False when it does not end."""
     poller = select.poll()
     poller.register(pidfd, select.POLLIN)
-    if poller.poll(_DEATH_S * 1000):
+    if poller.poll(DEATH_S * 1000):
         return True
-    log.error("process %d does not end after SIGKILL", pid, extra={"action": "process.stuck", "pid": pid})
+    log_stuck([pid])
     return False
+
+
+def log_stuck(pids: Iterable[int]) -> None:
+    for pid in pids:
+        log.error("process %d does not end after SIGKILL", pid, extra={"action": "process.stuck", "pid": pid})
