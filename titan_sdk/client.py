@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
 
 from titan_core.errors import InvalidRequest
 from titan_core.net.content import Progress, ignore_progress
@@ -24,13 +25,17 @@ from titan_core.protocol.messages import (
     AssetList,
     CancelJob,
     Cancelled,
+    Check,
+    CheckReport,
     ClusterStatus,
+    DrainWorker,
     Explain,
     Explanation,
     GetClusterStatus,
     GetJob,
     GetRun,
     GetStats,
+    JobEvent,
     JobList,
     JobStatus,
     ListAssets,
@@ -47,7 +52,7 @@ from titan_core.protocol.messages import (
     WorkerList,
     WorkerStatus,
 )
-from titan_sdk import logs, polling
+from titan_sdk import events, logs, polling
 from titan_sdk.access import Access, OwnAttempt
 from titan_sdk.figures import figures
 from titan_sdk.handles import JobHandle, Key, RunHandle, key_of
@@ -56,14 +61,16 @@ from titan_sdk.local_files import describe_file
 from titan_sdk.pipeline import Pipeline, load, located, prepared
 from titan_sdk.project import pack_project
 from titan_sdk.submission import Submitter
-from titan_sdk.transfers import download, upload
-from titan_sdk.transport import Transport
+from titan_sdk.transfers import appearing, download, receive_backup, upload
+from titan_sdk.transport import OnAway, Transport, say_nothing
 
 if TYPE_CHECKING:
     from titan_core.protocol.text import Submission
 
 Pathname = str | os.PathLike[str]
 M = TypeVar("M", bound=Message)
+CHECK_S = 600.0
+"""What reading everything that is kept may take."""
 
 
 class TitanClient:
@@ -71,8 +78,9 @@ class TitanClient:
 
     `timeout` is how long, in seconds, the master may take for an answer. The token is looked for in
     `token`, `token_file`, TITAN_TOKEN, TITAN_TOKEN_FILE, and the home (`home`, TITAN_HOME, or the
-    current directory). Nothing is dialled before the first request. Inside a job, what is submitted
-    belongs to that job: it prefers its worker, and `add_jobs` adds to its run.
+    current directory). Nothing is dialled before the first request. `on_away` is called, with a
+    sentence, when a master that is waited for does not answer and is tried again. Inside a job, what is
+    submitted belongs to that job: it prefers its worker, and `add_jobs` adds to its run.
     """
 
     def __init__(
@@ -84,12 +92,13 @@ class TitanClient:
         token_file: Pathname | None = None,
         home: Pathname | None = None,
         timeout: float = 10.0,
+        on_away: OnAway = say_nothing,
     ) -> None:
         access = Access(
             host, port, token, os.fspath(token_file) if token_file else None, Path(home).absolute() if home else None
         )
         self._own = OwnAttempt.of()
-        self._transport = Transport(access, timeout)
+        self._transport = Transport(access, timeout, on_away)
         self._submitter = Submitter(self._transport, self._own)
 
     def close(self) -> None:
@@ -166,6 +175,18 @@ class TitanClient:
         """Jobs of all runs: in `state`, or every one that is not final; only services if asked."""
         return self._ask(ListJobs(limit, state, services), JobList)
 
+    def dead_jobs(self, limit: int = 200) -> JobList:
+        """The dead letters of the newest runs, with their attempts, those that died last first."""
+        found = self._ask(ListJobs(limit, "DEAD"), JobList)
+        return replace(found, jobs=tuple(sorted(found.jobs, key=lambda job: -job.finished_wall)))
+
+    def events(self, key: Key, after: int = 0, follow: bool = False) -> Iterator[JobEvent]:
+        """What happened to a run or a job, with reasons, oldest first; with `follow`, on until it is over.
+
+        Only events whose `number` is greater than `after`. Raises NotFound.
+        """
+        return events.events(self._transport, key_of(key), after, follow)
+
     def workers(self) -> tuple[WorkerStatus, ...]:
         return self._ask(ListWorkers(), WorkerList).workers
 
@@ -203,6 +224,10 @@ class TitanClient:
         """The run as it changes: first with all jobs, then with those that changed; ends with the final one."""
         return polling.watch_run(self._transport, key_of(key), timeout)
 
+    def watch_worker(self, worker_id: str, timeout: float | None = None) -> Iterator[WorkerStatus]:
+        """The worker `host:port` as it changes; ends when none of its slots is used, or it is gone."""
+        return polling.watch_worker(self._transport, worker_id, timeout)
+
     # ── logs ──────────────────────────────────────────────────────────────────────────────────────
 
     def fetch_logs(self, key: Key, attempt: int = 0) -> str:
@@ -223,17 +248,28 @@ class TitanClient:
         """Cancel a job with what depends on it, or a run. Raises NotFound, Conflict (it is over)."""
         return self._ask(CancelJob(key_of(key), reason), Cancelled)
 
-    def retry(self, key: Key) -> str:
-        """Run a DEAD or CANCELLED job again, or all of a run; a sentence. Raises NotFound, Conflict."""
-        return self._transport.ask(RetryJob(key_of(key)), Ack, repeatable=False).text
+    def retry(self, key: Key) -> Ack:
+        """Run a DEAD or CANCELLED job again, or all of a run; which, and a sentence. Raises NotFound, Conflict."""
+        return self._transport.ask(RetryJob(key_of(key)), Ack, repeatable=False)
 
-    def stop_service(self, key: Key) -> str:
-        """Stop a service; a sentence. Raises NotFound, Conflict."""
-        return self._ask(StopService(key_of(key)), Ack).text
+    def retry_dead(self) -> Ack:
+        """Run every DEAD job there is again; which, and a sentence."""
+        return self._transport.ask(RetryJob(every_dead=True), Ack, repeatable=False)
 
-    def shutdown_worker(self, worker: str, force: bool = False) -> str:
+    def stop_service(self, key: Key) -> Ack:
+        """Stop a service; which, and a sentence. Raises NotFound, Conflict."""
+        return self._ask(StopService(key_of(key)), Ack)
+
+    def drain_worker(self, worker: str, undo: bool = False) -> Ack:
+        """Give a worker, `host:port` or its port, no more jobs; or jobs again. What runs there goes on.
+
+        Gives its full name, and a sentence. Raises NotFound.
+        """
+        return self._ask(DrainWorker(worker, undo), Ack)
+
+    def shutdown_worker(self, worker: str, force: bool = False) -> Ack:
         """Stop a worker, `host:port` or its port; a permanent one only with `force`. Raises NotFound, Conflict."""
-        return self._ask(ShutdownWorker(worker, force), Ack).text
+        return self._ask(ShutdownWorker(worker, force), Ack)
 
     # ── assets ────────────────────────────────────────────────────────────────────────────────────
 
@@ -275,6 +311,23 @@ class TitanClient:
     def assets(self) -> tuple[AssetInfo, ...]:
         """The files of perm_files/."""
         return self._ask(ListAssets(), AssetList).assets
+
+    # ── the home ──────────────────────────────────────────────────────────────────────────────────
+
+    def backup(self, target: Pathname | BinaryIO, progress: Progress = ignore_progress) -> int:
+        """A copy of what the master needs to go on elsewhere, as a tar archive; its size in bytes.
+
+        `target` is a file that is being written, or a path, where the archive appears once it is whole,
+        readable by its owner only. Raises Unavailable, ConnectionLost, InvalidRequest (it can not be written).
+        """
+        if not isinstance(target, str | os.PathLike):
+            return receive_backup(self._transport, target, progress)
+        with appearing(Path(target)) as file:
+            return receive_backup(self._transport, file, progress)
+
+    def check(self) -> CheckReport:
+        """Whether what the master keeps is sound, all of which is read; this may take minutes."""
+        return self._transport.ask(Check(), CheckReport, wait_s=CHECK_S)
 
     def _ask(self, message: Message, reply: type[M]) -> M:
         return self._transport.ask(message, reply)

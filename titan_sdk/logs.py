@@ -6,7 +6,8 @@ import codecs
 from collections.abc import Iterable, Iterator
 
 from titan_core.protocol.messages import GetLogs, LogChunk
-from titan_sdk.polling import LONG_POLL_S, ask_patiently
+from titan_sdk.patience import ask_patiently
+from titan_sdk.polling import LONG_POLL_S
 from titan_sdk.transport import Transport
 
 

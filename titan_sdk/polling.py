@@ -7,54 +7,20 @@ a broken network) is waited for. Ctrl-C ends every wait at once.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from titan_core.errors import ConnectionFailed, ConnectionLost, NotFound, Unavailable
+from titan_core.errors import NotFound
 from titan_core.protocol.codec import Message
-from titan_core.protocol.messages import GetJob, GetRun, JobStatus, RunStatus
+from titan_core.protocol.messages import GetJob, GetRun, JobStatus, ListWorkers, RunStatus, WorkerList, WorkerStatus
 from titan_sdk.errors import WaitTimedOut
+from titan_sdk.patience import Deadline, ask_patiently
 from titan_sdk.transport import Transport
 
 LONG_POLL_S = 30.0
 """The longest the master holds a question back."""
-PATIENCE_S = 60.0
-"""How long a master that answered before may be away."""
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
-
-M = TypeVar("M", bound=Message)
-
-
-class Deadline:
-    """The caller's own time-out; None = never."""
-
-    def __init__(self, timeout_s: float | None) -> None:
-        self._at = None if timeout_s is None else time.monotonic() + timeout_s
-
-    def left_s(self, most: float) -> float:
-        """Seconds left, from 0 to `most`."""
-        return most if self._at is None else min(most, max(0.0, self._at - time.monotonic()))
-
-    @property
-    def passed(self) -> bool:
-        return self._at is not None and time.monotonic() >= self._at
-
-
-def ask_patiently(
-    transport: Transport, message: Message, reply: type[M], wait_s: float, deadline: Deadline | None = None
-) -> M:
-    """Like `transport.ask`, but a master that is away is tried again for PATIENCE_S (or until `deadline`)."""
-    give_up = Deadline(wait_s + PATIENCE_S)
-    pause_s = _FIRST_PAUSE_S
-    while True:
-        try:
-            return transport.ask(message, reply, wait_s=wait_s)
-        except (ConnectionFailed, ConnectionLost, Unavailable):
-            if give_up.passed or (deadline is not None and deadline.passed):
-                raise
-        transport.pause(pause_s if deadline is None else deadline.left_s(pause_s))
-        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+LOOK_S = 0.25
+"""How often workers are looked at; the master does not hold back what it knows of them."""
 
 
 def wait_for(transport: Transport, key: str, timeout_s: float | None) -> RunStatus | JobStatus:
@@ -72,7 +38,7 @@ def wait_for_run(transport: Transport, key: str, timeout_s: float | None) -> Run
         return GetRun(key, wait_s, until_final=True, jobs=False)
 
     status = _until_final(transport, key, timeout_s, question, RunStatus, lambda run: run.run_id)
-    return transport.ask(GetRun(status.run_id), RunStatus)
+    return ask_patiently(transport, GetRun(status.run_id), RunStatus)
 
 
 def wait_for_job(transport: Transport, key: str, timeout_s: float | None) -> JobStatus:
@@ -96,6 +62,28 @@ def watch_run(transport: Transport, key: str, timeout_s: float | None = None) ->
         if answer.final or answer.version != status.version:
             yield answer
         status = answer
+
+
+def watch_worker(transport: Transport, worker_id: str, timeout_s: float | None = None) -> Iterator[WorkerStatus]:
+    """The worker as it is, then whenever something changed; ends when none of its slots is used, or it is gone.
+
+    Raises WaitTimedOut.
+    """
+    deadline = Deadline(timeout_s)
+    told: object = None
+    while (worker := _worker(transport, worker_id, deadline)) is not None:
+        if told != (told := (worker.state, worker.jobs, worker.services)):
+            yield worker
+        if not worker.used:
+            return
+        if deadline.passed:
+            raise WaitTimedOut(f"{worker_id} still runs {', '.join(worker.jobs)} after {timeout_s:g} s")
+        transport.pause(deadline.left_s(LOOK_S))
+
+
+def _worker(transport: Transport, worker_id: str, deadline: Deadline) -> WorkerStatus | None:
+    workers = ask_patiently(transport, ListWorkers(), WorkerList, deadline=deadline).workers
+    return next((worker for worker in workers if worker.worker_id == worker_id), None)
 
 
 S = TypeVar("S", RunStatus, JobStatus)

@@ -1,7 +1,8 @@
 """Submitting: jobs, and the content of the files they need, so that both arrive together.
 
 The master keeps content by its SHA-256. What this client has sent before is left out; should the
-master not hold it any more (ASSET_MISSING), everything is sent, once. Any thread.
+master not hold it any more (ASSET_MISSING), everything is sent, once. A submission carries an id, so
+that one whose answer was lost can be sent again. Any thread.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from titan_sdk.access import OwnAttempt
 from titan_sdk.contents import Contents
 from titan_sdk.jobs import TitanJob, job_spec
 from titan_sdk.local_files import LocalFile
+from titan_sdk.patience import submit_surely
 from titan_sdk.transfers import upload
 from titan_sdk.transport import Transport
 
@@ -36,7 +38,7 @@ class Submitter:
         """Start a run of this name, or add the jobs to `run_id`. Their files are relative to `folder`.
 
         Returns when the master has accepted all of it. Raises InvalidRequest, InvalidGraph, NotFound,
-        Conflict, mostly with `job` in the details; then nothing was queued.
+        Conflict, mostly with `job` in the details; then nothing was queued. ConnectionLost leaves it open.
         """
         contents = Contents(folder)
         specs = tuple(job_spec(job, contents) for job in jobs)
@@ -57,18 +59,19 @@ class Submitter:
     ) -> Submitted:
         """Start a run of jobs that are described already, with the contents of the files that came along."""
         request = SubmitRun(name, specs, secrets.token_bytes(16), spawner=self._own.token, contents=contents)
-        return self._transport.ask(request, Submitted, wait_s=len(specs) / JOBS_PER_SECOND)
+        return self._ask(request)
 
     def _send(self, request: SubmitRun, files: list[LocalFile]) -> Submitted:
         inline = tuple(AssetContent(file.sha256, file.data) for file in files if file.data is not None)
         for file in files:
             if file.data is None:
                 upload(self._transport, "", file)
-        accepted = self._transport.ask(
-            replace(request, contents=inline), Submitted, wait_s=len(request.jobs) / JOBS_PER_SECOND
-        )
+        accepted = self._ask(replace(request, contents=inline))
         self._known.update(file.sha256 for file in files)
         return accepted
+
+    def _ask(self, request: SubmitRun) -> Submitted:
+        return submit_surely(self._transport, request, Submitted, wait_s=len(request.jobs) / JOBS_PER_SECOND)
 
 
 def _nowhere(error: NotFound, folder: Path) -> NotFound:

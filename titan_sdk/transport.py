@@ -37,6 +37,12 @@ MAX_IDLE = 16
 
 M = TypeVar("M", bound=Message)
 T = TypeVar("T")
+OnAway = Callable[[str], None]
+"""Told, in a sentence, that the master does not answer and is tried again."""
+
+
+def say_nothing(text: str) -> None:
+    """The OnAway of those who only wait."""
 
 
 class Connection:
@@ -70,8 +76,9 @@ class Connection:
 class Transport:
     """A pool of connections. Every method may be called from any thread."""
 
-    def __init__(self, access: Access, timeout_s: float) -> None:
+    def __init__(self, access: Access, timeout_s: float, on_away: OnAway = say_nothing) -> None:
         self._access = access
+        self.on_away = on_away
         self.timeout_s = timeout_s
         """How long an answer may take, beyond what the request itself allows for."""
         self._idle: list[Connection] = []

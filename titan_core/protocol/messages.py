@@ -301,7 +301,7 @@ class ListJobs(Message):
 @dataclass(frozen=True, slots=True)
 class JobList(Message):
     jobs: tuple[JobStatus, ...] = tag(1, ())
-    """Without their attempts, the oldest run first; DEAD ones with them, those that died last first."""
+    """Oldest run first, without their attempts; in a final state newest run first, DEAD ones with their attempts."""
     total: int = tag(2, 0)
     """How many there are, also beyond `limit`."""
 

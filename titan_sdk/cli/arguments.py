@@ -138,6 +138,17 @@ def wait(parser: ArgumentParser) -> None:
     parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="give up after so long (exit code 6)")
 
 
+def dlq(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "-n", "--limit", dest="limit", type=count, default=200, metavar="COUNT", help="at most so many (default: 200)"
+    )
+
+
+def events(parser: ArgumentParser) -> None:
+    key(parser)
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until it is over")
+
+
 def help_topic(parser: ArgumentParser) -> None:
     parser.add_argument("topic", nargs="?", metavar="COMMAND", help="the command to explain")
 
@@ -192,6 +203,18 @@ def words(parser: ArgumentParser) -> None:
 # ── acting ────────────────────────────────────────────────────────────────────────────────────────
 
 
+def retry(parser: ArgumentParser) -> None:
+    parser.add_argument("key", nargs="?", type=given, metavar="KEY", help="a job, or a run: then all such jobs of it")
+    parser.add_argument("--all-dead", action="store_true", help="every DEAD job there is")
+
+
+def drain(parser: ArgumentParser) -> None:
+    parser.add_argument("worker", type=given, metavar="WORKER", help="HOST:PORT, or its port alone")
+    parser.add_argument("--undo", action="store_true", help="give it jobs again")
+    parser.add_argument("--wait", action="store_true", help="until no job runs there any more")
+    parser.add_argument("--timeout", type=seconds, metavar="SECONDS", help="wait no longer (exit code 6)")
+
+
 def service(parser: ArgumentParser) -> None:
     parser.add_argument("key", type=given, metavar="SERVICE", help="the service's key or job id")
 
@@ -210,4 +233,12 @@ def upload(parser: ArgumentParser) -> None:
 def fetch(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="as `titan assets` lists it")
     parser.add_argument("target", nargs="?", metavar="TARGET", help="file or directory; '-' is stdout (default: .)")
+    parser.add_argument("--force", action="store_true", help="overwrite a file that exists")
+
+
+# ── the home ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def backup(parser: ArgumentParser) -> None:
+    parser.add_argument("target", type=given, metavar="FILE", help="a tar archive to make; '-' is stdout")
     parser.add_argument("--force", action="store_true", help="overwrite a file that exists")

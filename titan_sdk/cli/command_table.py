@@ -33,8 +33,8 @@ class Command:
     """What the prompt offers for its words: `files`, `commands`, or names of `runs`, `jobs`, `keys` (both), …"""
 
 
-GROUPS = ("Run things", "Look", "Act", "Artifacts", "The program")
-_RUN, _LOOK, _ACT, _FILES, _PROGRAM = GROUPS
+GROUPS = ("Run things", "Look", "Act", "Artifacts", "The home", "The program")
+_RUN, _LOOK, _ACT, _FILES, _HOME, _PROGRAM = GROUPS
 
 _ROWS = (
     Command(
@@ -128,6 +128,23 @@ _ROWS = (
         "commands_look:explain",
         completes="jobs",
     ),
+    Command(
+        "events",
+        _LOOK,
+        "tell what happened to a run or a job, and why",
+        "titan events last",
+        arguments.events,
+        "commands_wait:events",
+        completes="keys",
+    ),
+    Command(
+        "dlq",
+        _LOOK,
+        "list the dead letters: jobs that failed for good",
+        "titan dlq -n 20",
+        arguments.dlq,
+        "commands_look:dlq",
+    ),
     Command("workers", _LOOK, "list the workers", "titan workers", arguments.nothing, "commands_look:workers"),
     Command("services", _LOOK, "list the services", "titan services", arguments.nothing, "commands_look:services"),
     Command("stats", _LOOK, "print the system monitor", "titan stats", arguments.nothing, "commands_look:stats"),
@@ -146,9 +163,9 @@ _ROWS = (
     Command(
         "retry",
         _ACT,
-        "run a dead or cancelled job again, or all of a run",
+        "run dead or cancelled jobs again",
         "titan retry last/load",
-        arguments.key,
+        arguments.retry,
         "commands_act:retry",
         completes="keys",
     ),
@@ -160,6 +177,15 @@ _ROWS = (
         arguments.service,
         "commands_act:stop",
         completes="services",
+    ),
+    Command(
+        "drain",
+        _ACT,
+        "give a worker no more jobs",
+        "titan drain localhost:8081 --wait",
+        arguments.drain,
+        "commands_act:drain",
+        completes="workers",
     ),
     Command(
         "shutdown",
@@ -189,6 +215,23 @@ _ROWS = (
         completes="assets",
     ),
     Command("assets", _FILES, "list perm_files/", "titan assets", arguments.nothing, "commands_assets:assets"),
+    Command(
+        "backup",
+        _HOME,
+        "copy what the master needs to go on elsewhere into a file",
+        "titan backup titan.tar",
+        arguments.backup,
+        "commands_home:backup",
+        completes="files",
+    ),
+    Command(
+        "check",
+        _HOME,
+        "check that what the master keeps is sound",
+        "titan check",
+        arguments.nothing,
+        "commands_home:check",
+    ),
     Command(
         "help",
         _PROGRAM,

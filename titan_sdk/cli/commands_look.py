@@ -1,4 +1,4 @@
-"""The commands that look and change nothing: ls, status, explain, workers, services, stats, json."""
+"""The commands that look and change nothing: ls, status, explain, dlq, workers, services, stats, json."""
 
 from __future__ import annotations
 
@@ -143,6 +143,17 @@ def explain(context: Context) -> int:
     out.line(f"{clean(key)} is {clean(answer.state)}")
     for reason in answer.reasons:
         out.line(f"  {clean(reason)}")
+    return Exit.OK
+
+
+def dlq(context: Context) -> int:
+    """The dead letters, those that died last first."""
+    found = context.client.dead_jobs(limit=context.options.limit)
+    context.out.listing(found.jobs, rows.key, rows.filled(found.jobs, rows.DEAD_JOBS), "job is DEAD")
+    if found.total > len(found.jobs):
+        context.out.say(f"{len(found.jobs)} of {found.total} dead jobs; -n shows more")
+    if found.jobs:
+        context.out.say("titan retry JOB runs one again, titan retry --all-dead all of them")
     return Exit.OK
 
 

@@ -1,4 +1,4 @@
-"""The commands that stay until something has happened: wait, logs -f, and the `--wait` of run and apply.
+"""The commands that stay until something has happened: wait, logs -f, events -f, and the `--wait` of run and apply.
 
 Ctrl-C ends the waiting only. What runs goes on, and the user is told how to follow or cancel it.
 """
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from titan_sdk.cli import exits, rows
 from titan_sdk.cli.exits import Exit
-from titan_sdk.cli.text import span
+from titan_sdk.cli.text import clean, clock, span
 
 if TYPE_CHECKING:
-    from titan_core.protocol.messages import JobStatus, RunStatus
+    from titan_core.protocol.messages import JobEvent, JobStatus, RunStatus
     from titan_sdk.cli.context import Context
 
 HINTS = 3
@@ -82,6 +82,31 @@ def logs(context: Context) -> int:
             raise
         return _left(context, key, "logs -f")
     return Exit.OK
+
+
+def events(context: Context) -> int:
+    """What happened to a run or a job, oldest first; with -f, until it is over. One JSON object each with --json."""
+    options, out = context.options, context.out
+    try:
+        for event in context.client.events(options.key, follow=options.follow):
+            if out.json:
+                out.record(event)
+            else:
+                out.line(clean(event.job_id if out.quiet else _event_line(event)))
+                out.stdout.flush()
+    except KeyboardInterrupt:
+        if not options.follow:
+            raise
+        return _left(context, options.key, "events -f")
+    return Exit.OK
+
+
+def _event_line(event: JobEvent) -> str:
+    """`12:01:03  extract  RUNNING → FAILED  attempt 1  worker-host:8081  exit code 3`."""
+    change = event.after if event.before == event.after else f"{event.before} → {event.after}"
+    attempt = f"attempt {event.attempt}" if event.attempt else ""
+    parts = (clock(event.wall), event.job_id, change, attempt, event.worker, event.reason)
+    return "  ".join(part for part in parts if part)
 
 
 def _wait_for_job(context: Context, key: str, timeout_s: float | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +19,14 @@ class Connection:
 
     def __init__(self, options: Namespace) -> None:
         self.address = _address(options)
+        self.out: Output | None = None
+        """Of the command that is being carried out: told when the master is away."""
         self._client: TitanClient | None = None
 
     @property
     def client(self) -> TitanClient:
         if self._client is None:
-            self._client = _connect(*self.address)
+            self._client = _connect(*self.address, on_away=self._interject)
         return self._client
 
     def serves(self, options: Namespace) -> bool:
@@ -34,6 +37,10 @@ class Connection:
         client, self._client = self._client, None
         if client is not None:
             client.close()
+
+    def _interject(self, text: str) -> None:
+        if self.out is not None:
+            self.out.interject(text)
 
 
 @dataclass(frozen=True)
@@ -57,10 +64,13 @@ def _address(options: Namespace) -> tuple[str | None, str | None, str | None]:
     return options.master, options.token_file, options.home
 
 
-def _connect(master: str | None, token_file: str | None, home: str | None) -> TitanClient:
+def _connect(
+    master: str | None, token_file: str | None, home: str | None, on_away: Callable[[str], None]
+) -> TitanClient:
     from titan_core.net.credentials import DEFAULT_PORT
     from titan_core.net.dial import split_address
     from titan_sdk.client import TitanClient
 
     host, port = split_address(master, DEFAULT_PORT) if master else (None, None)
-    return TitanClient(host, port, token_file=token_file, home=Path(home).absolute() if home else None)
+    absolute = Path(home).absolute() if home else None
+    return TitanClient(host, port, token_file=token_file, home=absolute, on_away=on_away)

@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def execute(context: Context) -> int:
     """Carry out one parsed command, or the prompt; errors are told on stderr and become the exit code."""
+    context.connection.out = context.out
     try:
         code = _function(context.options.command)(context)
         context.out.stdout.flush()

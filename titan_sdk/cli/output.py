@@ -97,6 +97,13 @@ class Output:
         self.stderr.write(clean(text) + "\n")
         self.stderr.flush()
 
+    def interject(self, text: str) -> None:
+        """Talk while progress may be on the terminal, which goes on below it."""
+        if self.live:
+            self.talk_console.print(clean(text))
+        else:
+            self.say(text)
+
     def error(self, error: BaseException, text: str) -> None:
         """Why a command failed; an object on stderr with `--json`."""
         if not self.json:

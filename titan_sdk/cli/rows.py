@@ -71,6 +71,15 @@ JOBS: tuple[Column[JobStatus], ...] = (Column("JOB", lambda job: job.job_id), *_
 KEYED_JOBS: tuple[Column[JobStatus], ...] = (Column("JOB", key), *_JOB_COLUMNS)
 """Jobs of many runs."""
 
+DEAD_JOBS: tuple[Column[JobStatus], ...] = (
+    Column("JOB", key),
+    Column("DIED", lambda job: clock(job.finished_wall)),
+    Column("ATTEMPTS", lambda job: str(len(job.attempts) or ""), right=True),
+    Column("EXIT", lambda job: exit_code(job.exit_code), right=True),
+    Column("WORKER", lambda job: job.worker, minor=True),
+    Column("REASON", lambda job: job.reason, fold=True),
+)
+
 SERVICES: tuple[Column[JobStatus], ...] = (
     Column("SERVICE", key),
     Column("STATE", lambda job: job.state, state=True),
@@ -108,6 +117,7 @@ WORKERS: tuple[Column[WorkerStatus], ...] = (
     Column("PERMANENT", lambda worker: "yes" if worker.permanent else ""),
     Column("SINCE", lambda worker: clock(worker.connected_wall), minor=True),
     Column("RUNNING", lambda worker: ", ".join(worker.jobs), fold=True),
+    Column("TROUBLE", lambda worker: worker.trouble, fold=True),
 )
 
 ASSETS: tuple[Column[AssetInfo], ...] = (

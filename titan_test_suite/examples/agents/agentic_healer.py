@@ -42,7 +42,7 @@ def heal(client: TitanClient, key: str) -> bool:
         if fix is None:
             return False
         apply_fix(client, job.run_id, fix)
-        print(client.retry(key))
+        print(client.retry(key).text)
     return client.wait_for_job(key).state == "COMPLETED"
 
 

@@ -17,45 +17,23 @@ from titan_core.protocol import messages as m
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import encode_body
 from titan_sdk.cli.main import main
-from titan_test_suite.pytests.support.scripted_master import TOKEN, ScriptedMaster, scripted_master, send
+from titan_test_suite.pytests.support.scripted_master import ScriptedMaster, scripted_master, send
+from titan_test_suite.pytests.support.titan_calls import (
+    KEY,
+    RUN,
+    WORKER,
+    Titan,
+    address,
+    job,
+    log,
+    run,
+    script,
+    titan_on,
+)
 from titan_test_suite.pytests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
-RUN = "etl-20260101t000000-abcd"
-KEY = f"{RUN}/extract"
 SHA = "ab" * 32
-
-
-def job(job_id: str = "extract", state: str = "COMPLETED", **fields) -> m.JobStatus:
-    final = state in ("COMPLETED", "DEAD", "CANCELLED")
-    return m.JobStatus(RUN, job_id, state, final=final, **fields)
-
-
-def run(state: str = "COMPLETED", *jobs: m.JobStatus, version: int = 1) -> m.RunStatus:
-    counts = (m.StateCount("COMPLETED", 1), m.StateCount("DEAD", int(state == "FAILED")))
-    return m.RunStatus(RUN, "etl", state, version, counts, 1.0, 2.0, jobs or (job(),), final=state != "RUNNING")
-
-
-def log(data: bytes, offset: int = 0, **fields) -> m.LogChunk:
-    return m.LogChunk(RUN, "extract", 1, offset, data, **fields)
-
-
-WORKER = m.WorkerStatus("host:8081", "ONLINE", ("GENERAL", "GPU"), 4, 1, jobs=(KEY,), memory_total=1 << 30)
-
-
-class Titan:
-    """Calls `titan` in this process."""
-
-    def __init__(self, master: ScriptedMaster, capsys: pytest.CaptureFixture[str]) -> None:
-        self.master = master
-        self._capsys = capsys
-        self.out = self.err = ""
-
-    def __call__(self, *words: str) -> int:
-        code = main(["--master", address(self.master), *words])
-        self.out, self.err = self._capsys.readouterr()
-        assert "Traceback" not in self.err
-        return code
 
 
 @pytest.fixture
@@ -64,29 +42,9 @@ def master() -> Iterator[ScriptedMaster]:
         yield scripted
 
 
-def address(master: ScriptedMaster) -> str:
-    return f"127.0.0.1:{master.port}"
-
-
-def script(master: ScriptedMaster, request: type, answer) -> None:
-    """Answer this kind of request with a message, an error, or what a function of the request gives."""
-
-    def handler(stream, message):
-        found = answer(message) if callable(answer) else answer
-        if isinstance(found, Exception):
-            raise found
-        return found
-
-    master.on(request, handler)
-
-
 @pytest.fixture
 def titan(master, monkeypatch, tmp_path, capsys) -> Titan:
-    for name in ("TITAN_MASTER", "TITAN_TOKEN_FILE", "TITAN_HOME", "TITAN_RUN_ID", "TITAN_ATTEMPT_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TITAN_TOKEN", TOKEN)
-    monkeypatch.chdir(tmp_path)
-    return Titan(master, capsys)
+    return titan_on(master, monkeypatch, tmp_path, capsys)
 
 
 # ── looking ───────────────────────────────────────────────────────────────────────────────────────
@@ -360,9 +318,9 @@ def test_logs_of_a_job_that_has_not_begun_say_so(titan, master):
 def test_cancel_retry_stop_and_shutdown(titan, master):
     keys = (KEY, f"{RUN}/load")
     script(master, m.CancelJob, m.Cancelled(keys, "2 jobs are cancelled"))
-    script(master, m.RetryJob, m.Ack("extract is queued again"))
-    script(master, m.StopService, m.Ack("web is being stopped"))
-    script(master, m.ShutdownWorker, m.Ack("host:8081 is stopping"))
+    script(master, m.RetryJob, m.Ack("extract is queued again", (KEY,)))
+    script(master, m.StopService, m.Ack("web is being stopped", (f"{RUN}/web",)))
+    script(master, m.ShutdownWorker, m.Ack("host:8081 is stopping", ("host:8081",)))
     assert titan("cancel", RUN, "--reason", "wrong data") == 0
     assert titan.out == "2 jobs are cancelled\n" and f"{RUN}/load" in titan.err
     assert titan("cancel", RUN, "-q") == 0
@@ -370,7 +328,9 @@ def test_cancel_retry_stop_and_shutdown(titan, master):
     assert titan("retry", "extract") == 0
     assert titan.out == "extract is queued again\n"
     assert titan("stop", "web", "--json") == 0
-    assert json.loads(titan.out) == {"message": "web is being stopped", "keys": ["web"]}
+    assert json.loads(titan.out) == {"message": "web is being stopped", "keys": [f"{RUN}/web"]}
+    assert titan("retry", "extract", "-q") == 0
+    assert titan.out == f"{KEY}\n"
     assert titan("shutdown", "host", "8081") == titan("shutdown", "host:8081", "--force") == 0
     assert master.asked(m.ShutdownWorker) == [m.ShutdownWorker("host:8081"), m.ShutdownWorker("host:8081", True)]
     assert master.asked(m.CancelJob)[0] == m.CancelJob(RUN, "wrong data")

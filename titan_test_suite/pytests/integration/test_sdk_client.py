@@ -15,7 +15,10 @@ from titan_core.protocol.messages import (
     AssetList,
     CancelJob,
     Cancelled,
+    Check,
+    CheckReport,
     ClusterStatus,
+    DrainWorker,
     Explain,
     Explanation,
     GetClusterStatus,
@@ -69,6 +72,9 @@ WORKER = WorkerStatus(
     ("r-1/a",),
     history=(WorkerHistory("r-0/x", "COMPLETED", 0.8124),),
 )
+DIED = JobStatus("r-1", "b", "DEAD", finished_wall=5.0)
+AGAIN = Ack("queued", ("r-1/a",))
+SOUND = CheckReport((), 1, 2, 3)
 CLUSTER = ClusterStatus((WORKER,), (StateCount("QUEUED", 7), StateCount("RUNNING", 1)))
 
 
@@ -90,9 +96,13 @@ CLUSTER = ClusterStatus((WORKER,), (StateCount("QUEUED", 7), StateCount("RUNNING
             Explanation("r-1", "a", "QUEUED"),
         ),
         (lambda c: c.cancel("a", "why"), CancelJob("a", "why"), Cancelled(("r-1/a",)), Cancelled(("r-1/a",))),
-        (lambda c: c.retry("a"), RetryJob("a"), Ack("queued"), "queued"),
-        (lambda c: c.stop_service("web"), StopService("web"), Ack("stopped"), "stopped"),
-        (lambda c: c.shutdown_worker("8080", force=True), ShutdownWorker("8080", True), Ack("bye"), "bye"),
+        (lambda c: c.retry("a"), RetryJob("a"), AGAIN, AGAIN),
+        (lambda c: c.retry_dead(), RetryJob(every_dead=True), AGAIN, AGAIN),
+        (lambda c: c.stop_service("web"), StopService("web"), Ack("stopped"), Ack("stopped")),
+        (lambda c: c.drain_worker("8080", undo=True), DrainWorker("8080", True), Ack("on"), Ack("on")),
+        (lambda c: c.shutdown_worker("8080", force=True), ShutdownWorker("8080", True), Ack("bye"), Ack("bye")),
+        (lambda c: c.dead_jobs(7), ListJobs(7, "DEAD"), JobList((JOB, DIED), 9), JobList((DIED, JOB), 9)),
+        (lambda c: c.check(), Check(), SOUND, SOUND),
         (lambda c: c.assets(), ListAssets(), AssetList((AssetInfo("a", "0", 1),)), (AssetInfo("a", "0", 1),)),
     ],
 )
