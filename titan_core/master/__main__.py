@@ -40,6 +40,10 @@ def parser() -> argparse.ArgumentParser:
     option("--legacy-network", metavar="NETWORK", help="where text clients may come from (default loopback)")
     option("--heartbeat-s", metavar="SECONDS", help="greet workers this often (default 10)")
     option("--death-s", metavar="SECONDS", help="take a worker for dead after this silence (default 30)")
+    option("--grace-s", metavar="SECONDS", help="after a start, wait so long for workers to come back (default 60)")
+    option("--keep-days", metavar="DAYS", help="delete finished runs that are older (default 30; 0 = never)")
+    option("--keep-runs", metavar="COUNT", help="delete the oldest finished runs beyond so many (default 10000)")
+    option("--in-memory", action="store_const", const=True, help="store nothing: for throw-away clusters")
     option("--log-level", help="debug, info, warning or error (default info)")
     return arguments
 

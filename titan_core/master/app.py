@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import json
 import logging
@@ -14,21 +15,27 @@ from pathlib import Path
 
 from titan_core.clock import SystemClock
 from titan_core.config import MasterConfig
+from titan_core.failpoints import reach
 from titan_core.lifecycle import Component
 from titan_core.master.clock_watcher import ClockWatcher
 from titan_core.master.connections import Connections
 from titan_core.master.engine import Engine
 from titan_core.master.handlers import Handlers
 from titan_core.master.heartbeat import HeartbeatExecutor
+from titan_core.master.housekeeper import Housekeeper
 from titan_core.master.legacy import LegacyClients
 from titan_core.master.logs import LogStore
-from titan_core.master.sessions import Timing
+from titan_core.master.sessions import Identity, Timing
 from titan_core.net.credentials import find_token, make_token
 from titan_core.net.server import MAX_CONNECTIONS, Server
 from titan_core.protocol.wire import LEGACY
 from titan_core.scheduler.core import Core
+from titan_core.scheduler.events import StateRecovered
 from titan_core.scheduler.state import Settings
 from titan_core.store.assets import AssetStore
+from titan_core.store.room import check_room
+from titan_core.store.sqlite import Store
+from titan_core.store.volatile import Volatile
 
 log = logging.getLogger("titan.master")
 
@@ -36,6 +43,7 @@ STOP_S = 10.0
 """What all threads together get to end in."""
 SWITCH_INTERVAL_S = 0.001
 """How long one thread may keep the interpreter from the others: connections must not wait 5 ms for each other."""
+MIB = 1024 * 1024
 GC_THRESHOLD = 50_000
 """Objects made before the collector looks; the model of 100,000 jobs would be walked in vain all the time."""
 
@@ -52,12 +60,39 @@ class Master(Component):
         self._state_dir = config.home / ".titan"
         self.token = self._find_token()
         timing = Timing(config.heartbeat_s, config.death_s)
-        assets = AssetStore(config.home / "perm_files", self._state_dir / "assets")
-        self.engine = Engine(Core(Settings(death_s=config.death_s)), SystemClock(), self._forget_run)
+        clock = SystemClock()
+        # First, as it makes sure that this master is the only one of its home.
+        self._store = Volatile(clock) if config.in_memory else Store(self._state_dir, clock)
+        self.engine = Engine(Core(Settings(death_s=config.death_s)), clock, self._store, self._on_forgotten)
         self._logs = LogStore(self._state_dir / "logs", self.engine.topics)
-        handlers = Handlers(self.engine, assets, self._logs)
-        connections = Connections(self.engine, handlers, assets, self._logs, timing)
-        self._server = Server(
+        self._clock_watcher = ClockWatcher(self.engine)
+        self._heartbeat = HeartbeatExecutor(self.engine, timing)
+        self._housekeeper = Housekeeper(self.engine, self._store, self._logs, config.keep_days, config.keep_runs)
+        try:
+            self._server = self._make_server(timing)
+        except BaseException:
+            self._store.stop()
+            raise
+        self._parts: tuple[Component, ...] = (
+            self._server,
+            self._heartbeat,
+            self._clock_watcher,
+            self._housekeeper,
+        )
+        for part in (*self._parts, self._store):
+            part.on_failure = self._on_part_failure
+
+    def _make_server(self, timing: Timing) -> Server:
+        """What answers those who connect. Raises ConfigError when the address can not be bound."""
+        config, store = self.config, self._store
+        room = functools.partial(check_room, self._state_dir, config.min_free_mib * MIB)
+        assets = AssetStore(config.home / "perm_files", self._state_dir / "assets")
+        handlers = Handlers(self.engine, assets, self._logs, store.history, room)
+        identity = Identity(store.cluster, store.term)
+        connections = Connections(
+            self.engine, handlers, assets, self._logs, timing, identity, store, self._housekeeper.missed
+        )
+        return Server(
             "master",
             config.host,
             config.port,
@@ -67,20 +102,18 @@ class Master(Component):
             config.admits_legacy,
             LEGACY if config.legacy_clients else None,
         )
-        self._clock_watcher = ClockWatcher(self.engine)
-        self._heartbeat = HeartbeatExecutor(self.engine, timing)
-        self._parts: tuple[Component, ...] = (self._server, self._heartbeat, self._clock_watcher)
-        for part in self._parts:
-            part.on_failure = self._on_part_failure
 
     @property
     def port(self) -> int:
         return self._server.port
 
     def start(self) -> None:
-        # The clock first: a job may be due as soon as the first connection is accepted.
+        # What an earlier master left, before anything can change.
+        self._recover()
+        # The clock: a job may be due as soon as the first connection is accepted.
         self._clock_watcher.start()
         self._heartbeat.start()
+        self._housekeeper.start()
         # The door last, when everything behind it is there; then the word where it is.
         self._server.start()
         self._write_address()
@@ -97,6 +130,9 @@ class Master(Component):
     def join(self, timeout_s: float = STOP_S) -> bool:
         deadline_at = time.monotonic() + timeout_s
         joined = [part.join(max(0.0, deadline_at - time.monotonic())) for part in self._parts]
+        # The store last: it writes what the end of the others has changed.
+        self._store.stop()
+        joined.append(self._store.join(max(0.0, deadline_at - time.monotonic())))
         self._forget_address()
         return all(joined)
 
@@ -112,8 +148,19 @@ class Master(Component):
             return find_token(self.config.token_file, self.config.home)
         return make_token(self.config.home)
 
-    def _forget_run(self, run_id: str) -> None:
-        self._logs.forget(run_id)
+    def _recover(self) -> None:
+        store, grace_s = self._store, self.config.grace_s
+        runs, workers = store.load()
+        store.start()
+        self.engine.submit(StateRecovered(store.term, grace_s, runs, workers, store.last_sequence))
+        reach("master.recovered")
+        live = sum(stored.run.live_jobs > 0 for stored in runs)
+        log.info("term %d; %d runs go on", store.term, live, extra={"action": "master.recovered"})
+
+    def _on_forgotten(self, run_id: str) -> None:
+        """The run left the core's memory; without a store that is the end of it."""
+        if self.config.in_memory:
+            self._logs.forget(run_id)
 
     # ── where clients of the same home find it ────────────────────────────────────────────────────
 

@@ -15,7 +15,7 @@ from titan_core.errors import ConnectionLost, FrameTooLarge, InternalError, Inva
 from titan_core.master.engine import Engine
 from titan_core.master.handlers import Handlers
 from titan_core.master.logs import LogStore
-from titan_core.master.sessions import Session, Timing
+from titan_core.master.sessions import Identity, Session, Timing
 from titan_core.net.server import error_message
 from titan_core.net.stream import FrameStream, decode_any
 from titan_core.protocol import messages
@@ -36,9 +36,11 @@ from titan_core.scheduler.events import (
     AttemptStarted,
     WorkerDrained,
     WorkerRegistered,
+    WorkerTroubleChanged,
 )
 from titan_core.scheduler.model import Outcome, WorkerInfo
 from titan_core.store.assets import AssetStore
+from titan_core.store.durability import Durability
 
 log = logging.getLogger("titan.master")
 
@@ -51,13 +53,24 @@ class Connections:
     """Serves authenticated native connections; `serve` is the body of a connection's thread."""
 
     def __init__(
-        self, engine: Engine, handlers: Handlers, assets: AssetStore, logs: LogStore, timing: Timing
+        self,
+        engine: Engine,
+        handlers: Handlers,
+        assets: AssetStore,
+        logs: LogStore,
+        timing: Timing,
+        identity: Identity,
+        store: Durability,
+        missed: Callable[[str], list[messages.ForgetRuns]],
     ) -> None:
         self._engine = engine
         self._handlers = handlers
         self._assets = assets
         self._logs = logs
         self._timing = timing
+        self._identity = identity
+        self._store = store
+        self._missed = missed
 
     def serve(self, stream: FrameStream, role: str) -> None:
         """Answer requests, in order, until the peer closes; a REGISTER turns the connection into a session."""
@@ -147,9 +160,12 @@ class Connections:
 
     def _open_session(self, stream: FrameStream, register: messages.Register) -> Session:
         info = _worker_info(register)
-        session = Session(info.worker_id, stream, self._logs, self._timing)
+        session = Session(info.worker_id, stream, self._logs, self._timing, self._identity, self._store)
         finished = tuple(map(_report, register.finished))
+        missed = self._missed(info.worker_id)
         self._engine.open_session(session, WorkerRegistered(info, session.number, register.running, finished))
+        for message in missed:
+            session.put(message, 0)
         session.start()
         log.info(
             "worker %s connected: %s, %d slots",
@@ -165,7 +181,7 @@ class Connections:
             messages.Result: lambda result: self._engine.submit(AttemptFinished(session.worker_id, _report(result))),
             messages.AttemptStarted: lambda m: self._engine.submit(AttemptStarted(session.worker_id, m.token)),
             messages.LogBatch: session.keep_log,
-            messages.Heartbeat: session.set_load,
+            messages.Heartbeat: lambda m: self._on_heartbeat(session, m),
             messages.Goodbye: lambda m: self._engine.submit(WorkerDrained(session.worker_id)),
         }
         stream = session.stream
@@ -175,6 +191,16 @@ class Connections:
             if reaction is None:
                 raise ProtocolError(f"{type(message).__name__} is not for a session")
             reaction(message)
+
+    def _on_heartbeat(self, session: Session, heartbeat: messages.Heartbeat) -> None:
+        if heartbeat.trouble != session.load.trouble:
+            trouble = shortened(heartbeat.trouble)
+            self._engine.submit(WorkerTroubleChanged(session.worker_id, session.number, trouble))
+            log.warning("worker %s: %s", session.worker_id, trouble or "can work", extra={"action": "worker.trouble"})
+        session.set_load(heartbeat)
+        strays = self._engine.strays(session, heartbeat.running) if heartbeat.running else ()
+        if strays:
+            session.greet(kill=strays)
 
 
 def _worker_info(register: messages.Register) -> WorkerInfo:

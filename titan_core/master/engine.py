@@ -1,23 +1,31 @@
 """The one lock: around the core, its timers and the map of sessions.
 
-Any thread calls `submit`; the core decides, and its actions are handed out before the lock is let go,
-so that every session gets them in the order they were decided. Nothing here does I/O, formats or
-waits for a peer: frames are put into outboxes, watchers are woken, and that is all.
+Any thread calls `submit`; the core decides, what is to be kept goes to the store, and the actions are
+handed out before the lock is let go, so that every session gets them in the order they were decided.
+Nothing here does I/O, formats or waits for a peer: rows and frames are put into queues, watchers are
+woken, and that is all.
+
+Nothing leaves the master that is not on disk. An action bears the ticket of its step, and is sent once
+that is written; an answer waits in `settle`, outside the lock, for all that it may be made of.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from titan_core.clock import Clock
+from titan_core.errors import Unavailable
 from titan_core.master.sessions import Session
 from titan_core.master.topics import Topics
+from titan_core.scheduler import records, workers
 from titan_core.scheduler.actions import (
     AcceptWorker,
     AcknowledgeResult,
     Action,
+    DeleteRun,
     ForgetRun,
     RecordChange,
     RecordJobsAdded,
@@ -30,6 +38,11 @@ from titan_core.scheduler.core import Core
 from titan_core.scheduler.events import Event, WorkerDisconnected, WorkerRegistered
 from titan_core.scheduler.model import FINAL, Attempt
 from titan_core.scheduler.state import State
+from titan_core.store.durability import Durability
+
+KEPT_S = 10.0
+"""How long somebody who changed something waits for a disk that takes nothing."""
+_LOOK_S = 0.5
 
 T = TypeVar("T")
 
@@ -41,13 +54,20 @@ class Engine:
     and ("log", run id, job id), under which the LogStore tells that there is more to read.
     """
 
-    def __init__(self, core: Core, clock: Clock, on_forget: Callable[[str], None] = lambda run_id: None) -> None:
+    def __init__(
+        self,
+        core: Core,
+        clock: Clock,
+        store: Durability,
+        on_forget: Callable[[str], None] = lambda run_id: None,
+    ) -> None:
         self.condition = threading.Condition(threading.Lock())
         """The lock; notified when the next timer is due earlier than it was."""
         self.topics = Topics()
         self.clock = clock
         self._core = core
         self._on_forget = on_forget
+        self._store = store
         self._sessions: dict[str, Session] = {}
 
     # ── events ────────────────────────────────────────────────────────────────────────────────────
@@ -61,6 +81,30 @@ class Engine:
         """What `look` makes of the state; it must be quick, and keep nothing that changes."""
         with self.condition:
             return look(self._core.state)
+
+    def check_writable(self) -> None:
+        """Raises Unavailable while nothing can be written, so that nothing may be changed."""
+        if self._store.trouble:
+            raise Unavailable(f"the master {self._store.trouble}; it goes on by itself when that is over")
+
+    def settle(self, changed: bool = False) -> None:
+        """Wait until all that was decided so far is on disk. Called without the lock, before an answer is sent.
+
+        While the disk takes nothing, whoever only looked is answered all the same. Whoever `changed` something is
+        told after KEPT_S (Unavailable) that it can not be promised yet.
+        """
+        ticket, until_at = self._store.last, time.monotonic() + KEPT_S
+        while not self._store.wait(ticket, _LOOK_S):
+            if self._store.trouble and not changed:
+                return
+            if time.monotonic() >= until_at:
+                why = self._store.trouble or "is slow to write to its disk"
+                raise Unavailable(f"the master {why}: whether this will be kept can not be promised; ask again later")
+
+    def strays(self, session: Session, running: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Those of the attempts a worker says it runs that are not its to run."""
+        with self.condition:
+            return workers.strays(self._core.state, session.worker_id, session.number, running)
 
     def open_session(self, session: Session, event: WorkerRegistered) -> None:
         """A worker registers over `session`, which takes the place of an older one."""
@@ -100,22 +144,24 @@ class Engine:
     # ── handing out ───────────────────────────────────────────────────────────────────────────────
 
     def _handle(self, event: Event) -> list[Action]:
-        due_at = self._core.next_due_at()
-        actions = self._core.handle(event, self.clock.monotonic())
+        due_at, now = self._core.next_due_at(), self.clock.monotonic()
+        actions = self._core.handle(event, now)
+        batch = records.batch(actions, now)
+        ticket = self._store.append(batch) if batch else self._store.last
         for action in actions:
-            self._hand_out(action)
+            self._hand_out(action, ticket)
         next_due_at = self._core.next_due_at()
         if next_due_at is not None and (due_at is None or next_due_at < due_at):
             self.condition.notify_all()
         return actions
 
-    def _hand_out(self, action: Action) -> None:
+    def _hand_out(self, action: Action, ticket: int) -> None:
         match action:
             case StartAttempt(attempt):
-                self._send(attempt.worker_id, action)
+                self._send(attempt.worker_id, action, ticket)
             case StopAttempt() | AcknowledgeResult() | AcceptWorker() | ShutDownWorker():
-                self._send(action.worker_id, action)
-            case RecordChange(job, _, after, _):
+                self._send(action.worker_id, action, ticket)
+            case RecordChange(job, _, after):
                 self.topics.publish(("run", job.run.run_id))
                 self.topics.publish(("log", job.run.run_id, job.job_id))  # whoever follows it may be at its end
                 if after in FINAL:
@@ -126,12 +172,14 @@ class Engine:
                 self.topics.publish(("run over", run.run_id))
             case ForgetRun(run_id):
                 self._on_forget(run_id)
+            case DeleteRun(run_id):
+                self._store.forget([run_id])
 
-    def _send(self, worker_id: str, action: Action) -> None:
+    def _send(self, worker_id: str, action: Action, ticket: int) -> None:
         """A worker without a session learns what it must know when it registers again."""
         session = self._sessions.get(worker_id)
         if session is not None:
-            session.put(action)
+            session.put(action, ticket)
 
     def _restore(self, worker_id: str, older: Session | None) -> None:
         del self._sessions[worker_id]

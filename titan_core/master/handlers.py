@@ -7,24 +7,26 @@ decide, never while waiting, reading files or building long replies.
 
 from __future__ import annotations
 
-import functools
-import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from titan_core.errors import InvalidRequest, NotFound
+from titan_core.errors import InvalidRequest, NotFound, TitanError
+from titan_core.failpoints import reach
 from titan_core.master import lookup
 from titan_core.master.engine import Engine
+from titan_core.master.finder import Finder
+from titan_core.master.listings import MAX_LISTED, Listings
 from titan_core.master.logs import LogName, LogStore
 from titan_core.master.submissions import Submissions
 from titan_core.master.views import Views, changed_jobs
 from titan_core.protocol import messages
-from titan_core.protocol.checks import check_range, shortened
+from titan_core.protocol.checks import shortened
 from titan_core.protocol.codec import Message
 from titan_core.protocol.monitor import stats_text
 from titan_core.scheduler.actions import RecordChange
 from titan_core.scheduler.events import (
+    DeadRetryRequested,
     JobCancelRequested,
     JobRetryRequested,
     RunCancelRequested,
@@ -33,38 +35,50 @@ from titan_core.scheduler.events import (
     WorkerShutdownRequested,
 )
 from titan_core.scheduler.explain import explain
-from titan_core.scheduler.model import Job, JobState, Run, RunState
+from titan_core.scheduler.model import Job, JobState, Run
 from titan_core.scheduler.state import State
 from titan_core.store.assets import AssetStore
+from titan_core.store.history import History
 
 MAX_WAIT_S = 30.0
 """A long poll is answered by then; the client asks again."""
 LOG_CHUNK = 512 * 1024
 """Bytes of a log in one answer."""
-JOBS_AT_ONCE = 500
-"""Job states read under one hold of the lock; a longer list is read in several."""
-MAX_LISTED = 1_000_000
-"""Runs, or jobs, of one list."""
 NAMED_CANCELLED = 1000
 """Jobs that the answer to a cancellation names."""
+
+CHANGES = (
+    messages.SubmitRun,
+    messages.CancelJob,
+    messages.StopService,
+    messages.RetryJob,
+    messages.ShutdownWorker,
+    messages.DrainWorker,
+)
+"""Requests whose answer is a promise, and that are refused while nothing can be written."""
 
 
 class Handlers:
     """Requests in, replies out."""
 
-    def __init__(self, engine: Engine, assets: AssetStore, logs: LogStore) -> None:
+    def __init__(
+        self, engine: Engine, assets: AssetStore, logs: LogStore, history: History, check_room: Callable[[], None]
+    ) -> None:
         self._engine = engine
         self._assets = assets
         self._logs = logs
+        self._history = history
+        self._finder = Finder(engine, history)
         self._views = Views(engine.clock)
-        self._submissions = Submissions(engine, assets)
+        self._listings = Listings(engine, history, self._views)
+        self._submissions = Submissions(engine, assets, self._finder, history, check_room)
         self._reactions: dict[type[Message], Callable[[Any], Message]] = {
             messages.SubmitRun: self._submissions.submit,
             messages.GetStats: self._stats,
             messages.GetClusterStatus: self._cluster,
             messages.ListWorkers: self._workers,
-            messages.ListRuns: self._list_runs,
-            messages.ListJobs: self._list_jobs,
+            messages.ListRuns: self._listings.runs,
+            messages.ListJobs: self._listings.jobs,
             messages.ListAssets: lambda request: messages.AssetList(tuple(assets.list())),
             messages.GetRun: self._get_run,
             messages.GetJob: self._get_job,
@@ -81,7 +95,18 @@ class Handlers:
         reaction = self._reactions.get(type(request))
         if reaction is None:
             raise InvalidRequest(f"{type(request).__name__} is not a request a client can make")
-        return reaction(request)
+        changes = type(request) in CHANGES
+        if changes:
+            self._engine.check_writable()
+        try:
+            reply = reaction(request)
+        except TitanError:
+            self._engine.settle()
+            raise
+        self._engine.settle(changes)
+        if changes:
+            reach("master.before_reply")
+        return reply
 
     # ── the cluster ───────────────────────────────────────────────────────────────────────────────
 
@@ -103,26 +128,8 @@ class Handlers:
 
     # ── runs and jobs ─────────────────────────────────────────────────────────────────────────────
 
-    def _list_runs(self, request: messages.ListRuns) -> messages.RunList:
-        check_range(request.limit, 1, MAX_LISTED, "limit")
-        _check_state(request.state, RunState)
-
-        def look(state: State) -> messages.RunList:
-            fits = (run for run in reversed(state.runs.values()) if _run_fits(run, request))
-            return messages.RunList(tuple(map(self._views.run, itertools.islice(fits, request.limit))))
-
-        return self._engine.read(look)
-
-    def _list_jobs(self, request: messages.ListJobs) -> messages.JobList:
-        check_range(request.limit, 1, MAX_LISTED, "limit")
-        _check_state(request.state, JobState)
-        found = self._engine.read(
-            lambda state: [job for run in state.runs.values() for job in _jobs_of(run, request)]
-        )
-        return messages.JobList(self._job_statuses(found[: request.limit]), len(found))
-
     def _get_run(self, request: messages.GetRun) -> messages.RunStatus:
-        run = self._engine.read(lambda state: lookup.find_run(state, request.key))
+        run = self._finder.run(request.key)
         topic = ("run over" if request.until_final else "run", run.run_id)
         for _ in self._engine.topics.changes(topic, min(request.wait_s, MAX_WAIT_S)):
             if run.open_jobs == 0 if request.until_final else run.version > request.since:
@@ -136,17 +143,7 @@ class Handlers:
             return self._views.run(run), changed_jobs(run, request.since) if request.jobs else []
 
         status, jobs = self._engine.read(look)
-        return replace(status, jobs=self._job_statuses(jobs))
-
-    def _job_statuses(self, jobs: list[Job]) -> tuple[messages.JobStatus, ...]:
-        statuses: list[messages.JobStatus] = []
-        for start in range(0, len(jobs), JOBS_AT_ONCE):
-            some = jobs[start : start + JOBS_AT_ONCE]
-            statuses += self._engine.read(functools.partial(self._read_jobs, some))
-        return tuple(statuses)
-
-    def _read_jobs(self, jobs: list[Job], state: State) -> list[messages.JobStatus]:
-        return [self._views.job(state, job, attempts=False) for job in jobs]
+        return replace(status, jobs=self._listings.statuses(jobs))
 
     def _get_job(self, request: messages.GetJob) -> messages.JobStatus:
         job = self._find_job(request.key)
@@ -169,7 +166,7 @@ class Handlers:
 
     def _cancel(self, request: messages.CancelJob) -> messages.Cancelled:
         reason = shortened(request.reason) or "cancelled on request"
-        run, job = self._engine.read(lambda state: lookup.find_run_or_job(state, request.key))
+        run, job = self._finder.run_or_job_in_memory(request.key)
         event = JobCancelRequested(run.run_id, job.job_id, reason) if job else RunCancelRequested(run.run_id, reason)
         changes = [action for action in self._engine.submit(event) if isinstance(action, RecordChange)]
         cancelled = [change.job.key for change in changes if change.after is JobState.CANCELLED]
@@ -178,17 +175,26 @@ class Handlers:
         return messages.Cancelled(keys, _cancel_sentence(len(cancelled), len(stopping)))
 
     def _stop_service(self, request: messages.StopService) -> messages.Ack:
-        job = self._find_job(request.key)
+        job = self._finder.job_in_memory(request.key)
         self._engine.submit(ServiceStopRequested(job.run.run_id, job.job_id, "stopped on request"))
         return messages.Ack(f"STOPPED: service {job.key} is stopping")
 
     def _retry(self, request: messages.RetryJob) -> messages.Ack:
-        run, job = self._engine.read(lambda state: lookup.find_run_or_job(state, request.key))
+        if request.every_dead:
+            return self._retry_every_dead()
+        run, job = self._finder.run_or_job_in_memory(request.key)
         if job:
             self._engine.submit(JobRetryRequested(run.run_id, job.job_id))
             return messages.Ack(f"job {job.key} runs again")
         self._engine.submit(RunRetryRequested(run.run_id))
         return messages.Ack(f"the DEAD and CANCELLED jobs of {run.run_id} run again")
+
+    def _retry_every_dead(self) -> messages.Ack:
+        past, _ = self._history.jobs(JobState.DEAD.value, MAX_LISTED)
+        self._finder.recall({run_id for run_id, _ in past})
+        actions = self._engine.submit(DeadRetryRequested())
+        dead = [a for a in actions if isinstance(a, RecordChange) and a.before is JobState.DEAD]
+        return messages.Ack(f"{len(dead)} DEAD job{'s' * (len(dead) != 1)} run again")
 
     # ── logs ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -213,7 +219,7 @@ class Handlers:
         return messages.LogChunk(*name, start, data, end, final)
 
     def _find_job(self, key: str) -> Job:
-        return self._engine.read(lambda state: lookup.find_job(state, key))
+        return self._finder.job(key)
 
 
 def _attempt_facts(job: Job, request: messages.GetLogs) -> tuple[int, bool, bool]:
@@ -227,28 +233,7 @@ def _attempt_facts(job: Job, request: messages.GetLogs) -> tuple[int, bool, bool
     return number, job.attempts[number - 1].outcome is not None, job.final and number == begun
 
 
-def _run_fits(run: Run, request: messages.ListRuns) -> bool:
-    return run.name.startswith(request.name) and request.state in ("", run.state.value)
-
-
-def _jobs_of(run: Run, request: messages.ListJobs) -> list[Job]:
-    if not request.state and run.live_jobs == 0:
-        return []
-    wanted = request.state
-    return [
-        job
-        for job in run.jobs.values()
-        if (job.state.value == wanted if wanted else not job.final) and (job.spec.service or not request.services)
-    ]
-
-
 def _cancel_sentence(cancelled: int, stopping: int) -> str:
     waiting = f"{cancelled} waiting job{'s' * (cancelled != 1)} cancelled"
     running = f"{stopping} running job{'s' * (stopping != 1)} being stopped"
     return ", ".join([running] * (stopping > 0) + [waiting] * (cancelled > 0))
-
-
-def _check_state(state: str, states: type[RunState] | type[JobState]) -> None:
-    names = [member.value for member in states]
-    if state and state not in names:
-        raise InvalidRequest(f"{state!r} is not a state; there are {', '.join(names)}", field="state")

@@ -10,7 +10,6 @@ import time
 from titan_core.lifecycle import Component
 from titan_core.master.engine import Engine
 from titan_core.master.sessions import Timing
-from titan_core.protocol.messages import Heartbeat
 
 
 class HeartbeatExecutor(Component):
@@ -29,4 +28,4 @@ class HeartbeatExecutor(Component):
                 if silent_s > self._timing.death_s:
                     session.end(f"not heard for {silent_s:.0f} s")
                 else:
-                    session.put(Heartbeat())
+                    session.greet()

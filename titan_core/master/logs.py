@@ -1,8 +1,11 @@
-"""The master's copy of every attempt's output: one file each, written as the workers send it.
+"""The master's copy of every attempt's output, written as the workers send it.
 
-`<home>/.titan/logs/<run id>/<job id>/attempt-<n>.log`; an attempt that printed nothing has no file.
-A batch says where in the log it belongs, so the same batch may come twice. A disk that fails costs
-log lines, never a job. Any thread may call; readers may wait for more under the topic ("log", run, job).
+`<home>/.titan/logs/<run id>/<job id>/attempt-<n>.log`; an attempt that printed nothing has no file. A service
+has no end, so its log goes into files of SERVICE_LOG_BYTES, of which the last SERVICE_LOG_FILES are kept: the
+first is called as above, the others end in the offset at which they begin, `attempt-<n>.log.<15 digits>`.
+
+A batch says where in the log it belongs, so the same batch may come twice. A disk that fails costs log lines,
+never a job. Any thread may call; readers may wait for more under the topic ("log", run, job).
 """
 
 from __future__ import annotations
@@ -11,12 +14,22 @@ import contextlib
 import logging
 import os
 import shutil
+import threading
+from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
 
 from titan_core.master.topics import Topics
 
 log = logging.getLogger("titan.master")
+
+SERVICE_LOG_BYTES = 10 * 1024 * 1024
+SERVICE_LOG_FILES = 5
+"""So many files of so many bytes are kept of a service, all its attempts together."""
+LEAST_FILE_BYTES = 64 * 1024
+"""What a smaller file counts for, so that many short attempts do not make very many files."""
+CURRENT_FILES = 10_000
+"""Services whose current file is remembered; of others it is looked up."""
 
 
 class LogName(NamedTuple):
@@ -25,49 +38,128 @@ class LogName(NamedTuple):
     attempt: int
 
 
+class LogFile(NamedTuple):
+    """One file of a log: the bytes from offset `base` on. In order of age within a job's directory."""
+
+    attempt: int
+    base: int
+    path: Path
+    size: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.base + self.size
+
+
 class LogStore:
     """The logs below `directory`. Publishes to `topics` when a log grows."""
 
     def __init__(self, directory: Path, topics: Topics) -> None:
         self._directory = directory
         self._topics = topics
+        self._rotation = threading.Lock()
+        """Held while a piece of a service's log is written."""
+        self._current: OrderedDict[LogName, LogFile] = OrderedDict()
         directory.mkdir(parents=True, exist_ok=True)
 
-    def append(self, name: LogName, offset: int, data: bytes) -> None:
+    def append(self, name: LogName, offset: int, data: bytes, rotate: bool = False) -> None:
         """Write `data` at byte `offset` of the log, or at its end if that comes first: what could not be written
-        before, or was never sent, leaves no hole."""
-        path = self._path(name)
+        before, or was never sent, leaves no hole. With `rotate`, the log is a service's: old files of it are
+        deleted, and what is missing is skipped, so that offsets stay those of the service's output."""
         try:
-            descriptor = _open(path)
-            try:
-                os.pwrite(descriptor, data, min(offset, os.fstat(descriptor).st_size))
-            finally:
-                os.close(descriptor)
+            if rotate:
+                self._append_rotating(name, offset, data)
+            else:
+                _write(self._path(name), offset, data)
         except OSError as error:
             log.error("log of %s/%s not kept: %s", name.run_id, name.job_id, error, extra={"action": "log.failed"})
         self._topics.publish(("log", name.run_id, name.job_id))
 
     def size(self, name: LogName) -> int:
-        """Bytes of the log that are here."""
-        try:
-            return self._path(name).stat().st_size
-        except OSError:
-            return 0
+        """Bytes of the log that are here, or were until they were rotated away."""
+        files = self._files_of(name)
+        return files[-1].end if files else 0
 
     def read(self, name: LogName, offset: int, limit: int) -> tuple[int, bytes]:
-        """Up to `limit` bytes from `offset` (negative: counted from the end); where they begin, and they."""
-        start = offset if offset >= 0 else max(0, self.size(name) + offset)
-        with contextlib.suppress(OSError), open(self._path(name), "rb") as file:
-            file.seek(start)
-            return start, file.read(limit)
+        """Up to `limit` bytes from `offset` (negative: counted from the end); where they begin, and they. They
+        begin later than asked for where what lies between is not kept."""
+        files = self._files_of(name)
+        start = offset if offset >= 0 else max(0, offset + (files[-1].end if files else 0))
+        for file in files:
+            if start < file.end:
+                start = max(start, file.base)
+                with contextlib.suppress(OSError), open(file.path, "rb") as opened:  # gone: rotated away meanwhile
+                    opened.seek(start - file.base)
+                    return start, opened.read(limit)
         return start, b""
 
     def forget(self, run_id: str) -> None:
         """Delete the logs of a run."""
+        with self._rotation:
+            for name in [name for name in self._current if name.run_id == run_id]:
+                del self._current[name]
         shutil.rmtree(self._directory / run_id, ignore_errors=True)
 
     def _path(self, name: LogName) -> Path:
         return self._directory / name.run_id / name.job_id / f"attempt-{name.attempt}.log"
+
+    def _files_of(self, name: LogName) -> list[LogFile]:
+        """The files of one attempt's log, oldest first."""
+        return [file for file in _log_files(self._path(name).parent) if file.attempt == name.attempt]
+
+    # ── services ──────────────────────────────────────────────────────────────────────────────────
+
+    def _append_rotating(self, name: LogName, offset: int, data: bytes) -> None:
+        with self._rotation:
+            file = self._current.pop(name, None) or self._newest(name)
+            if file is not None and offset < file.end:  # it is here already, or its beginning is
+                offset, data = file.end, data[file.end - offset :]
+            if file is None or offset > file.end or file.size + len(data) > SERVICE_LOG_BYTES:
+                file = self._next_file(name, offset)
+            if data:
+                _write(file.path, file.size, data)
+                self._remember(name, file._replace(size=file.size + len(data)))
+
+    def _newest(self, name: LogName) -> LogFile | None:
+        files = self._files_of(name)
+        return files[-1] if files else None
+
+    def _next_file(self, name: LogName, offset: int) -> LogFile:
+        """Where a new file of a log begins, after room has been made for it."""
+        path = self._path(name)
+        room = SERVICE_LOG_BYTES * (SERVICE_LOG_FILES - 1)
+        for file in reversed(_log_files(path.parent)):
+            room -= max(file.size, LEAST_FILE_BYTES)
+            if room < 0:
+                file.path.unlink(missing_ok=True)
+                self._current.pop(name._replace(attempt=file.attempt), None)
+        return LogFile(name.attempt, offset, path if offset == 0 else path.with_name(f"{path.name}.{offset:015}"))
+
+    def _remember(self, name: LogName, file: LogFile) -> None:
+        """It is the file that the log goes on in. One that could not be written is looked up again."""
+        self._current[name] = file
+        while len(self._current) > CURRENT_FILES:
+            self._current.popitem(last=False)
+
+
+def _log_files(directory: Path) -> list[LogFile]:
+    """All logs of one job, oldest first."""
+    files = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+        for entry in entries:
+            number, _, base = entry.name.removeprefix("attempt-").partition(".log")
+            with contextlib.suppress(ValueError, FileNotFoundError):  # it is none of ours; it was just rotated away
+                files.append(LogFile(int(number), int(base[1:] or 0), Path(entry.path), entry.stat().st_size))
+    return sorted(files)
+
+
+def _write(path: Path, offset: int, data: bytes) -> None:
+    """Write `data` at `offset` of the file, or at its end if that comes first. Raises OSError."""
+    descriptor = _open(path)
+    try:
+        os.pwrite(descriptor, data, min(offset, os.fstat(descriptor).st_size))
+    finally:
+        os.close(descriptor)
 
 
 def _open(path: Path) -> int:

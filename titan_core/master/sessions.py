@@ -1,8 +1,9 @@
 """The live connection to a worker: an outbox, a thread that empties it, and what the frames say.
 
-The engine puts actions into the outbox under its lock; they are turned into frames outside it, by the
-writer thread, many to one `sendall`. A worker that does not take its frames loses the session, never a
-frame: it registers again, and both sides compare what they know.
+The engine puts actions into the outbox under its lock, each with the ticket of its step; once that is
+on disk they are turned into frames, outside the lock, by the writer thread, many to one `sendall`.
+Greetings wait for no disk: a worker is to know that the master is there. A worker that does not take
+its frames loses the session, never a frame: it registers again, and both sides compare what they know.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from titan_core.errors import ConnectionLost
+from titan_core.errors import ConnectionLost, Unavailable
+from titan_core.failpoints import reach
 from titan_core.lifecycle import Component
 from titan_core.master.logs import LogName, LogStore
 from titan_core.net.stream import FrameStream, encode
@@ -29,6 +31,7 @@ from titan_core.scheduler.actions import (
     StopAttempt,
 )
 from titan_core.scheduler.model import Attempt
+from titan_core.store.durability import Durability
 
 log = logging.getLogger("titan.master")
 
@@ -36,6 +39,9 @@ OUTBOX_LIMIT = 50_000
 """Actions that may wait for a slow worker; a worker has few slots, so that many mean that it is stuck."""
 KNOWN_ATTEMPTS = 10_000
 """Attempts a session remembers the log of; more than can be in flight."""
+
+GREET_S = 0.2
+"""How long a greeting may wait behind what is not on disk yet."""
 
 _numbers = itertools.count(1)
 
@@ -45,10 +51,25 @@ class Timing(NamedTuple):
     death_s: float
 
 
+class Identity(NamedTuple):
+    """Which master this is, for its workers."""
+
+    cluster: bytes
+    term: int
+
+
 class Session(Component):
     """One session of one worker, from registration to the end of the connection."""
 
-    def __init__(self, worker_id: str, stream: FrameStream, logs: LogStore, timing: Timing) -> None:
+    def __init__(
+        self,
+        worker_id: str,
+        stream: FrameStream,
+        logs: LogStore,
+        timing: Timing,
+        identity: Identity,
+        store: Durability,
+    ) -> None:
         super().__init__(f"session-{worker_id}")
         self.number = next(_numbers)
         self.worker_id = worker_id
@@ -57,7 +78,14 @@ class Session(Component):
         """What the worker last said of its load."""
         self._logs = logs
         self._timing = timing
+        self._identity = identity
+        self._store = store
         self._outbox: list[Action | Message] = []
+        self._ticket = 0
+        """Of the newest action in the outbox."""
+        self._greetings: list[Message] = []
+        self._welcomed = False
+        """The answer to the registration, which comes first, was sent."""
         self._filled = threading.Condition()
         self._known: OrderedDict[bytes, LogName] = OrderedDict()
 
@@ -66,16 +94,24 @@ class Session(Component):
     def start(self) -> None:
         self.spawn(f"writer-{self.worker_id}", self._write)
 
-    def put(self, item: Action | Message) -> None:
-        """Have it sent, after all that was put before. Called under the engine's lock; never blocks."""
+    def put(self, item: Action | Message, ticket: int) -> None:
+        """Have it sent, after all that was put before, once the step of this ticket is on disk. Never blocks.
+        Actions are put under the engine's lock."""
         if isinstance(item, StartAttempt):
             self.know([item.attempt])
         with self._filled:
             self._outbox.append(item)
+            self._ticket = max(self._ticket, ticket)
             overfull = len(self._outbox) > OUTBOX_LIMIT
             self._filled.notify()
         if overfull:
             self.end("it does not take its frames")
+
+    def greet(self, kill: tuple[bytes, ...] = ()) -> None:
+        """Send a HEARTBEAT, also while the disk takes nothing."""
+        with self._filled:
+            self._greetings.append(messages.Heartbeat(kill=kill))
+            self._filled.notify()
 
     def end(self, reason: str) -> None:
         """End the session; the thread that reads from it does the rest."""
@@ -90,18 +126,41 @@ class Session(Component):
 
     def _write(self) -> None:
         try:
-            while (items := self._take()) is not None:
-                self.stream.send_bytes(b"".join(map(self._frame, items)))
-        except ConnectionLost as error:
+            while not self.stopping.is_set():
+                items, ticket = self._take()
+                self._wait_until_kept(ticket)
+                if items and not self.stopping.is_set():
+                    self._send(items)
+        except (ConnectionLost, Unavailable) as error:
             self.end(str(error))
 
-    def _take(self) -> list[Action | Message] | None:
-        """All that waits to be sent; None at the end."""
+    def _take(self) -> tuple[list[Action | Message], int]:
+        """All that waits to be sent, and what has to be on disk before."""
         with self._filled:
-            while not self._outbox and not self.stopping.is_set():
+            while not self._outbox and not self._greetings and not self.stopping.is_set():
                 self._filled.wait()
             items, self._outbox = self._outbox, []
-        return None if self.stopping.is_set() else items
+            return items, self._ticket
+
+    def _wait_until_kept(self, ticket: int) -> None:
+        while not self._store.wait(ticket, GREET_S) and not self.stopping.is_set():
+            self._send_greetings()
+        self._send_greetings()
+
+    def _send_greetings(self) -> None:
+        with self._filled:
+            greetings, self._greetings = self._greetings, []
+        if greetings and self._welcomed:
+            self.stream.send_bytes(b"".join(map(encode, greetings)))
+
+    def _send(self, items: list[Action | Message]) -> None:
+        for name, kind in (("master.before_send", StartAttempt), ("master.before_ack", AcknowledgeResult)):
+            if any(isinstance(item, kind) for item in items):
+                reach(name)
+        self.stream.send_bytes(b"".join(map(self._frame, items)))
+        self._welcomed = True
+        if any(isinstance(item, StartAttempt) for item in items):
+            reach("master.after_send")
 
     def _frame(self, item: Action | Message) -> bytes:
         if isinstance(item, AcceptWorker):
@@ -112,7 +171,7 @@ class Session(Component):
         positions = [
             messages.LogPosition(attempt.token, self._logs.size(log_name(attempt))) for attempt in action.adopted
         ]
-        return messages.Registered(self.worker_id, *self._timing, tuple(positions))
+        return messages.Registered(self.worker_id, *self._timing, tuple(positions), *self._identity)
 
     # ── what is known of the attempts ─────────────────────────────────────────────────────────────
 

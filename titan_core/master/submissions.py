@@ -9,12 +9,14 @@ import contextlib
 import itertools
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from titan_core.clock import Clock
 from titan_core.errors import AssetMissing, Conflict, InvalidRequest, TitanError, Unavailable
 from titan_core.master.engine import Engine
+from titan_core.master.finder import Finder
 from titan_core.protocol import messages
 from titan_core.protocol.checks import check_submission
 from titan_core.scheduler.attempts import TOKEN_BYTES
@@ -22,6 +24,7 @@ from titan_core.scheduler.events import JobsAdded, RunSubmitted
 from titan_core.scheduler.model import Affinity, JobSpec
 from titan_core.store.archive import inspect
 from titan_core.store.assets import AssetStore
+from titan_core.store.history import History
 
 _NAMED_MISSING = 1000
 _RUN_IDS_TRIED = 100
@@ -32,15 +35,23 @@ _Archives = dict[str, dict[str, None]]
 
 
 class Submissions:
-    def __init__(self, engine: Engine, assets: AssetStore) -> None:
+    """`check_room` raises Unavailable when what room there is has to be left to what runs."""
+
+    def __init__(
+        self, engine: Engine, assets: AssetStore, finder: Finder, history: History, check_room: Callable[[], None]
+    ) -> None:
         self._engine = engine
         self._assets = assets
+        self._finder = finder
+        self._history = history
+        self._check_room = check_room
 
     def submit(self, request: messages.SubmitRun) -> messages.Submitted:
         """Start a run, or extend one. A request id that is known gets the answer it got before."""
         run_id = self._known(request)
         if run_id is None:
             check_submission(request)
+            self._check_room()
             specs = self._specs(request)
             run_id = self._extend(request, specs) if request.run_id else self._begin(request, specs)
         return messages.Submitted(run_id, len(request.jobs))
@@ -59,10 +70,16 @@ class Submissions:
                     RunSubmitted(run_id, request.name, secret, specs, request.request_id, request.spawner)
                 )
                 # Should the same submission have been decided meanwhile, on another connection, that one counts.
-                return self._known(request) or run_id
+                return self._in_memory(request) or run_id
         raise Unavailable(f"too many runs are called {request.name} in this second; try again in the next")
 
     def _known(self, request: messages.SubmitRun) -> str | None:
+        """The run a request id stands for, also when that run is history by now."""
+        if not request.request_id:
+            return None
+        return self._in_memory(request) or self._history.request(request.request_id)
+
+    def _in_memory(self, request: messages.SubmitRun) -> str | None:
         return self._engine.read(lambda state: state.requests.get(request.request_id))
 
     # ── content ───────────────────────────────────────────────────────────────────────────────────
@@ -73,8 +90,15 @@ class Submissions:
         self._check_held(request)
         pinned: dict[_AssetKey, str] = {}
         archives: _Archives = {}
+        self._recall_parents(request)
         names: dict[str, str] = {}
         return tuple(self._spec(job, pinned, archives, names) for job in request.jobs)
+
+    def _recall_parents(self, request: messages.SubmitRun) -> None:
+        """A parent may be a job of a run that is history."""
+        named = {parent.partition("/")[0] for job in request.jobs for parent in job.parents if "/" in parent}
+        if named:
+            self._finder.recall(named)
 
     def _check_held(self, request: messages.SubmitRun) -> None:
         wanted = {job.task.sha256 for job in request.jobs if job.task.sha256}

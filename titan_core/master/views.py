@@ -11,6 +11,7 @@ from titan_core.master.sessions import Session
 from titan_core.protocol import messages
 from titan_core.scheduler.explain import reason
 from titan_core.scheduler.model import Attempt, Job, JobState, Run, Worker
+from titan_core.scheduler.records import RunRecord
 from titan_core.scheduler.state import State
 
 
@@ -59,6 +60,19 @@ class Views:
             final=run.open_jobs == 0,
         )
 
+    def past_run(self, run: RunRecord) -> messages.RunStatus:
+        """Of a run that is not in memory."""
+        return messages.RunStatus(
+            run_id=run.run_id,
+            name=run.name,
+            state=run.state,
+            version=0,
+            counts=_counts(dict(zip(JobState, run.counts, strict=True))),
+            submitted_wall=self._wall(run.submitted_at),
+            finished_wall=self._wall(run.finished_at),
+            final=True,
+        )
+
     def _attempt(self, attempt: Attempt) -> messages.AttemptStatus:
         return messages.AttemptStatus(
             number=attempt.number,
@@ -103,6 +117,7 @@ class Views:
             memory_used=load.memory_used,
             connected_wall=self._wall(worker.connected_at),
             history=tuple(map(self._history, [*worker.running.values(), *reversed(worker.recent)])),
+            trouble=worker.trouble,
         )
 
     def _history(self, attempt: Attempt) -> messages.WorkerHistory:

@@ -12,11 +12,13 @@ import pytest
 from titan_core.clock import FakeClock
 from titan_core.errors import ArchiveRefused
 from titan_core.master.engine import Engine
+from titan_core.master.finder import Finder
 from titan_core.master.submissions import Submissions
 from titan_core.protocol.messages import AssetContent, JobSpec, SubmitRun, Task
 from titan_core.scheduler.core import Core
 from titan_core.store.archive import inspect
 from titan_core.store.assets import AssetStore
+from titan_core.store.volatile import Volatile
 
 SCRIPT = b"#!/bin/sh\n"
 SHA256 = hashlib.sha256(SCRIPT).hexdigest()
@@ -27,15 +29,23 @@ def request(number: int) -> SubmitRun:
     return SubmitRun("busy", jobs, number.to_bytes(16, "big"), contents=(AssetContent(SHA256, SCRIPT),))
 
 
+def make(tmp_path: Path, clock: FakeClock) -> Submissions:
+    store = Volatile(clock)
+    engine = Engine(Core(), clock, store)
+    finder = Finder(engine, store.history)
+    assets = AssetStore(tmp_path / "perm_files", tmp_path / "assets")
+    return Submissions(engine, assets, finder, store.history, check_room=lambda: None)
+
+
 def test_many_runs_of_one_name_in_one_second(tmp_path):
     clock = FakeClock()  # it stands still: all run ids begin alike
-    submissions = Submissions(Engine(Core(), clock), AssetStore(tmp_path / "perm_files", tmp_path / "assets"))
+    submissions = make(tmp_path, clock)
     accepted = [submissions.submit(request(number)).run_id for number in range(2000)]
     assert len(set(accepted)) == 2000
 
 
 def test_the_same_submission_again_gets_the_same_run(tmp_path):
-    submissions = Submissions(Engine(Core(), FakeClock()), AssetStore(tmp_path / "perm_files", tmp_path / "assets"))
+    submissions = make(tmp_path, FakeClock())
     assert submissions.submit(request(1)) == submissions.submit(request(1))
 
 
@@ -54,7 +64,7 @@ def test_an_archive_is_looked_into_once_however_many_jobs_run_its_files(tmp_path
     sha256 = hashlib.sha256(packed.getvalue()).hexdigest()
     jobs = tuple(JobSpec(f"j{n}", Task("project.zip", sha256, f"step{n}.sh")) for n in range(50))
     contents = (AssetContent(sha256, packed.getvalue()),)
-    submissions = Submissions(Engine(Core(), FakeClock()), AssetStore(tmp_path / "perm_files", tmp_path / "assets"))
+    submissions = make(tmp_path, FakeClock())
     assert submissions.submit(SubmitRun("many", jobs, contents=contents)).job_count == 50
     assert len(looked) == 1
 
@@ -65,6 +75,6 @@ def test_an_archive_that_is_refused_is_called_by_its_name(tmp_path):
         archive.writestr("../escape.sh", SCRIPT)
     sha256 = hashlib.sha256(packed.getvalue()).hexdigest()
     job = JobSpec("j", Task("project.zip", sha256, "main.sh"))
-    submissions = Submissions(Engine(Core(), FakeClock()), AssetStore(tmp_path / "perm_files", tmp_path / "assets"))
+    submissions = make(tmp_path, FakeClock())
     with pytest.raises(ArchiveRefused, match=r"job 'j': project\.zip: entry '\.\./escape\.sh'"):
         submissions.submit(SubmitRun("bad", (job,), contents=(AssetContent(sha256, packed.getvalue()),)))

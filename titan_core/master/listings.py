@@ -1,0 +1,107 @@
+"""Lists of runs and jobs: what is in memory, and behind it what is history, from the store.
+
+The lock is held for a few jobs at a time, so that a long list does not stop the cluster.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+
+from titan_core.errors import InvalidRequest
+from titan_core.master.engine import Engine
+from titan_core.master.views import Views
+from titan_core.protocol import messages
+from titan_core.protocol.checks import check_range
+from titan_core.scheduler.model import FINAL, Job, JobState, Run, RunState
+from titan_core.scheduler.recovery import restore_run
+from titan_core.scheduler.state import State
+from titan_core.store.history import History
+
+JOBS_AT_ONCE = 500
+"""Job states read under one hold of the lock; a longer list is read in several."""
+MAX_LISTED = 1_000_000
+"""Runs, or jobs, of one list."""
+
+
+class Listings:
+    def __init__(self, engine: Engine, history: History, views: Views) -> None:
+        self._engine = engine
+        self._history = history
+        self._views = views
+
+    def runs(self, request: messages.ListRuns) -> messages.RunList:
+        """Newest first."""
+        check_range(request.limit, 1, MAX_LISTED, "limit")
+        _check_state(request.state, RunState)
+        known, listed = self._engine.read(lambda state: self._runs_in_memory(state, request))
+        past = self._history.runs(request.limit + len(known), request.state, request.name)
+        listed += [(run.sequence, self._views.past_run(run)) for run in past if run.run_id not in known]
+        listed.sort(key=lambda entry: -entry[0])
+        return messages.RunList(tuple(status for _, status in listed[: request.limit]))
+
+    def jobs(self, request: messages.ListJobs) -> messages.JobList:
+        """Oldest run first; of jobs in a final state, newest run first: there the latest matter most."""
+        check_range(request.limit, 1, MAX_LISTED, "limit")
+        _check_state(request.state, JobState)
+        found = self._engine.read(lambda state: _jobs_in_memory(state, request))
+        if request.state not in {state.value for state in FINAL}:
+            return messages.JobList(self.statuses(found[: request.limit]), len(found))
+        found.reverse()
+        known = {job.key for job in found}
+        keys, total = self._history.jobs(request.state, request.limit + len(known), request.services)
+        past = [key for key in keys if "/".join(key) not in known][: max(0, request.limit - len(found))]
+        return messages.JobList(self.statuses(found[: request.limit] + self._past_jobs(past)), max(total, len(found)))
+
+    def statuses(self, jobs: list[Job]) -> tuple[messages.JobStatus, ...]:
+        """Each job as it is when it is read."""
+        statuses: list[messages.JobStatus] = []
+        for start in range(0, len(jobs), JOBS_AT_ONCE):
+            some = jobs[start : start + JOBS_AT_ONCE]
+            statuses += self._engine.read(functools.partial(self._read_jobs, some))
+        return tuple(statuses)
+
+    def _read_jobs(self, jobs: list[Job], state: State) -> list[messages.JobStatus]:
+        return [self._views.job(state, job, attempts=False) for job in jobs]
+
+    def _runs_in_memory(
+        self, state: State, request: messages.ListRuns
+    ) -> tuple[set[str], list[tuple[int, messages.RunStatus]]]:
+        """Every run id there is, and those runs that are asked for."""
+        fits = (run for run in reversed(state.runs.values()) if _run_fits(run, request))
+        listed = [(run.sequence, self._views.run(run)) for run in itertools.islice(fits, request.limit)]
+        return set(state.runs), listed
+
+    def _past_jobs(self, keys: list[tuple[str, str]]) -> list[Job]:
+        jobs = []
+        for run_id, of_run in itertools.groupby(keys, key=lambda key: key[0]):
+            stored = self._history.run(run_id)
+            if stored is not None:
+                run = restore_run(stored)
+                jobs += [run.jobs[job_id] for _, job_id in of_run]
+        return jobs
+
+
+def _run_fits(run: Run, request: messages.ListRuns) -> bool:
+    return run.name.startswith(request.name) and request.state in ("", run.state.value)
+
+
+def _jobs_in_memory(state: State, request: messages.ListJobs) -> list[Job]:
+    return [job for run in state.runs.values() for job in _jobs_of(run, request)]
+
+
+def _jobs_of(run: Run, request: messages.ListJobs) -> list[Job]:
+    if not request.state and run.live_jobs == 0:
+        return []
+    wanted = request.state
+    return [
+        job
+        for job in run.jobs.values()
+        if (job.state.value == wanted if wanted else not job.final) and (job.spec.service or not request.services)
+    ]
+
+
+def _check_state(state: str, states: type[RunState] | type[JobState]) -> None:
+    names = [member.value for member in states]
+    if state and state not in names:
+        raise InvalidRequest(f"{state!r} is not a state; there are {', '.join(names)}", field="state")
