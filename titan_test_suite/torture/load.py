@@ -1,0 +1,223 @@
+"""The clients of a storm, and the book of what they were told.
+
+Each client is a thread with chance of its own. It submits runs at a steady rate as long as not too many of its
+runs are open, cancels what is to be cancelled, and looks after the open ones until they are final. A request
+that gets no answer is sent again, a submission with the same request id, for as long as it takes.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from titan_core.protocol.messages import (
+    Ack,
+    AssetContent,
+    CancelJob,
+    Cancelled,
+    GetRun,
+    RunStatus,
+    StopService,
+    SubmitRun,
+    Submitted,
+)
+from titan_sdk.access import Access
+from titan_sdk.contents import Contents
+from titan_sdk.errors import ClientClosed, Conflict, TitanError
+from titan_sdk.jobs import job_spec
+from titan_sdk.transport import Transport
+from titan_test_suite.torture import plans
+from titan_test_suite.torture.plans import Plan
+from titan_test_suite.torture.scripts import Scripts
+
+ANSWER_S = 6.0
+"""How long an answer may take; a request that got none is then sent again."""
+_PAUSE_S = 0.1
+T = TypeVar("T")
+
+
+@dataclass(eq=False)
+class Promise:
+    """A submission that was acknowledged, and what its client was told since."""
+
+    plan: Plan
+    name: str
+    """Of the run; nobody else's. The run id begins with it."""
+    run_id: str
+    sent_wall: float
+    """When it was sent for the first time."""
+    acknowledged_wall: float
+    cancelled: bool = False
+    """A request to cancel it was granted."""
+    cancel_at: float | None = None
+    seen_final: dict[str, str] = field(default_factory=dict)
+    """Final states that the client was told, by job id: the first of each."""
+    changed: list[str] = field(default_factory=list)
+    """Sentences about final states that were followed by another."""
+    over: bool = False
+
+
+class Book:
+    """What the clients were told; each client has one of its own."""
+
+    def __init__(self) -> None:
+        self.promises: list[Promise] = []
+        self.refused: list[str] = []
+        """Sentences about requests that were refused and should not have been."""
+        self.counts: Counter[str] = Counter()
+        """`submitted`, `resent`, `cancelled`; jobs by kind of their plan."""
+
+
+class Client:
+    """`rate`: jobs per second that it tries to submit. `most_open`: runs it keeps open at most."""
+
+    def __init__(
+        self, name: str, access: Access, chance: random.Random, scripts: Scripts, rate: float, most_open: int
+    ) -> None:
+        self.name = name
+        self.book = Book()
+        self._chance = chance
+        self._scripts = scripts
+        self._rate = rate
+        self._most_open = most_open
+        self._transport = Transport(access, ANSWER_S)
+        self._open: list[Promise] = []
+        self._number = 0
+        self._calm = threading.Event()
+        self._leave = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=name)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def calm(self) -> None:
+        """Submit nothing more; look after what is open."""
+        self._calm.set()
+
+    def leave(self) -> None:
+        """Do nothing more. Idempotent."""
+        self.calm()
+        self._leave.set()
+        self._transport.close()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def open_runs(self) -> list[str]:
+        """The runs that are not over yet, as far as it knows."""
+        return [promise.run_id for promise in list(self._open)]
+
+    @property
+    def at_rest(self) -> bool:
+        """It has submitted its last run, and all are over."""
+        return not self._thread.is_alive()
+
+    # ── on its thread ─────────────────────────────────────────────────────────────────────────────
+
+    def _work(self) -> None:
+        try:
+            self._serve()
+            self._submit_for_a_while()
+            while self._open:
+                self._look_after(self._open[0])
+                self._leave.wait(_PAUSE_S / 5)
+        except ClientClosed:
+            pass  # it is to leave
+
+    def _serve(self) -> None:
+        """The first client has a service up, too."""
+        if self._number == 0 and self.name.endswith("-0"):
+            self._submit(plans.service(self._chance, self._scripts))
+
+    def _submit_for_a_while(self) -> None:
+        due_at = time.monotonic()
+        while not self._calm.is_set():
+            if len(self._open) < self._most_open and time.monotonic() >= due_at:
+                plan = plans.make(self._chance, self._scripts)
+                self._submit(plan)
+                # What was missed while nobody answered is not made up for: that would be a load of its own.
+                due_at = max(due_at, time.monotonic() - 1.0) + len(plan.jobs) / self._rate
+            elif self._open:
+                self._look_after(self._chance.choice(self._open))
+            self._calm.wait(max(0.001, min(_PAUSE_S, due_at - time.monotonic())))
+
+    def _submit(self, plan: Plan) -> None:
+        self._number += 1
+        name = f"{plan.kind}-{self.name}-{self._number}"
+        contents = Contents()
+        specs = tuple(job_spec(job, contents) for job in plan.jobs)
+        files = tuple(AssetContent(file.sha256, file.data or b"") for file in contents.by_sha256.values())
+        request = SubmitRun(name, specs, self._chance.randbytes(16), contents=files)
+        sent_wall = time.time()
+        submitted = self._patiently(lambda: self._transport.ask(request, Submitted))
+        if submitted is None:
+            return
+        promise = Promise(plan, name, submitted.run_id, sent_wall, time.time())
+        if plan.cancel_after_s is not None:
+            promise.cancel_at = time.monotonic() + plan.cancel_after_s
+        self.book.promises.append(promise)
+        self.book.counts["submitted"] += len(plan.jobs)
+        if not plan.serves:
+            self._open.append(promise)
+
+    def _look_after(self, promise: Promise) -> None:
+        if promise.cancel_at is not None and time.monotonic() >= promise.cancel_at:
+            promise.cancel_at = None
+            self._cancel(promise)
+        status = self._patiently(lambda: self._transport.ask(GetRun(promise.run_id), RunStatus))
+        if status is not None:
+            self._note(promise, status)
+        if status is None or (status.final and promise.cancel_at is None):
+            promise.over = True
+            self._open.remove(promise)
+
+    def _cancel(self, promise: Promise) -> None:
+        try:
+            granted = self._patiently(
+                lambda: self._transport.ask(CancelJob(promise.run_id, "the storm wants it"), Cancelled), Conflict
+            )
+        except Conflict:  # it is over; perhaps because of this very request, the answer to which was lost
+            return
+        promise.cancelled = granted is not None
+        self.book.counts["cancelled"] += promise.cancelled
+
+    def _note(self, promise: Promise, status: RunStatus) -> None:
+        for job in status.jobs:
+            known = promise.seen_final.get(job.job_id)
+            if known is None and job.final:
+                promise.seen_final[job.job_id] = job.state
+            elif known is not None and known != job.state:
+                promise.changed.append(f"{status.run_id}/{job.job_id} was {known}, and then {job.state}")
+
+    def _patiently(self, ask: Callable[[], T], *allowed: type[TitanError]) -> T | None:
+        """The answer; None when there was a refusal that is none of the `allowed` ones, which is written down."""
+        while True:
+            try:
+                return ask()
+            except ClientClosed:
+                raise
+            except allowed:
+                raise
+            except TitanError as error:
+                if not error.retryable:
+                    self.book.refused.append(f"{type(error).__name__}: {error}")
+                    return None
+                self.book.counts["resent"] += 1
+            self._leave.wait(self._chance.uniform(0.02, _PAUSE_S))
+
+
+def stop_service(access: Access, promise: Promise) -> None:
+    """Have the service of this run stopped. Raises what the master refuses with, but that it is over."""
+    transport = Transport(access, ANSWER_S)
+    try:
+        (job,) = promise.plan.jobs
+        transport.ask(StopService(f"{promise.run_id}/{job.job_id}"), Ack)
+    except Conflict:
+        return
+    finally:
+        transport.close()

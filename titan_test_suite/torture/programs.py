@@ -1,0 +1,115 @@
+"""The processes of a storm's cluster: a master and workers that keep their ports and homes over every restart.
+
+The master listens behind the proxy; everybody else knows the proxy's addresses only. All methods are called by
+one thread at a time: the one that starts the storm, then the one that makes the faults.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from titan_test_suite.pytests.support.cluster import Program
+
+_PORTS = range(20_000, 32_000)
+"""Below what the system gives to outgoing connections, so that a port stays ours while its program is down."""
+
+
+class Member:
+    """The master or a worker, in its present process."""
+
+    def __init__(self, name: str, arguments: list[str], directory: Path, environ: Mapping[str, str]) -> None:
+        self.name = name
+        self._arguments = arguments
+        self._directory = directory
+        self._environ = dict(environ)
+        self._program: Program | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._program.pid if self._program else 0
+
+    def start(self, **extra: str) -> None:
+        """A process of it; `extra` variables are for this one only."""
+        self._program = Program(self.name, self._arguments, self._directory, {**self._environ, **extra})
+
+    def kill(self) -> float:
+        """`kill -9`, waited for; when that was, in seconds since the epoch."""
+        assert self._program is not None
+        at_wall = time.time()
+        self._program.kill()
+        return at_wall
+
+    def stop(self) -> int:
+        """SIGTERM; the exit code. Raises AssertionError when it does not stop."""
+        return self._program.stop() if self._program else 0
+
+    def exit_code(self) -> int | None:
+        """How the present process ended; None while it runs."""
+        return self._program.process.poll() if self._program else None
+
+    def tail(self) -> str:
+        return self._program.tail() if self._program else ""
+
+
+class Programs:
+    """A master and `workers` workers below `home`, on free ports; none is started.
+
+    `route(name)` gives the port at which the member or client of that name reaches the master.
+    """
+
+    def __init__(self, home: Path, workers: int, master_flags: list[str]) -> None:
+        self.home = home
+        self.master_port = self._free_port()
+        self.master = Member(
+            "master",
+            ["titan_core.master", "--port", str(self.master_port), *master_flags],
+            home,
+            # What is judged in the end must still be there.
+            _environ(home, TITAN_MASTER_KEEP_RUNS="0", TITAN_MASTER_KEEP_DAYS="0"),
+        )
+        self._ports = [self._free_port() for _ in range(workers)]
+        self.workers: list[Member] = []
+
+    @property
+    def token_file(self) -> Path:
+        return self.home / ".titan" / "token"
+
+    @property
+    def worker_names(self) -> dict[str, str]:
+        """What the programs of the workers are called here, by `host:port`."""
+        return {f"{socket.gethostname()}:{port}": f"worker-{n}" for n, port in enumerate(self._ports)}
+
+    @property
+    def all(self) -> list[Member]:
+        return [self.master, *self.workers]
+
+    def connect_workers(self, route: Callable[[str], int]) -> None:
+        """Make the workers, now that it is known how each reaches the master."""
+        for number, port in enumerate(self._ports):
+            name = f"worker-{number}"
+            home = self.home / name
+            home.mkdir(exist_ok=True)
+            arguments = ["titan_core.worker", str(port), "127.0.0.1", str(route(name))]
+            environ = _environ(home, TITAN_TOKEN_FILE=str(self.token_file))
+            self.workers.append(Member(name, arguments, home, environ))
+
+    def _free_port(self) -> int:
+        while True:
+            port = secrets.choice(_PORTS)  # not by the seed: two storms of one seed may blow at once
+            with socket.socket() as probe:
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    continue
+            return port
+
+
+def _environ(home: Path, **variables: str) -> dict[str, str]:
+    """What a member sees: nothing of a cluster of the user's own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TITAN_")}
+    return {**kept, "TITAN_HOME": str(home), **variables}

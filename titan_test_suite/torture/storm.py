@@ -1,0 +1,260 @@
+"""One storm from its start to its end: the cluster, the load, the faults; then calm, rest, and the evidence.
+
+    start ─▶ blow (kills and misfortunes) ─▶ calm ─▶ rest ─▶ judge ─▶ stop
+
+Driven by the main thread. Whatever happens, `close` leaves no process of ours behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from titan_core.net.credentials import find_token
+from titan_sdk.access import Access
+from titan_sdk.errors import TitanError
+from titan_test_suite.pytests.support.waiting import wait_until
+from titan_test_suite.torture import evidence, oracle, recovery
+from titan_test_suite.torture.evidence import Witness
+from titan_test_suite.torture.faults import Killer
+from titan_test_suite.torture.load import Client, Promise, stop_service
+from titan_test_suite.torture.oracle import Evidence, Violation
+from titan_test_suite.torture.programs import Programs
+from titan_test_suite.torture.proxy import Proxy, Weather
+from titan_test_suite.torture.recovery import Times
+from titan_test_suite.torture.scripts import Scripts
+
+START_S = 30.0
+_GONE_S = 10.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How hard it blows. Seconds."""
+
+    seed: int
+    duration_s: float
+    workers: int = 3
+    clients: int = 4
+    rate: float = 70.0
+    """Jobs per second that are submitted, as long as the cluster keeps up."""
+    most_open: int = 24
+    """Runs that are open at most."""
+    kill_between_s: tuple[float, float] = (1.0, 4.0)
+    master_share: float = 0.4
+    """The part of the kills that hits the master."""
+    death_s: float = 30.0
+    heartbeat_s: float = 10.0
+    rest_s: float = 150.0
+    """How long it may take after the last fault until everything is final."""
+
+    @property
+    def weather(self) -> Weather:
+        # Some partitions outlast the master's patience.
+        return Weather(partition_most_s=max(8.0, 1.3 * self.death_s), partition_between_s=max(15.0, self.death_s))
+
+
+@dataclass
+class Outcome:
+    """What a storm did, and what came of it."""
+
+    plan: Plan
+    kills: Counter[str]
+    """By program."""
+    misfortunes: Counter[str]
+    counts: Counter[str]
+    """Of the clients' books: `submitted`, `resent`, `cancelled`."""
+    runs: int
+    states: Counter[str]
+    """Jobs by what became of them."""
+    lost_attempts: int
+    times: Times
+    violations: list[Violation]
+    evidence: Evidence
+    rest_s: float
+    """From the last fault until everything was final."""
+
+
+class Storm:
+    """`say` is told, now and then, how it goes."""
+
+    def __init__(self, plan: Plan, home: Path, say: Callable[[str], None]) -> None:
+        self.plan = plan
+        self._say = say
+        self._home = home
+        self._ledger = home / "ledger"
+        self._scripts = Scripts(home / "scripts", self._ledger)
+        flags = ["--death-s", str(plan.death_s), "--heartbeat-s", str(plan.heartbeat_s)]
+        self._programs = Programs(home, plan.workers, flags)
+        self._proxy = Proxy(self._programs.master_port, self._chance("proxy"), plan.weather)
+        self._programs.connect_workers(self._proxy.route)
+        self._killer = Killer(self._programs, self._chance("kills"), plan.kill_between_s, plan.master_share)
+        self._clients: list[Client] = []
+        self._interrupted = threading.Event()
+        self._found: list[Violation] = []
+
+    def run(self) -> Outcome:
+        """The whole of it. Raises AssertionError when the cluster does not even start."""
+        self._start()
+        self._blow()
+        rest_s = self._rest()
+        return self._judge(rest_s)
+
+    @property
+    def interrupted(self) -> bool:
+        return self._interrupted.is_set()
+
+    def interrupt(self) -> None:
+        """Come to the end sooner; callable from a signal handler."""
+        self._interrupted.set()
+
+    def close(self) -> None:
+        """End everything that still runs. Idempotent."""
+        self._killer.stop()
+        for client in self._clients:
+            client.leave()
+        for member in (*self._programs.workers, self._programs.master):
+            if member.pid and member.exit_code() is None:
+                member.kill()
+        self._proxy.stop()
+        for pid in evidence.processes_of_jobs(self._ledger):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    # ── the acts ──────────────────────────────────────────────────────────────────────────────────
+
+    def _start(self) -> None:
+        self._programs.master.start()
+        wait_until(self._programs.token_file.exists, START_S, self._programs.master.tail)
+        for worker in self._programs.workers:
+            worker.start()
+        with contextlib.closing(Witness(self._direct())) as witness:
+            wait_until(lambda: _count(witness) == self.plan.workers, START_S, self._programs.master.tail)
+        access = Access("127.0.0.1", self._proxy.route("clients"), self._token())
+        per_client = self.plan.rate / self.plan.clients, -(-self.plan.most_open // self.plan.clients)
+        for number in range(self.plan.clients):
+            name = f"client-{number}"
+            self._clients.append(Client(name, access, self._chance(name), self._scripts, *per_client))
+        for client in self._clients:
+            client.start()
+
+    def _blow(self) -> None:
+        began_at = time.monotonic()
+        self._proxy.storm()
+        self._killer.start()
+        while (passed_s := time.monotonic() - began_at) < self.plan.duration_s:
+            if self._interrupted.wait(min(10.0, self.plan.duration_s - passed_s)):
+                break
+            self._say(self._progress(time.monotonic() - began_at))
+        self._killer.stop()
+        self._proxy.calm()
+
+    def _rest(self) -> float:
+        """Wait until everything is final; how long that took."""
+        self._say("calm; waiting until everything is final")
+        began_at = time.monotonic()
+        for client in self._clients:
+            client.calm()
+        with contextlib.suppress(AssertionError):  # what is not final is for the oracle to say
+            wait_until(lambda: all(client.at_rest for client in self._clients), self.plan.rest_s)
+        rest_s = time.monotonic() - began_at
+        self._killer.look_after()
+        for client in self._clients:
+            client.leave()
+        return rest_s
+
+    def _judge(self, rest_s: float) -> Outcome:
+        self._say("judging")
+        promises = [promise for client in self._clients for promise in client.book.promises]
+        workers = self._programs.worker_names
+        survivors = self._stop_services([promise for promise in promises if promise.plan.serves])
+        with contextlib.closing(Witness(self._direct())) as witness:
+            faults = evidence.faults_of(self._killer.kills, self._proxy.partitions, workers)
+            known = evidence.gather(witness, promises, self._ledger, faults, survivors)
+        self._stop_programs()
+        self._found += [Violation("refused", "", text) for client in self._clients for text in client.book.refused]
+        self._found += [Violation("program", "", text) for text in self._killer.ended]
+        times = recovery.measure(self._killer.kills, known.ledger, promises, workers)
+        return self._outcome(known, times, rest_s)
+
+    def _stop_services(self, services: list[Promise]) -> list[str]:
+        """Compare what lives with what is called running, stop the services, and see that nothing is left."""
+        survivors = self._strangers({promise.run_id for promise in services})
+        for promise in services:
+            stop_service(self._direct(), promise)
+        with contextlib.suppress(AssertionError):
+            wait_until(lambda: not evidence.processes_of_jobs(self._ledger), _GONE_S)
+        return sorted({*survivors, *self._strangers(set())})
+
+    def _strangers(self, expected: set[str]) -> list[str]:
+        """Processes of jobs of other runs than the `expected` ones, which may have one attempt each."""
+        with contextlib.suppress(AssertionError):  # what ended just now may still be on its way out
+            wait_until(lambda: not self._unexpected(expected), _GONE_S)
+        return self._unexpected(expected)
+
+    def _unexpected(self, expected: set[str]) -> list[str]:
+        living = evidence.processes_of_jobs(self._ledger)
+        attempts = {name for name in living.values() if name.partition("/")[0] in expected}
+        ours = attempts if len(attempts) <= len(expected) else set()
+        return [f"{name} (pid {pid})" for pid, name in living.items() if name not in ours]
+
+    def _stop_programs(self) -> None:
+        """Stop the cluster as a user would, and have its store checked."""
+        for member in (*self._programs.workers, self._programs.master):
+            code = member.stop()
+            if code != 0:
+                self._found.append(Violation("program", "", f"{member.name} stopped with exit code {code}"))
+        command = [sys.executable, "-m", "titan_core.store.check", str(self._home)]
+        checked = subprocess.run(command, capture_output=True, text=True, check=False)
+        if checked.returncode:
+            self._found.append(Violation("store", "", (checked.stdout + checked.stderr).strip()))
+
+    def _outcome(self, known: Evidence, times: Times, rest_s: float) -> Outcome:
+        jobs = [job for run in known.jobs.values() for job in run.values()]
+        return Outcome(
+            self.plan,
+            Counter(kill.member for kill in self._killer.kills),
+            self._proxy.happened,
+            sum((client.book.counts for client in self._clients), Counter()),
+            len(known.promises),
+            Counter(job.state for job in jobs),
+            sum(attempt.outcome == "LOST" for job in jobs for attempt in job.attempts),
+            times,
+            self._found + oracle.judge(known),
+            known,
+            rest_s,
+        )
+
+    # ── what they need ────────────────────────────────────────────────────────────────────────────
+
+    def _chance(self, name: str) -> random.Random:
+        return random.Random(f"{self.plan.seed} {name}")
+
+    def _direct(self) -> Access:
+        return Access("127.0.0.1", self._programs.master_port, self._token())
+
+    def _token(self) -> str:
+        return find_token(str(self._programs.token_file))
+
+    def _progress(self, passed_s: float) -> str:
+        jobs = sum(client.book.counts["submitted"] for client in self._clients)
+        kills = f"{self._killer.count(master=True)} + {self._killer.count(master=False)}"
+        misfortunes = sum(self._proxy.happened.values())
+        return f"{passed_s:5.0f} s   kills {kills:>9}   misfortunes {misfortunes:4}   jobs {jobs:6}"
+
+
+def _count(witness: Witness) -> int:
+    try:
+        return len(witness.workers())
+    except TitanError:
+        return 0
