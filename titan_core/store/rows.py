@@ -17,7 +17,6 @@ from itertools import chain
 from typing import Any
 
 from titan_core.protocol import messages
-from titan_core.scheduler.model import Affinity, JobSpec
 from titan_core.scheduler.records import (
     AttemptRecord,
     Batch,
@@ -30,11 +29,12 @@ from titan_core.scheduler.records import (
     StoredRun,
     WorkerRecord,
 )
+from titan_core.store.specs import SpecReader, SpecRow, SpecWriter
 
-_SIZES = (128, 16, 1)
-"""Rows a statement; few sizes, so that the prepared statements stay in the connection's cache."""
+_SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
+"""Rows a statement: few statements for any number of rows, of few texts, which all stay in the cache."""
 
-_JOB_COLUMNS = ("sequence", "run", "job_id", "spec", "service", "submitted_at", "spawner_worker_id")
+_JOB_COLUMNS = ("sequence", "run", "job_id", *SpecRow._fields, "service", "submitted_at", "spawner_worker_id")
 _INSTANTS = {"submitted_at", "finished_at", "due_at", "started_at", "seen_at", "at"}
 
 
@@ -73,7 +73,8 @@ class Writer:
 
     def __init__(self, connection: sqlite3.Connection, offset_s: float) -> None:
         self._connection = connection
-        statements = {
+        self._specs = SpecWriter()
+        self._statements = {
             "runs": _upserts("runs", RunRecord._fields, ("sequence",), offset_s),
             "requests": _inserts("requests", RequestRecord._fields, offset_s),
             "jobs": _inserts("jobs", _JOB_COLUMNS, offset_s),
@@ -82,17 +83,20 @@ class Writer:
             "events": _inserts("events", EventRecord._fields, offset_s),
             "workers": _upserts("workers", WorkerRecord._fields, ("worker_id",), offset_s),
         }
-        self._statements = statements
 
     def write(self, pending: Pending) -> None:
         """All rows, within the open transaction. IntegrityError: the records contradict what is stored."""
         self._put("runs", list(map(_run_row, pending.runs.values())))
         self._put("requests", pending.requests)
-        self._put("jobs", list(map(_job_row, pending.jobs)))
+        self._put("jobs", list(map(self._job_row, pending.jobs)))
         self._put("states", list(pending.states.values()))
         self._put("attempts", list(pending.attempts.values()))
         self._put("events", pending.events)
         self._put("workers", list(map(_worker_row, pending.workers.values())))
+
+    def _job_row(self, job: JobRecord) -> tuple[Any, ...]:
+        sequence, run, job_id, spec, submitted_at, spawner = job
+        return (sequence, run, job_id, *self._specs.row(spec), spec.service, submitted_at, spawner)
 
     def _put(self, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
         done, statements = 0, self._statements[name]
@@ -118,39 +122,10 @@ def _run_row(run: RunRecord) -> tuple[Any, ...]:
     return (*run[:-1], " ".join(map(str, run.counts)))
 
 
-def _job_row(job: JobRecord) -> tuple[Any, ...]:
-    spec = job.spec
-    return (
-        job.sequence,
-        job.run,
-        job.job_id,
-        _spec_body(spec),
-        spec.service,
-        job.submitted_at,
-        job.spawner_worker_id,
-    )
-
-
 def _worker_row(worker: WorkerRecord) -> tuple[Any, ...]:
     facts = worker.facts
     body = None if facts is None else replace(facts, running=(), finished=()).encode()
     return worker._replace(capabilities=",".join(worker.capabilities), facts=body)  # type: ignore[arg-type]
-
-
-def _spec_body(spec: JobSpec) -> bytes:
-    return messages.JobSpec(
-        spec.job_id,
-        spec.task,
-        spec.parents,
-        spec.requirement,
-        spec.priority,
-        spec.delay_s,
-        spec.affinity.value,
-        spec.retries,
-        spec.retry_backoff_s,
-        spec.max_attempts,
-        spec.service,
-    ).encode()
 
 
 # ── reading ───────────────────────────────────────────────────────────────────────────────────────
@@ -189,17 +164,17 @@ def _read_jobs(
     """By run, in order of submission."""
     attempts = _read_attempts(connection, some, wanted, offset_s)
     asked = connection.execute(
-        f"{_select('jobs', JobRecord._fields, offset_s)} WHERE run {some} ORDER BY run, sequence", wanted
+        f"{_select('jobs', _JOB_COLUMNS, offset_s)} WHERE run {some} ORDER BY run, sequence", wanted
     ).fetchall()
     became = connection.execute(
         f"{_select('job_states', StateRecord._fields, offset_s)} WHERE run {some} ORDER BY run, job", wanted
     ).fetchall()
     jobs: dict[int, list[StoredJob]] = {}
-    specs = _Specs()
+    specs = SpecReader()
     for job, state in zip(asked, became, strict=True):
-        sequence, run, job_id, body, submitted_at, spawner = job
+        sequence, run, job_id, body, parents, args, _, submitted_at, spawner = job
         stored = StoredJob(
-            JobRecord(sequence, run, job_id, specs.spec(body), submitted_at, spawner),
+            JobRecord(sequence, run, job_id, specs.spec(job_id, body, parents, args), submitted_at, spawner),
             StateRecord._make((*state[:-2], state[-2] == 1, state[-1] == 1)),
             tuple(attempts.get(sequence, ())),
         )
@@ -226,24 +201,6 @@ def _read_attempts(
 def _select(table: str, columns: Sequence[str], offset_s: float) -> str:
     shown = (f"{column} - {offset_s!r}" if column in _INSTANTS else column for column in columns)
     return f"SELECT {', '.join(shown)} FROM {table}"
-
-
-class _Specs:
-    def spec(self, body: bytes) -> JobSpec:
-        asked = messages.JobSpec.decode(body)
-        return JobSpec(
-            asked.job_id,
-            asked.task,
-            asked.parents,
-            asked.requirement,
-            asked.priority,
-            asked.delay_s,
-            Affinity(asked.affinity),
-            asked.retries,
-            asked.retry_backoff_s,
-            asked.max_attempts,
-            asked.service,
-        )
 
 
 def _worker(row: WorkerRecord) -> WorkerRecord:

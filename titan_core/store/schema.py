@@ -35,7 +35,8 @@ _FIRST = (
     "CREATE INDEX requests_of_run ON requests (run)",
     """CREATE TABLE jobs (
         sequence INTEGER NOT NULL, run INTEGER NOT NULL, job_id TEXT NOT NULL, spec BLOB NOT NULL,
-        service INTEGER NOT NULL, submitted_at REAL NOT NULL, spawner_worker_id TEXT NOT NULL,
+        parents TEXT NOT NULL, args TEXT NOT NULL, service INTEGER NOT NULL, submitted_at REAL NOT NULL,
+        spawner_worker_id TEXT NOT NULL,
         PRIMARY KEY (run, sequence)) WITHOUT ROWID""",
     "CREATE INDEX jobs_by_id ON jobs (job_id)",
     "CREATE INDEX service_jobs ON jobs (sequence) WHERE service",

@@ -1,0 +1,97 @@
+"""What a job is asked to be, as it is stored: the part that many jobs have in common, and what each has of its own.
+
+The common part is the protocol's JobSpec without the job's id, parents and arguments; as those of a run are mostly
+the same bytes, each is encoded and decoded once. That makes the start of a master with many jobs a matter of rows.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from titan_core.protocol import messages
+from titan_core.scheduler.model import Affinity, JobSpec
+
+_REMEMBERED = 1000
+_read_json = json.JSONDecoder().raw_decode
+
+
+class SpecRow(NamedTuple):
+    """Columns of `jobs`."""
+
+    spec: bytes
+    parents: str
+    """A JSON list; empty: none."""
+    args: str
+    """A JSON list; empty: none."""
+
+
+class SpecWriter:
+    """Makes rows of specs; remembers the common parts it met last."""
+
+    def __init__(self) -> None:
+        self._bodies: dict[tuple[object, ...], bytes] = {}
+
+    def row(self, spec: JobSpec) -> SpecRow:
+        task: messages.Task = spec.task
+        common = (
+            task.asset, task.sha256, task.entry, task.env, task.timeout_s, task.port, task.stop_signal,
+            task.stop_grace_s, spec.requirement, spec.priority, spec.delay_s, spec.affinity.value, spec.retries,
+            spec.retry_backoff_s, spec.max_attempts, spec.service,
+        )  # fmt: skip
+        body = self._bodies.get(common)
+        if body is None:
+            body = self._remember(common)
+        return SpecRow(body, _list(spec.parents), _list(task.args))
+
+    def _remember(self, common: tuple[object, ...]) -> bytes:
+        asset, sha256, entry, env, timeout_s, port, stop_signal, stop_grace_s, *rest = common
+        task = messages.Task(asset, sha256, entry, (), env, timeout_s, port, stop_signal, stop_grace_s)  # type: ignore[arg-type]
+        if len(self._bodies) >= _REMEMBERED:
+            self._bodies.clear()
+        self._bodies[common] = messages.JobSpec("", task, (), *rest).encode()  # type: ignore[arg-type]
+        return self._bodies[common]
+
+
+class SpecReader:
+    """Makes specs of rows; strings and tasks that are the same are one object."""
+
+    def __init__(self) -> None:
+        self._commons: dict[bytes, messages.JobSpec] = {}
+
+    def spec(self, job_id: str, body: bytes, parents: str, args: str) -> JobSpec:
+        common = self._commons.get(body)
+        if common is None:
+            common = self._commons[body] = messages.JobSpec.decode(body)
+        task = _with_args(common.task, tuple(_read_json(args)[0])) if args else common.task
+        return JobSpec(
+            job_id,
+            task,
+            tuple(_read_json(parents)[0]) if parents else (),
+            common.requirement,
+            common.priority,
+            common.delay_s,
+            Affinity(common.affinity) if common.affinity else Affinity.NONE,
+            common.retries,
+            common.retry_backoff_s,
+            common.max_attempts,
+            common.service,
+        )
+
+
+def _with_args(task: messages.Task, args: tuple[str, ...]) -> messages.Task:
+    return messages.Task(
+        task.asset,
+        task.sha256,
+        task.entry,
+        args,
+        task.env,
+        task.timeout_s,
+        task.port,
+        task.stop_signal,
+        task.stop_grace_s,
+    )
+
+
+def _list(texts: tuple[str, ...]) -> str:
+    return json.dumps(texts) if texts else ""
