@@ -2,6 +2,7 @@
 
     TITAN_FAILPOINT=store.before_commit     die when that place is reached
     TITAN_FAILPOINT=master.before_ack:3     die when it is reached for the third time
+    TITAN_FAILPOINT=store.loading@/tmp/now  die when it is reached while there is such a file
 
 What is promised about crashes is promised for every moment; these are the moments between two steps that
 belong together, where a promise would break first. `POINTS` names them all and says what has happened, and
@@ -16,6 +17,7 @@ import os
 import signal
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 
 from titan_core.errors import ConfigError
 
@@ -34,20 +36,21 @@ POINTS = {
     "worker.after_start": "the process of an attempt runs, its start was not reported",
     "worker.before_journal": "the process of an attempt has ended, its result is written nowhere",
     "worker.before_result_sent": "the result is in the journal, the master was not told",
-    "worker.after_result_sent": "the master was told the result, and has not acknowledged it",
+    "worker.after_result_sent": "the master has acknowledged the result, which is still in the journal",
 }
 
 
 class _Trap:
-    """Ends the process at the `countdown`th time that `name` is reached."""
+    """Ends the process at the `countdown`th time that `name` is reached while the file `gate`, if any, exists."""
 
-    def __init__(self, name: str, countdown: int) -> None:
+    def __init__(self, name: str, countdown: int, gate: Path | None) -> None:
         self._name = name
         self._countdown = countdown
+        self._gate = gate
         self._lock = threading.Lock()
 
     def spring(self, name: str) -> None:
-        if name != self._name:
+        if name != self._name or (self._gate is not None and not self._gate.exists()):
             return
         with self._lock:
             self._countdown -= 1
@@ -72,9 +75,10 @@ def arm(environ: Mapping[str, str]) -> None:
 
 
 def _parse(text: str) -> _Trap:
-    name, _, times = text.partition(":")
+    place, _, gate = text.partition("@")
+    name, _, times = place.partition(":")
     if name not in POINTS:
         raise ConfigError(f"{VARIABLE} is {text!r}: there is no such point; there are {', '.join(POINTS)}")
     if times and not (times.isdecimal() and int(times)):
         raise ConfigError(f"{VARIABLE} is {text!r}: after the colon must be a number from 1 up")
-    return _Trap(name, int(times or 1))
+    return _Trap(name, int(times or 1), Path(gate) if gate else None)

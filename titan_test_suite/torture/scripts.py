@@ -13,7 +13,7 @@ from pathlib import Path
 
 LEDGER_VARIABLE = "STORM_LEDGER"
 
-_NOTE = """\
+NOTE = """\
 note() {
     echo "$1 $TITAN_RUN_ID $TITAN_JOB_ID $TITAN_ATTEMPT $TITAN_ATTEMPT_TOKEN ${EPOCHREALTIME/,/.} $$ $2" \\
         >> "$STORM_LEDGER/$TITAN_WORKER"
@@ -22,7 +22,7 @@ note() {
 
 STEP = f"""\
 # step.sh SECONDS FAILURES: works so long; the first so many attempts fail.
-{_NOTE}
+{NOTE}
 note start 0
 [ "$1" = 0 ] || sleep "$1"
 code=$(( TITAN_ATTEMPT <= $2 ? 3 : 0 ))
@@ -32,7 +32,7 @@ exit $code
 
 HOLD = f"""\
 # hold.sh: stays until it is stopped, with children that do not care for that.
-{_NOTE}
+{NOTE}
 note start 0
 (trap '' TERM HUP; sleep 1000) &
 setsid sleep 1000 &
