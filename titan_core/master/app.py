@@ -17,6 +17,7 @@ from titan_core.clock import SystemClock
 from titan_core.config import MasterConfig
 from titan_core.failpoints import reach
 from titan_core.lifecycle import Component
+from titan_core.master.backup import Backups
 from titan_core.master.clock_watcher import ClockWatcher
 from titan_core.master.connections import Connections
 from titan_core.master.engine import Engine
@@ -90,7 +91,15 @@ class Master(Component):
         handlers = Handlers(self.engine, assets, self._logs, store.history, room)
         identity = Identity(store.cluster, store.term)
         connections = Connections(
-            self.engine, handlers, assets, self._logs, timing, identity, store, self._housekeeper.missed
+            self.engine,
+            handlers,
+            assets,
+            self._logs,
+            timing,
+            identity,
+            store,
+            self._housekeeper.missed,
+            Backups(config.home, store),
         )
         return Server(
             "master",

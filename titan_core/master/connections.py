@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from titan_core.errors import ConnectionLost, FrameTooLarge, InternalError, InvalidRequest, ProtocolError, TitanError
+from titan_core.master.backup import Backups
 from titan_core.master.engine import Engine
 from titan_core.master.handlers import Handlers
 from titan_core.master.logs import LogStore
@@ -62,6 +63,7 @@ class Connections:
         identity: Identity,
         store: Durability,
         missed: Callable[[str], list[messages.ForgetRuns]],
+        backups: Backups,
     ) -> None:
         self._engine = engine
         self._handlers = handlers
@@ -71,6 +73,7 @@ class Connections:
         self._identity = identity
         self._store = store
         self._missed = missed
+        self._backups = backups
 
     def serve(self, stream: FrameStream, role: str) -> None:
         """Answer requests, in order, until the peer closes; a REGISTER turns the connection into a session."""
@@ -90,6 +93,9 @@ class Connections:
                 reply: Message = self._receive_asset(stream, request)
             elif isinstance(request, messages.FetchAsset):
                 self._send_asset(stream, request)
+                return
+            elif isinstance(request, messages.Backup):
+                self._backups.send(stream)
                 return
             else:
                 reply = self._handlers.answer(request)

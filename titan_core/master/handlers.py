@@ -7,7 +7,7 @@ decide, never while waiting, reading files or building long replies.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +18,14 @@ from titan_core.master.engine import Engine
 from titan_core.master.finder import Finder
 from titan_core.master.listings import MAX_LISTED, Listings
 from titan_core.master.logs import LogName, LogStore
+from titan_core.master.operations import Operations
 from titan_core.master.submissions import Submissions
 from titan_core.master.views import Views, changed_jobs
 from titan_core.protocol import messages
 from titan_core.protocol.checks import shortened
 from titan_core.protocol.codec import Message
 from titan_core.protocol.monitor import stats_text
-from titan_core.scheduler.actions import RecordChange
+from titan_core.scheduler.actions import Action, RecordChange
 from titan_core.scheduler.events import (
     DeadRetryRequested,
     JobCancelRequested,
@@ -35,7 +36,7 @@ from titan_core.scheduler.events import (
     WorkerShutdownRequested,
 )
 from titan_core.scheduler.explain import explain
-from titan_core.scheduler.model import Job, JobState, Run
+from titan_core.scheduler.model import FINAL, Job, JobState, Run
 from titan_core.scheduler.state import State
 from titan_core.store.assets import AssetStore
 from titan_core.store.history import History
@@ -46,6 +47,8 @@ LOG_CHUNK = 512 * 1024
 """Bytes of a log in one answer."""
 NAMED_CANCELLED = 1000
 """Jobs that the answer to a cancellation names."""
+NAMED_AGAIN = 100_000
+"""Jobs that the answer to a retry names."""
 
 CHANGES = (
     messages.SubmitRun,
@@ -72,6 +75,7 @@ class Handlers:
         self._views = Views(engine.clock)
         self._listings = Listings(engine, history, self._views)
         self._submissions = Submissions(engine, assets, self._finder, history, check_room)
+        self._operations = Operations(engine, self._finder, history)
         self._reactions: dict[type[Message], Callable[[Any], Message]] = {
             messages.SubmitRun: self._submissions.submit,
             messages.GetStats: self._stats,
@@ -88,6 +92,8 @@ class Handlers:
             messages.StopService: self._stop_service,
             messages.RetryJob: self._retry,
             messages.ShutdownWorker: self._shutdown_worker,
+            messages.DrainWorker: self._operations.drain,
+            messages.ListEvents: self._operations.events,
         }
 
     def answer(self, request: Message) -> Message:
@@ -124,7 +130,7 @@ class Handlers:
     def _shutdown_worker(self, request: messages.ShutdownWorker) -> messages.Ack:
         worker_id = self._engine.read(lambda state: lookup.find_worker(state, request.worker).worker_id)
         self._engine.submit(WorkerShutdownRequested(worker_id, request.force))
-        return messages.Ack(f"worker {worker_id} is stopping")
+        return messages.Ack(f"worker {worker_id} is stopping", (worker_id,))
 
     # ── runs and jobs ─────────────────────────────────────────────────────────────────────────────
 
@@ -177,24 +183,20 @@ class Handlers:
     def _stop_service(self, request: messages.StopService) -> messages.Ack:
         job = self._finder.job_in_memory(request.key)
         self._engine.submit(ServiceStopRequested(job.run.run_id, job.job_id, "stopped on request"))
-        return messages.Ack(f"STOPPED: service {job.key} is stopping")
+        return messages.Ack(f"STOPPED: service {job.key} is stopping", (job.key,))
 
     def _retry(self, request: messages.RetryJob) -> messages.Ack:
         if request.every_dead:
             return self._retry_every_dead()
         run, job = self._finder.run_or_job_in_memory(request.key)
         if job:
-            self._engine.submit(JobRetryRequested(run.run_id, job.job_id))
-            return messages.Ack(f"job {job.key} runs again")
-        self._engine.submit(RunRetryRequested(run.run_id))
-        return messages.Ack(f"the DEAD and CANCELLED jobs of {run.run_id} run again")
+            return _again(self._engine.submit(JobRetryRequested(run.run_id, job.job_id)))
+        return _again(self._engine.submit(RunRetryRequested(run.run_id)))
 
     def _retry_every_dead(self) -> messages.Ack:
         past, _ = self._history.jobs(JobState.DEAD.value, MAX_LISTED)
         self._finder.recall({run_id for run_id, _ in past})
-        actions = self._engine.submit(DeadRetryRequested())
-        dead = [a for a in actions if isinstance(a, RecordChange) and a.before is JobState.DEAD]
-        return messages.Ack(f"{len(dead)} DEAD job{'s' * (len(dead) != 1)} run again")
+        return _again(self._engine.submit(DeadRetryRequested()))
 
     # ── logs ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -231,6 +233,17 @@ def _attempt_facts(job: Job, request: messages.GetLogs) -> tuple[int, bool, bool
     if number == 0 or number > begun:
         return 0, False, job.final
     return number, job.attempts[number - 1].outcome is not None, job.final and number == begun
+
+
+def _again(actions: Iterable[Action]) -> messages.Ack:
+    """The answer to a retry that was decided so: names what was DEAD or CANCELLED, and runs again."""
+    changes = [action for action in actions if isinstance(action, RecordChange)]
+    keys = [change.job.key for change in changes if change.before in FINAL and change.after not in FINAL]
+    if not keys:
+        return messages.Ack("no job is DEAD that could run again")
+    if len(keys) == 1:
+        return messages.Ack(f"job {keys[0]} runs again", tuple(keys))
+    return messages.Ack(f"{keys[0]} and {len(keys) - 1} more run again", tuple(keys[:NAMED_AGAIN]))
 
 
 def _cancel_sentence(cancelled: int, stopping: int) -> str:

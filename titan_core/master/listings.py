@@ -51,18 +51,20 @@ class Listings:
         known = {job.key for job in found}
         keys, total = self._history.jobs(request.state, request.limit + len(known), request.services)
         past = [key for key in keys if "/".join(key) not in known][: max(0, request.limit - len(found))]
-        return messages.JobList(self.statuses(found[: request.limit] + self._past_jobs(past)), max(total, len(found)))
+        jobs = found[: request.limit] + self._past_jobs(past)
+        dead = request.state == JobState.DEAD.value  # how often it was tried is what people ask next
+        return messages.JobList(self.statuses(jobs, attempts=dead), max(total, len(found)))
 
-    def statuses(self, jobs: list[Job]) -> tuple[messages.JobStatus, ...]:
+    def statuses(self, jobs: list[Job], attempts: bool = False) -> tuple[messages.JobStatus, ...]:
         """Each job as it is when it is read."""
         statuses: list[messages.JobStatus] = []
         for start in range(0, len(jobs), JOBS_AT_ONCE):
             some = jobs[start : start + JOBS_AT_ONCE]
-            statuses += self._engine.read(functools.partial(self._read_jobs, some))
+            statuses += self._engine.read(functools.partial(self._read_jobs, some, attempts))
         return tuple(statuses)
 
-    def _read_jobs(self, jobs: list[Job], state: State) -> list[messages.JobStatus]:
-        return [self._views.job(state, job, attempts=False) for job in jobs]
+    def _read_jobs(self, jobs: list[Job], attempts: bool, state: State) -> list[messages.JobStatus]:
+        return [self._views.job(state, job, attempts) for job in jobs]
 
     def _runs_in_memory(
         self, state: State, request: messages.ListRuns

@@ -20,7 +20,8 @@ from titan_core.errors import AssetMissing, ChecksumMismatch, InvalidRequest, Un
 from titan_core.protocol.checks import check_sha256
 
 PIECE_BYTES = 1024 * 1024
-_INCOMING = ".incoming-"
+INCOMING = ".incoming-"
+"""How a file is called that is still being written."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -104,7 +105,7 @@ def new_file(directory: Path, mode: int = 0o400) -> Iterator[tuple[BinaryIO, Pat
 
     Raises Unavailable when the disk is full.
     """
-    path = directory / f"{_INCOMING}{secrets.token_hex(8)}"
+    path = directory / f"{INCOMING}{secrets.token_hex(8)}"
     try:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
             yield file, path
@@ -118,7 +119,7 @@ def new_file(directory: Path, mode: int = 0o400) -> Iterator[tuple[BinaryIO, Pat
 
 def sweep(directory: Path) -> None:
     """Remove what a process that died in the middle of `new_file` has left."""
-    for path in directory.glob(f"{_INCOMING}*"):
+    for path in directory.glob(f"{INCOMING}*"):
         path.unlink(missing_ok=True)
 
 

@@ -1,0 +1,72 @@
+"""What people do to keep a cluster going: see what happened, drain a worker, check what is stored.
+
+Functions behind requests, called by the threads of connections; what changes something is an event for
+the engine like any other. Backups have a module of their own, since they are more than an answer.
+"""
+
+from __future__ import annotations
+
+from titan_core.errors import Conflict
+from titan_core.master import lookup
+from titan_core.master.engine import Engine
+from titan_core.master.finder import Finder
+from titan_core.protocol import messages
+from titan_core.protocol.checks import check_range
+from titan_core.scheduler.events import WorkerHoldRequested
+from titan_core.scheduler.state import State
+from titan_core.store.history import History, StoredEvent
+
+MAX_EVENTS = 10_000
+"""Of one answer; the client asks for the next ones."""
+
+
+class Operations:
+    def __init__(self, engine: Engine, finder: Finder, history: History) -> None:
+        self._engine = engine
+        self._finder = finder
+        self._history = history
+
+    def events(self, request: messages.ListEvents) -> messages.EventList:
+        """Raises NotFound, InvalidRequest, and Conflict where nothing is kept."""
+        check_range(request.limit, 1, MAX_EVENTS, "limit")
+        run_id, job_id = self._named(request.key)
+        found = self._history.events(run_id, job_id, request.after, request.limit + 1)
+        if not found and not self._history.find_run_ids(run_id):
+            raise Conflict(f"nothing is stored of {run_id}: this master keeps nothing (--in-memory), or its disk is full")
+        if job_id and not found:
+            self._finder.job(f"{run_id}/{job_id}")  # for the refusal, should there be none
+        return messages.EventList(run_id, tuple(map(_event, found[: request.limit])), len(found) > request.limit)
+
+    def drain(self, request: messages.DrainWorker) -> messages.Ack:
+        """Raises NotFound. What is so already is no error, as the answer to a first request may be lost."""
+
+        def look(state: State) -> tuple[str, bool]:
+            worker = lookup.find_worker(state, request.worker)
+            return worker.worker_id, worker.held
+
+        worker_id, held = self._engine.read(look)
+        if held is request.undo:
+            self._engine.submit(WorkerHoldRequested(worker_id, request.undo))
+        word = "gets jobs again" if request.undo else "gets no more jobs; what runs there goes on"
+        return messages.Ack(f"worker {worker_id} {word}", (worker_id,))
+
+    def _named(self, key: str) -> tuple[str, str | None]:
+        """The run, and the job in it if one is meant. A full key does not cost reading the run."""
+        run_key, _, job_id = key.partition("/")
+        if self._engine.read(lambda state: run_key in state.runs) or self._history.find_run_ids(run_key) == [run_key]:
+            return run_key, job_id or None
+        run, job = self._finder.run_or_job(key)
+        return run.run_id, job.job_id if job else None
+
+
+def _event(stored: StoredEvent) -> messages.JobEvent:
+    return messages.JobEvent(
+        stored.version,
+        stored.wall,
+        stored.job_id,
+        stored.before,
+        stored.after,
+        stored.reason,
+        stored.attempt,
+        stored.worker_id,
+    )
