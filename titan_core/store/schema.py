@@ -112,12 +112,8 @@ def connect_to_nothing() -> sqlite3.Connection:
 
 def migrate(connection: sqlite3.Connection, steps: Sequence[Sequence[str]] = STEPS) -> None:
     """Bring the database to the newest version, one transaction a step. Raises ConfigError when it is newer still."""
-    version = _version(connection)
-    if version > len(steps):
-        raise ConfigError(
-            f"the stored state is of version {version}, this Titan knows versions up to {len(steps)}: "
-            "start the Titan that wrote it, or a newer one"
-        )
+    connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID")
+    version = _known_version(connection, len(steps))
     for number, statements in enumerate(steps[version:], version + 1):
         connection.execute("BEGIN IMMEDIATE")
         for statement in statements:
@@ -126,9 +122,21 @@ def migrate(connection: sqlite3.Connection, steps: Sequence[Sequence[str]] = STE
         connection.execute("COMMIT")
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID")
-    return int(meta(connection, "version", 0))
+def check_version(connection: sqlite3.Connection) -> None:
+    """Raises ConfigError unless the tables are those that this Titan reads."""
+    version = _known_version(connection, len(STEPS))
+    if version < len(STEPS):
+        raise ConfigError(f"the stored state is of version {version}: start a master of this Titan on it first")
+
+
+def _known_version(connection: sqlite3.Connection, newest: int) -> int:
+    version = int(meta(connection, "version", 0))
+    if version > newest:
+        raise ConfigError(
+            f"the stored state is of version {version}, this Titan knows versions up to {newest}: "
+            "start the Titan that wrote it, or a newer one"
+        )
+    return version
 
 
 def meta(connection: sqlite3.Connection, key: str, default: Any) -> Any:
