@@ -151,11 +151,6 @@ class History:
         rows = self.read(_all, "SELECT seen_at FROM workers WHERE worker_id = ?", worker_id)
         return float(rows[0][0]) if rows else None
 
-    def worker_seen_wall(self, worker_id: str) -> float | None:
-        """When something was last stored of this worker; None: it was never here."""
-        rows = self.read(_all, "SELECT seen_at FROM workers WHERE worker_id = ?", worker_id)
-        return float(rows[0][0]) if rows else None
-
     def counts(self) -> dict[str, int]:
         """All jobs that are stored, by state."""
         total: Counter[str] = Counter()
