@@ -16,17 +16,20 @@ from titan_core.config import WorkerConfig
 from titan_core.errors import ConfigError, InternalError, NotAuthorised, TitanError
 from titan_core.lifecycle import Component
 from titan_core.protocol.messages import AttemptStarted
+from titan_core.worker.disk_watch import DiskWatch
 from titan_core.worker.environment import worker_part
 from titan_core.worker.fetch import fetch_from_master
 from titan_core.worker.foreman import Foreman
+from titan_core.worker.journal import Journal
 from titan_core.worker.link import Link
 from titan_core.worker.load import Load
-from titan_core.worker.logs import LogFollower
+from titan_core.worker.logs import AttemptLog, LogFollower
 from titan_core.worker.own_port import OwnPort
 from titan_core.worker.process_registry import ProcessRegistry
 from titan_core.worker.process_tree import OrphanHouse
 from titan_core.worker.results import Results
 from titan_core.worker.runner import Runner
+from titan_core.worker.terms import Terms
 from titan_core.worker.workspace import Workspace
 
 log = logging.getLogger("titan.worker")
@@ -62,14 +65,21 @@ class Worker(Component):
         self.port = self._own_port.port
         self._master = (config.master_host, config.master_port)
         workspace = Workspace(config.home, functools.partial(fetch_from_master, *self._master, token))
-        self._registry = self._open_registry(workspace)
+        self._disk = DiskWatch(workspace.directory, self._tell_trouble)
+        self._registry, self._journal = self._claim(workspace)
         self._house = OrphanHouse(alone)
         self._follower = LogFollower()
-        self._results = Results(self._follower)
+        self._results = Results(self._follower, self._journal)
         runner = self._make_runner(workspace)
-        self._foreman = Foreman(config, self.port, runner, self._results, self._follower, Load())
-        self.link = self._make_link(token)
-        self._parts: tuple[Component, ...] = (self.link, self._follower, self._own_port.server)
+        self._foreman = Foreman(config, self.port, runner, self._results, self._follower, Load(), self._disk)
+        self.link = self._make_link(token, Terms(workspace.directory / "terms"))
+        self._parts: tuple[Component, ...] = (
+            self.link,
+            self._follower,
+            self._own_port.server,
+            self._foreman.forgetter,
+            self._disk,
+        )
         for part in self._parts:
             part.on_failure = self._part_failed
 
@@ -87,8 +97,13 @@ class Worker(Component):
         ended = self._registry.end_leftovers()
         if ended:
             log.warning("ended %d processes of a worker that was killed", ended, extra={"action": "leftovers.ended"})
+        self._house.enclose(self._registry)
+        # Before anything is said: the first registration tells what a predecessor could not.
+        self._restore_results()
+        self._disk.start()
         self._own_port.start(self._foreman)
         self._follower.start()
+        self._foreman.forgetter.start()
         # Now that there is everything it needs: work may come with the first frame.
         self.link.start()
         # Last, so that it never stops what has not been started yet.
@@ -105,6 +120,7 @@ class Worker(Component):
         """Wait for the end of everything. Without a `start` there is only the port to give back."""
         joined = super().join(timeout_s) and self._foreman.slots.wait_until_idle(0.0)
         if joined:
+            self._journal.close()
             self._registry.close()
         return self._own_port.server.join(0.0) and joined
 
@@ -149,25 +165,51 @@ class Worker(Component):
             config.max_log_bytes,
             self._announce,
             self._house,
+            self._disk,
         )
 
-    def _make_link(self, token: str) -> Link:
+    def _make_link(self, token: str, terms: Terms) -> Link:
         return Link(
             self._master,
             token,
             self._foreman,
             self._results,
+            terms,
             on_refused=self._refused,
             on_shutdown=self.stop,
             backoff_s=(self.config.reconnect_min_s, self.config.reconnect_max_s),
         )
 
-    def _open_registry(self, workspace: Workspace) -> ProcessRegistry:
+    def _claim(self, workspace: Workspace) -> tuple[ProcessRegistry, Journal]:
+        """The files that are this worker's alone. Without them, it gives its port back."""
+        place = workspace.directory / "results" / f"{self.port}-{self.config.hostname}"
         try:
-            return ProcessRegistry(workspace.directory, self.port)
+            registry = ProcessRegistry(workspace.directory, self.port)
         except ConfigError:
             self._own_port.server.join(0.0)
             raise
+        try:
+            journal = Journal(place, self._disk.could_not_write)
+        except ConfigError:
+            registry.close()
+            self._own_port.server.join(0.0)
+            raise
+        self._disk.before_relief(journal.mend)
+        return registry, journal
+
+    def _restore_results(self) -> None:
+        """What a predecessor on this port finished, and the master has not acknowledged."""
+        kept = self._journal.recover()
+        for result, path, service in kept:
+            attempt_log = AttemptLog(path, result.token, self.config.max_log_bytes, service) if path else None
+            self._results.restore(result, attempt_log)
+        if kept:
+            log.info(
+                "%d results of a worker that was killed are told now", len(kept), extra={"action": "results.restored"}
+            )
+
+    def _tell_trouble(self) -> None:
+        self.link.send(self._foreman.heartbeat())
 
     def _announce(self, started: AttemptStarted) -> None:
         self.link.send(started)

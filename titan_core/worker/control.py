@@ -34,6 +34,8 @@ class Control:
         self.token = start.token
         self.unwanted = False
         """The master has given the attempt up: nobody waits for its result."""
+        self.pid = 0
+        """Of its first process; 0 = there is none yet."""
         self._lock = threading.Lock()
         self._request: Stop | None = None
         self._wake = -1

@@ -1,7 +1,8 @@
 """The foreman: takes the master's orders, and speaks for the worker. All that is done on behalf of a session.
 
     START_ATTEMPT ─▶ a slot        RESULT_ACK ─▶ results forget
-    STOP_ATTEMPT  ─▶ its control   Registered ─▶ go on with what was adopted, end the rest
+    STOP_ATTEMPT  ─▶ its control   HEARTBEAT  ─▶ what it gives up is ended and forgotten
+    FORGET_RUNS   ─▶ forgetter     Registered ─▶ go on with what was adopted, end the rest
 
 Called by the link's reader, one session after the other; reads what the slot threads change.
 """
@@ -11,9 +12,12 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+from collections.abc import Collection
 
 from titan_core.config import WorkerConfig
 from titan_core.protocol.messages import (
+    AttemptStarted,
+    ForgetRuns,
     Heartbeat,
     Register,
     Registered,
@@ -23,6 +27,8 @@ from titan_core.protocol.messages import (
     WorkerStatus,
 )
 from titan_core.worker.control import Control, Stop
+from titan_core.worker.disk_watch import DiskWatch
+from titan_core.worker.forgetter import Forgetter
 from titan_core.worker.load import Load
 from titan_core.worker.logs import LogFollower
 from titan_core.worker.outbox import Outbox
@@ -40,7 +46,14 @@ class Foreman:
     """All attempts of the worker, as far as the master is concerned."""
 
     def __init__(
-        self, config: WorkerConfig, port: int, runner: Runner, results: Results, follower: LogFollower, load: Load
+        self,
+        config: WorkerConfig,
+        port: int,
+        runner: Runner,
+        results: Results,
+        follower: LogFollower,
+        load: Load,
+        disk: DiskWatch,
     ) -> None:
         self._config = config
         self._port = port
@@ -48,8 +61,10 @@ class Foreman:
         self._results = results
         self._follower = follower
         self._load = load
+        self._disk = disk
         self._instance = secrets.token_bytes(16)
         self.slots = Slots(config.slots, config.max_services, runner.run)
+        self.forgetter = Forgetter(runner.workspace, self._runs_in_use)
 
     # ── what the worker says ──────────────────────────────────────────────────────────────────────
 
@@ -77,8 +92,10 @@ class Foreman:
     def heartbeat(self) -> Heartbeat:
         self._runner.reap_orphans()
         self._load.sample()
+        self._disk.look()
         used, services = self.slots.counts()
-        return Heartbeat(used, services, self._load.cpu_percent, self._load.memory_used)
+        running = tuple(control.token for control in self.slots.all() if control.token not in self._results)
+        return Heartbeat(used, services, self._load.cpu_percent, self._load.memory_used, running, self._disk.trouble)
 
     def status(self) -> WorkerStatus:
         """The worker in figures, for those who ask it itself."""
@@ -97,6 +114,7 @@ class Foreman:
             memory_total=self._load.memory_total,
             cpu_percent=self._load.cpu_percent,
             memory_used=self._load.memory_used,
+            trouble=self._disk.trouble,
         )
 
     # ── what the master says ──────────────────────────────────────────────────────────────────────
@@ -104,15 +122,18 @@ class Foreman:
     def on_registered(self, introduction: Register, registered: Registered, outbox: Outbox) -> None:
         """A session has begun: go on with what the master adopted, end and forget what it did not."""
         self._runner.worker_id = registered.worker_id
+        if self._disk.trouble:  # before any job comes: a registration does not say it
+            outbox.put(self.heartbeat())
         offsets = {position.token: position.offset for position in registered.adopted}
         given_up = [token for token in introduction.running if token not in offsets]
-        for token in given_up:
-            self._give_up(token)
-        self._results.acknowledge(tuple(given_up))
+        self._give_up(given_up)
         for token, offset in offsets.items():
             self._follower.seek(token, offset)
         self._follower.attach(outbox)
         self._results.attach(outbox, {result.token for result in introduction.finished}, offsets)
+        for control in self.slots.all():  # the word of it may have been lost with the earlier session
+            if control.start.service and control.pid and control.token in offsets:
+                outbox.put(AttemptStarted(control.token, control.pid))
 
     def on_session_lost(self) -> None:
         self._follower.detach()
@@ -122,7 +143,9 @@ class Foreman:
         """Run it. The same order twice is one order."""
         if start.token in self.slots or start.token in self._results:
             return
-        if not self.slots.start(Control(start)):
+        if self._disk.trouble:
+            self._results.report(Result(start.token, "INTERRUPTED", reason=f"this worker {self._disk.trouble}"), None)
+        elif not self.slots.start(Control(start)):
             reason = f"this worker runs {self._config.max_services} services already"
             self._results.report(Result(start.token, "INTERRUPTED", reason=reason), None)
 
@@ -131,6 +154,14 @@ class Foreman:
         control = self.slots.find(stop.token)
         if control is not None:
             control.stop(Stop("STOPPED", stop.reason))
+
+    def on_heartbeat(self, heartbeat: Heartbeat) -> None:
+        """The master answers ours: what it does not want any more is ended and forgotten."""
+        self._give_up(heartbeat.kill)
+
+    def on_forget(self, forget: ForgetRuns) -> None:
+        """Nobody will ask for these runs again: delete their files."""
+        self.forgetter.forget(forget.run_ids)
 
     # ── stopping ──────────────────────────────────────────────────────────────────────────────────
 
@@ -142,14 +173,17 @@ class Foreman:
         """End what runs, at once."""
         self.slots.drain(Stop("INTERRUPTED", STOPPING, 0.0))
 
-    def _give_up(self, token: bytes) -> None:
-        control = self.slots.find(token)
-        if control is not None:
+    def _give_up(self, tokens: Collection[bytes]) -> None:
+        for control in filter(None, map(self.slots.find, tokens)):
             log.info(
                 "%s is not ours any more and is ended", _key(control.start), extra={"action": "attempt.given_up"}
             )
             control.unwanted = True
             control.stop(Stop("STOPPED", GIVEN_UP, 0.0))
+        self._results.forget(tuple(tokens))  # those that have ended meanwhile
+
+    def _runs_in_use(self) -> set[str]:
+        return {control.start.run_id for control in self.slots.all()}
 
 
 def _key(start: StartAttempt) -> str:

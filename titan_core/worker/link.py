@@ -6,8 +6,9 @@
 
 The reader lives as long as the link, the other two as long as one session. A master that does not answer
 is tried again with jittered backoff, for ever. A master that refuses (the token is wrong, or another
-worker has this name) has decided: the link ends, and its owner is told why. Silence for `death_s` ends
-a session, like a broken connection does.
+worker has this name) has decided: the link ends, and its owner is told why. One that is older than
+another of the same cluster that was obeyed before (see terms) is left, and dialled again. Silence for
+`death_s` ends a session, like a broken connection does.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import threading
 from collections.abc import Callable
 
 from titan_core.errors import ConnectionLost, ProtocolError, TitanError, UnknownOpcode
+from titan_core.failpoints import reach
 from titan_core.lifecycle import Component
 from titan_core.net.dial import dial
 from titan_core.net.stream import FrameStream, decode, decode_any
 from titan_core.protocol.codec import Message
 from titan_core.protocol.messages import (
     Error,
+    ForgetRuns,
     Goodbye,
     Heartbeat,
     Register,
@@ -37,6 +40,7 @@ from titan_core.protocol.messages import (
 from titan_core.worker.foreman import Foreman
 from titan_core.worker.outbox import Outbox
 from titan_core.worker.results import Results
+from titan_core.worker.terms import Terms
 
 log = logging.getLogger("titan.worker")
 
@@ -56,6 +60,7 @@ class Link(Component):
         token: str,
         foreman: Foreman,
         results: Results,
+        terms: Terms,
         on_refused: Callable[[TitanError], None],
         on_shutdown: Callable[[], None],
         backoff_s: tuple[float, float],
@@ -64,6 +69,7 @@ class Link(Component):
         self._master = master
         self._token = token
         self._foreman = foreman
+        self._terms = terms
         self._on_refused = on_refused
         self._backoff = Backoff(*backoff_s)
         self._lock = threading.Lock()
@@ -74,7 +80,8 @@ class Link(Component):
             StartAttempt: foreman.on_start,
             StopAttempt: foreman.on_stop,
             ResultAck: lambda ack: results.acknowledge(ack.tokens),
-            Heartbeat: lambda heartbeat: None,  # that it came is all there is to know
+            Heartbeat: foreman.on_heartbeat,
+            ForgetRuns: foreman.on_forget,
             Shutdown: lambda shutdown: on_shutdown(),
             Error: lambda error: log.error("the master says: %s", error.message, extra={"action": "link.error"}),
         }
@@ -140,11 +147,13 @@ class Link(Component):
 
     def _register(self, stream: FrameStream) -> _Session:
         introduction = self._foreman.introduction()
+        reach("worker.before_register")
         stream.send(introduction)
         frame = stream.receive(REGISTER_TIMEOUT_S)
         if frame is None:
             raise ConnectionLost(f"{stream.peer} closed the connection instead of registering this worker")
         registered = decode(frame, stream.receive_body(frame), Registered)
+        self._terms.check(registered.cluster, registered.term)
         self._say_once(f"registered with the master at {stream.peer} as {registered.worker_id}")
         return self._begin(stream, introduction, registered)
 

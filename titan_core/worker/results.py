@@ -1,11 +1,11 @@
 """How attempts ended, kept until the master has acknowledged it.
 
-A result is sent at once when there is a session, after the last of its log. It is kept in any case, and
-told again in the registration of the next session until a RESULT_ACK names it; its log is then sent once
-more from the start, since nobody knows how much of it arrived. Results live in memory: if the worker is
-killed, the master takes its attempts for lost and nothing is counted twice.
+A result goes into the journal first, then the rest of its log and the result are sent, if there is a session.
+It is kept in any case, and told again in the registration of the next session until a RESULT_ACK names it; its
+log is then sent once more from the start, since nobody knows how much of it arrived. A worker that is killed
+has a successor that finds the results in the journal (`restore`).
 
-`report` is called by slot threads, the rest by the link's reader.
+`report` is called by slot threads, `restore` before there are any, the rest by the link's reader.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from titan_core.failpoints import reach
 from titan_core.net.stream import encode
 from titan_core.protocol.messages import Result
+from titan_core.worker.journal import Journal, Kept
 from titan_core.worker.logs import AttemptLog, LogFollower
 from titan_core.worker.outbox import Outbox
 
@@ -30,8 +32,9 @@ class Finished(NamedTuple):
 class Results:
     """The results of one worker that the master has not acknowledged."""
 
-    def __init__(self, follower: LogFollower) -> None:
+    def __init__(self, follower: LogFollower, journal: Journal) -> None:
         self._follower = follower
+        self._journal = journal
         self._changed = threading.Condition()
         self._kept: dict[bytes, Finished] = {}
         self._outbox: Outbox | None = None
@@ -44,13 +47,21 @@ class Results:
         with self._changed:
             return tuple(finished.result for finished in self._kept.values())
 
+    def restore(self, result: Result, log: AttemptLog | None) -> None:
+        """This one is in the journal, of a worker that was here before."""
+        with self._changed:
+            self._kept[result.token] = Finished(result, log)
+
     def report(self, result: Result, log: AttemptLog | None) -> None:
-        """An attempt has ended: send the rest of its log, then the result, and keep both."""
+        """An attempt has ended: keep the result, send the rest of its log, then the result."""
+        reach("worker.before_journal")
+        self._journal.add(_to_be_kept(result, log))
         logged_to = None if log is None else self._follower.finish(log)
         finished = Finished(result, log)
         with self._changed:
             self._kept[result.token] = finished
             outbox = self._outbox
+        reach("worker.before_result_sent")
         if outbox is None:
             return
         if log is None or logged_to is outbox:
@@ -59,7 +70,13 @@ class Results:
             self._owe(finished, 0, tell=True)
 
     def acknowledge(self, tokens: tuple[bytes, ...]) -> None:
-        """The master has these results: forget them."""
+        """The master has these results."""
+        reach("worker.after_result_sent")
+        self.forget(tokens)
+
+    def forget(self, tokens: tuple[bytes, ...]) -> None:
+        """The master has these results, or does not want them."""
+        self._journal.strike_out(tokens)
         with self._changed:
             for token in tokens:
                 self._kept.pop(token, None)
@@ -95,3 +112,9 @@ class Results:
             self._follower.owe(finished.log, offset, then)
         elif then and self._outbox is not None:
             self._outbox.put_bytes(then)
+
+
+def _to_be_kept(result: Result, log: AttemptLog | None) -> Kept:
+    if log is None:
+        return Kept(result, "", False)
+    return Kept(result, log.path, log.service)

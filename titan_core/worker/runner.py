@@ -15,9 +15,11 @@ import time
 from collections.abc import Callable
 
 from titan_core.errors import TitanError
+from titan_core.failpoints import reach
 from titan_core.protocol.messages import AttemptStarted, Result, StartAttempt
 from titan_core.worker import commands
 from titan_core.worker.control import Control
+from titan_core.worker.disk_watch import DiskWatch
 from titan_core.worker.environment import attempt_environment
 from titan_core.worker.logs import AttemptLog, LogFollower
 from titan_core.worker.process import Ending, Execution, Launch
@@ -46,8 +48,10 @@ class Runner:
         max_log_bytes: int,
         announce: Callable[[AttemptStarted], object],
         house: OrphanHouse,
+        disk: DiskWatch,
     ) -> None:
-        self._workspace = workspace
+        self.workspace = workspace
+        self._disk = disk
         self._registry = registry
         self._house = house
         self._follower = follower
@@ -65,13 +69,15 @@ class Runner:
         try:
             if control.request is not None:
                 raise _Forestalled
-            place = self._workspace.prepare(control.start)
-            attempt_log = AttemptLog(place.log, control.token, self._max_log_bytes)
+            place = self.workspace.prepare(control.start)
+            attempt_log = AttemptLog(place.log, control.token, self._max_log_bytes, control.start.service)
             try:
                 result = _judge(control, self._execute(control, place, attempt_log), started_wall)
             finally:
-                self._workspace.clear(place)
+                self.workspace.clear(place)
         except Exception as error:
+            if isinstance(error, OSError):  # trouble is told before the result: the master places nothing here then
+                self._disk.suspect(error)
             result = _not_run(control, error, started_wall)
         self._hand_over(control, result, attempt_log)
 
@@ -92,11 +98,16 @@ class Runner:
         except OSError as error:
             raise commands.explain(error, command, start.task.entry or start.task.asset) or error from None
 
-    def _announcer(self, control: Control) -> Callable[[int], object] | None:
-        """For services: tell the master as soon as the process is there."""
-        if not control.start.service:
-            return None
-        return lambda pid: self._announce(AttemptStarted(control.token, pid))
+    def _announcer(self, control: Control) -> Callable[[int], object]:
+        """To be called as soon as the process is there. Of services, the master is told."""
+
+        def announce(pid: int) -> None:
+            reach("worker.after_start")
+            control.pid = pid
+            if control.start.service:
+                self._announce(AttemptStarted(control.token, pid))
+
+        return announce
 
     def _hand_over(self, control: Control, result: Result, attempt_log: AttemptLog | None) -> None:
         _tell(control.start, result)

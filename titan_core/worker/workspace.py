@@ -6,13 +6,14 @@
 
 A script runs as a copy of its own, so that a job that edits itself harms nobody, in the shared
 directory of its run. A project runs in a copy of its own, which is removed when the attempt is over.
-Called by the slot threads; two attempts never use the same places.
+Called by the slot threads, `forget` by the forgetter; two attempts never use the same places.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import re
 import shutil
@@ -26,6 +27,8 @@ from titan_core.protocol.messages import StartAttempt
 from titan_core.worker import commands
 from titan_core.worker.cache import AssetCache, Fetch
 from titan_core.worker.process import FORK_GATE
+
+log = logging.getLogger("titan.worker")
 
 _OWN_NAMES = re.compile(r"attempt-\d+\.log|project-\d+")
 _PIECE_BYTES = 1024 * 1024
@@ -69,6 +72,15 @@ class Workspace:
         """The attempt is over: remove what only it needed."""
         if place.project:
             shutil.rmtree(place.project, ignore_errors=True)
+
+    def forget(self, run_id: str) -> None:
+        """Delete all that the run has left. What can not be deleted stays, and is told; does not raise."""
+        for path in (Path(self._jobs, run_id), Path(self._shared, run_id)):
+            with contextlib.suppress(OSError):  # no link, as nearly always, or not there
+                path.unlink()
+            shutil.rmtree(path, ignore_errors=True)
+            if os.path.lexists(path):
+                log.warning("%s can not be deleted as a whole", path, extra={"action": "runs.not_forgotten"})
 
     def _prepare_script(self, start: StartAttempt, own: str) -> str:
         asset, sha256 = start.task.asset, start.task.sha256

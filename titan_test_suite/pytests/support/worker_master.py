@@ -46,6 +46,7 @@ class WorkerMaster:
         self.refusal: TitanError | None = None
         self.adopt: Callable[[Register], tuple[LogPosition, ...]] = lambda register: ()
         self.acknowledges = True
+        self.cluster, self.term = b"c" * 16, 1
         self.fetch_gate = threading.Event()
         """Cleared, FETCH_ASSET waits."""
         self.fetch_gate.set()
@@ -177,7 +178,12 @@ class WorkerMaster:
             stream.send(error_message(self.refusal))
             return
         registered = Registered(
-            f"{register.hostname}:{register.port}", self.heartbeat_s, self.death_s, self.adopt(register)
+            f"{register.hostname}:{register.port}",
+            self.heartbeat_s,
+            self.death_s,
+            self.adopt(register),
+            self.cluster,
+            self.term,
         )
         with self._lock:
             stream.send_bytes(encode_body(Opcode.DATA, registered.encode()))

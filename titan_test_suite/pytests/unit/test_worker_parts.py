@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from titan_core.errors import InvalidRequest
+from titan_core.errors import ConnectionLost, InvalidRequest
 from titan_core.protocol.checks import is_program
 from titan_core.protocol.messages import Heartbeat, LogBatch, Result, StartAttempt, Task
 from titan_core.protocol.opcodes import Opcode
@@ -16,10 +17,12 @@ from titan_core.protocol.wire import Decoder
 from titan_core.worker import commands, procfs
 from titan_core.worker.control import Control, Stop
 from titan_core.worker.environment import attempt_environment, worker_part
+from titan_core.worker.journal import Journal
 from titan_core.worker.link import Backoff
 from titan_core.worker.logs import BATCH_LINES, AttemptLog, LogFollower
 from titan_core.worker.outbox import ROOM_BYTES, Outbox
 from titan_core.worker.results import Results
+from titan_core.worker.terms import Terms
 from titan_test_suite.pytests.support.waiting import wait_until
 
 TOKEN = b"t" * 16
@@ -123,15 +126,22 @@ def test_batches_end_at_lines(tmp_path: Path) -> None:
 
 
 @pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    made = Journal(tmp_path / "results")
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def log(tmp_path: Path) -> AttemptLog:
     made = AttemptLog(str(tmp_path / "log"), TOKEN, 1 << 30)
     os.write(made.create(), b"printed\n")
     return made
 
 
-def test_a_result_follows_its_log_in_the_session_that_has_it(log: AttemptLog) -> None:
+def test_a_result_follows_its_log_in_the_session_that_has_it(log: AttemptLog, journal: Journal) -> None:
     follower, outbox = LogFollower(), Outbox()
-    results = Results(follower)
+    results = Results(follower, journal)
     follower.attach(outbox)
     results.attach(outbox, set(), {})
     results.report(Result(TOKEN, "SUCCEEDED"), log)
@@ -142,9 +152,9 @@ def test_a_result_follows_its_log_in_the_session_that_has_it(log: AttemptLog) ->
     assert results.wait_until_acknowledged(0)
 
 
-def test_a_log_that_went_to_a_lost_session_is_sent_again_before_the_result(log: AttemptLog) -> None:
+def test_a_log_that_went_to_a_lost_session_is_sent_again_before_the_result(log: AttemptLog, journal: Journal) -> None:
     follower, lost, outbox = LogFollower(), Outbox(), Outbox()
-    results = Results(follower)
+    results = Results(follower, journal)
     follower.attach(lost)  # the log is finished in this one …
     finish = follower.finish
 
@@ -167,8 +177,8 @@ def test_a_log_that_went_to_a_lost_session_is_sent_again_before_the_result(log: 
     assert LogBatch.decode(sent[0][1]) == LogBatch(TOKEN, 0, b"printed\n")
 
 
-def test_nobody_waits_for_acknowledgements_without_a_session() -> None:
-    results = Results(LogFollower())
+def test_nobody_waits_for_acknowledgements_without_a_session(journal: Journal) -> None:
+    results = Results(LogFollower(), journal)
     results.report(Result(TOKEN, "SUCCEEDED"), None)
     assert not results.wait_until_acknowledged(60)
     assert results.kept() == (Result(TOKEN, "SUCCEEDED"),)
@@ -183,6 +193,28 @@ def test_nor_does_one_that_a_job_has_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "file" / "attempt-1.log", tmp_path / "fifo"):
         assert AttemptLog(str(path), TOKEN, 1).send_again(Outbox(), 0)
+
+
+# ── terms ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("content", [b"", b"seven", b"\xff" * 10, b"-5"])
+def test_what_is_no_term_is_not_believed(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / (b"c" * 16).hex()).write_bytes(content)
+    for _ in range(2):
+        Terms(tmp_path).check(b"c" * 16, 2**62)
+    with pytest.raises(ConnectionLost, match="an old one"):
+        Terms(tmp_path).check(b"c" * 16, 2**62 - 1)
+
+
+@pytest.mark.parametrize("cluster", [b"c" * 16, b"c" * 4_000])
+def test_terms_need_no_disk(tmp_path: Path, cluster: bytes) -> None:
+    (tmp_path / "file").touch()
+    terms = Terms(tmp_path / "file" / "terms")
+    terms.check(cluster, 5)
+    terms.check(cluster, 5)
+    with pytest.raises(ConnectionLost):
+        terms.check(cluster, 4)
 
 
 # ── commands and environment ──────────────────────────────────────────────────────────────────────

@@ -206,6 +206,90 @@ def test_a_job_that_ends_during_the_registration(master: WorkerMaster, worker: W
     assert master.batches[token][-1].offset == 3
 
 
+# ── what the master does not want ─────────────────────────────────────────────────────────────────
+
+
+def running(master: WorkerMaster) -> tuple[bytes, ...]:
+    """What the latest heartbeat says."""
+    beat = master.of(Heartbeat)[-1]
+    assert isinstance(beat, Heartbeat)
+    return beat.running
+
+
+def test_heartbeats_name_what_runs_and_the_answer_what_is_to_be_ended(
+    master: WorkerMaster, start_worker: StartWorker, shared: Path
+) -> None:
+    master.heartbeat_s = 0.02
+    worker = start_worker()
+    master.wait_for_worker()
+    unwanted = master.start("trap '' TERM; echo $$ > pid; while :; do sleep 0.01; done", stop_grace_s=60.0)
+    wanted = master.start("echo up; while [ ! -e go ]; do sleep 0.01; done")
+    pid = int(wait_until(lambda: (shared / "pid").exists() and (shared / "pid").read_text()))
+    wait_until(lambda: {*running(master)} == {unwanted, wanted})
+    master.send(Heartbeat(kill=(unwanted, b"nobody's")))
+    wait_until(lambda: not psutil.pid_exists(pid))
+    wait_until(lambda: running(master) == (wanted,))
+    (shared / "go").touch()
+    assert master.result(wanted).outcome == "SUCCEEDED"
+    wait_until(lambda: running(master) == ())
+    assert not master.results(unwanted)
+    wait_until(lambda: not worker._results.kept())
+
+
+def test_a_result_that_nobody_wants_is_forgotten(master: WorkerMaster, worker: Worker) -> None:
+    master.acknowledges = False
+    token = master.start("true")
+    master.result(token)
+    master.send(Heartbeat(kill=(token,)))
+    wait_until(lambda: not worker._results.kept())
+    master.drop_session()
+    assert master.wait_for_worker(2).finished == ()
+
+
+def test_an_older_master_of_the_same_cluster_is_not_obeyed(
+    master: WorkerMaster, worker: Worker, caplog: pytest.LogCaptureFixture, shared: Path
+) -> None:
+    caplog.set_level(logging.INFO, "titan.worker")
+    master.term = 7
+    master.drop_session()
+    master.wait_for_worker(2)
+    token = master.start("echo up; while [ ! -e go ]; do sleep 0.01; done")
+    wait_until(lambda: master.log(token) == b"up\n")
+    master.term = 6  # it adopts nothing
+    master.drop_session()
+    wait_until(lambda: len(master.registrations) > 6)
+    assert caplog.text.count("its term is 6, and this worker has obeyed term 7 of the same cluster") == 1
+    assert worker._foreman.slots.find(token)
+
+    master.adopt = lambda register: tuple(LogPosition(token) for token in register.running)
+    master.term = 8
+    wait_until(lambda: worker.link.connected)
+    (shared / "go").touch()
+    assert master.result(token).outcome == "SUCCEEDED"
+
+
+def test_terms_outlive_the_worker(master: WorkerMaster, worker: Worker, start_worker: StartWorker) -> None:
+    master.term = 7
+    master.drop_session()
+    master.wait_for_worker(2)
+    worker.stop()
+    assert worker.join(10)
+    master.term = 6
+    successor = start_worker()
+    wait_until(lambda: len(master.registrations) > 4)
+    assert not successor.link.connected
+    master.cluster = b"d" * 16  # a term says nothing about another cluster
+    wait_until(lambda: successor.link.connected)
+
+
+def test_a_master_that_names_no_cluster_is_obeyed(master: WorkerMaster, worker: Worker) -> None:
+    for registrations, term in enumerate((9, 0), 2):
+        master.cluster, master.term = b"", term
+        master.drop_session()
+        master.wait_for_worker(registrations)
+        assert master.run("true").outcome == "SUCCEEDED"
+
+
 # ── the end ───────────────────────────────────────────────────────────────────────────────────────
 
 
