@@ -14,7 +14,17 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from titan_test_suite.pytests.benchmarks import dag, delays, idle, latency, places, report, round_trip, throughput
+from titan_test_suite.pytests.benchmarks import (
+    dag,
+    delays,
+    idle,
+    latency,
+    places,
+    report,
+    round_trip,
+    store,
+    throughput,
+)
 from titan_test_suite.pytests.benchmarks.figures import Figure, Plan
 
 MEASUREMENTS: dict[str, Callable[[Plan], list[Figure]]] = {
@@ -22,6 +32,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Figure]]] = {
     "latency": latency.measure,
     "round-trip": round_trip.measure,
     "dag": dag.measure,
+    "store": store.measure,
     "delays": delays.measure,
     "idle": idle.measure,
 }

@@ -17,9 +17,9 @@ WORKERS = 2
 
 
 @contextmanager
-def running_cluster(workers: int = WORKERS) -> Iterator[Cluster]:
-    """A master with so many workers, registered. `.home` may be used for other files."""
-    with tempfile.TemporaryDirectory(prefix="titan-bench-") as home, Cluster(Path(home)) as cluster:
+def running_cluster(workers: int = WORKERS, *flags: str) -> Iterator[Cluster]:
+    """A master, started with these flags, and so many workers, registered. `.home` may be used for other files."""
+    with tempfile.TemporaryDirectory(prefix="titan-bench-") as home, Cluster(Path(home), *flags) as cluster:
         for _ in range(workers):
             cluster.start_worker()
         yield cluster

@@ -58,7 +58,7 @@ def _repeat(plan: Plan, size: int) -> list[Passage]:
 def _pass(size: int) -> Passage:
     with running_cluster(workers=0) as cluster, cluster.client() as client:
         master = cluster.master.pid
-        jobs = _graph(size, str(OneFileJobs("shell", 0, cluster.home / "program").program))
+        jobs = graph(size, str(OneFileJobs("shell", 0, cluster.home / "program").program))
         begun_at = time.perf_counter()
         handle = client.submit_dag("graph", jobs)
         accept_s = time.perf_counter() - begun_at
@@ -70,7 +70,7 @@ def _pass(size: int) -> Passage:
         return Passage(accept_s, accepted_mb, ended_mb, computed_s, last.finished_wall - first.started_wall)
 
 
-def _graph(size: int, program: str) -> list[TitanJob]:
+def graph(size: int, program: str) -> list[TitanJob]:
     def parents(number: int) -> list[str]:
         above = number - ROW
         return [f"job-{above}", f"job-{above - above % ROW + (above + 1) % ROW}"] if above >= 0 else []
