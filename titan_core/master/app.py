@@ -35,6 +35,7 @@ from titan_core.scheduler.events import StateRecovered
 from titan_core.scheduler.state import Settings
 from titan_core.store.assets import AssetStore
 from titan_core.store.room import check_room
+from titan_core.store.schema import DATABASE
 from titan_core.store.sqlite import Store
 from titan_core.store.volatile import Volatile
 
@@ -86,9 +87,10 @@ class Master(Component):
     def _make_server(self, timing: Timing) -> Server:
         """What answers those who connect. Raises ConfigError when the address can not be bound."""
         config, store = self.config, self._store
+        database = None if config.in_memory else self._state_dir / DATABASE
         room = functools.partial(check_room, self._state_dir, config.min_free_mib * MIB)
         assets = AssetStore(config.home / "perm_files", self._state_dir / "assets")
-        handlers = Handlers(self.engine, assets, self._logs, store.history, room)
+        handlers = Handlers(self.engine, assets, self._logs, store.history, database, room)
         identity = Identity(store.cluster, store.term)
         connections = Connections(
             self.engine,

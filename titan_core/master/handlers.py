@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from titan_core.errors import InvalidRequest, NotFound, TitanError
@@ -65,7 +66,13 @@ class Handlers:
     """Requests in, replies out."""
 
     def __init__(
-        self, engine: Engine, assets: AssetStore, logs: LogStore, history: History, check_room: Callable[[], None]
+        self,
+        engine: Engine,
+        assets: AssetStore,
+        logs: LogStore,
+        history: History,
+        database: Path | None,
+        check_room: Callable[[], None],
     ) -> None:
         self._engine = engine
         self._assets = assets
@@ -75,7 +82,7 @@ class Handlers:
         self._views = Views(engine.clock)
         self._listings = Listings(engine, history, self._views)
         self._submissions = Submissions(engine, assets, self._finder, history, check_room)
-        self._operations = Operations(engine, self._finder, history)
+        self._operations = Operations(engine, self._finder, history, database)
         self._reactions: dict[type[Message], Callable[[Any], Message]] = {
             messages.SubmitRun: self._submissions.submit,
             messages.GetStats: self._stats,
@@ -94,6 +101,7 @@ class Handlers:
             messages.ShutdownWorker: self._shutdown_worker,
             messages.DrainWorker: self._operations.drain,
             messages.ListEvents: self._operations.events,
+            messages.Check: self._operations.check,
         }
 
     def answer(self, request: Message) -> Message:

@@ -6,7 +6,11 @@ the engine like any other. Backups have a module of their own, since they are mo
 
 from __future__ import annotations
 
-from titan_core.errors import Conflict
+import contextlib
+import sqlite3
+from pathlib import Path
+
+from titan_core.errors import Conflict, Unavailable
 from titan_core.master import lookup
 from titan_core.master.engine import Engine
 from titan_core.master.finder import Finder
@@ -14,25 +18,29 @@ from titan_core.protocol import messages
 from titan_core.protocol.checks import check_range
 from titan_core.scheduler.events import WorkerHoldRequested
 from titan_core.scheduler.state import State
+from titan_core.store.check import examine
 from titan_core.store.history import History, StoredEvent
+from titan_core.store.schema import connect_to_read
 
 MAX_EVENTS = 10_000
 """Of one answer; the client asks for the next ones."""
 
 
 class Operations:
-    def __init__(self, engine: Engine, finder: Finder, history: History) -> None:
+    """`database` is the stored state of the home; None: this master keeps nothing."""
+
+    def __init__(self, engine: Engine, finder: Finder, history: History, database: Path | None) -> None:
         self._engine = engine
         self._finder = finder
         self._history = history
+        self._database = database
 
     def events(self, request: messages.ListEvents) -> messages.EventList:
         """Raises NotFound, InvalidRequest, and Conflict where nothing is kept."""
         check_range(request.limit, 1, MAX_EVENTS, "limit")
+        self._kept()
         run_id, job_id = self._named(request.key)
         found = self._history.events(run_id, job_id, request.after, request.limit + 1)
-        if not found and not self._history.find_run_ids(run_id):
-            raise Conflict(f"nothing is stored of {run_id}: this master keeps nothing (--in-memory), or its disk is full")
         if job_id and not found:
             self._finder.job(f"{run_id}/{job_id}")  # for the refusal, should there be none
         return messages.EventList(run_id, tuple(map(_event, found[: request.limit])), len(found) > request.limit)
@@ -49,6 +57,20 @@ class Operations:
             self._engine.submit(WorkerHoldRequested(worker_id, request.undo))
         word = "gets jobs again" if request.undo else "gets no more jobs; what runs there goes on"
         return messages.Ack(f"worker {worker_id} {word}", (worker_id,))
+
+    def check(self, request: messages.Check) -> messages.CheckReport:
+        """Reads all that is stored, beside everybody else. Raises Conflict where nothing is, Unavailable."""
+        try:
+            with contextlib.closing(connect_to_read(self._kept())) as connection:
+                report = examine(connection)
+        except sqlite3.Error as error:
+            raise Unavailable(f"the stored state can not be read: {error}") from None
+        return messages.CheckReport(tuple(report.problems), report.runs, report.jobs, report.attempts)
+
+    def _kept(self) -> Path:
+        if self._database is None:
+            raise Conflict("this master keeps nothing: it was started with --in-memory")
+        return self._database
 
     def _named(self, key: str) -> tuple[str, str | None]:
         """The run, and the job in it if one is meant. A full key does not cost reading the run."""
