@@ -55,10 +55,8 @@ def make_token(home: Path) -> str:
     path = token_path(home)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
+    if not path.exists():
+        _publish(path, secrets.token_hex(32) + "\n")
     return _read(path)
 
 
@@ -73,6 +71,18 @@ def find_master(
         known = json.loads(((home or home_directory(environ)) / ".titan" / "master.json").read_text())
         return str(known["host"]), int(known["port"])
     return "localhost", DEFAULT_PORT
+
+
+def _publish(path: Path, text: str) -> None:
+    """Make a file that nobody ever sees without its content; if somebody else was first, theirs stays."""
+    draft = path.with_name(f"{path.name}-{secrets.token_hex(4)}")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    with contextlib.suppress(FileExistsError):
+        path.hardlink_to(draft)
+    draft.unlink()
 
 
 def _read(path: Path) -> str:
