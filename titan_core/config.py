@@ -205,7 +205,7 @@ class WorkerConfig:
     """What a job gets between its stop signal and SIGKILL when the worker stops, if its own grace is not shorter."""
     max_log_bytes: int = setting(64 * MIB, whole(4096, 1 << 40))
     """What is kept of one attempt's output: half of it from the beginning, half from the end; the log says what was cut.
-    Of a service, which has no end, the last so many bytes."""
+    Not of a service, whose logs rotate."""
 
 
 # ── reading them ──────────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""From the log files of attempts to LOG_BATCH frames.
+"""From the output files of attempts to LOG_BATCH frames.
 
 A job writes to its file and never waits for anybody. The follower reads what has been added, at most
 every 100 ms, only while there is a session with room for it: what can not be sent yet stays in the file.
@@ -6,14 +6,14 @@ The slot's thread sends what is left when the job has ended, so that a result ne
 Batches carry byte offsets: sending the same bytes again does no harm, and after a lost session the
 follower goes on from where the master is.
 
-`LogFollower` owns a thread, which sleeps without a time-out while nothing runs or nobody listens. One
-attempt's log is read by one thread at a time (its lock). Knows nothing of processes.
+`LogFollower` owns two threads: one sends, one keeps the files within their limits, also when nothing can be
+sent for days. Both sleep without a time-out while nothing runs, the first also while nobody listens. One
+attempt's log is sent by one thread at a time (its lock). Knows nothing of processes.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
+import logging
 import threading
 from collections import deque
 
@@ -22,56 +22,69 @@ from titan_core.protocol.messages import LogBatch
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import encode_frame
 from titan_core.worker.outbox import Outbox
+from titan_core.worker.output import NOTE_ROOM, OutputFile, cut_note
+
+logger = logging.getLogger("titan.worker")
 
 BATCH_S = 0.1
 BATCH_LINES = 200
 PIECE_BYTES = 256 * 1024
+SERVICE_LOG_BYTES = 50 * 1024 * 1024
+"""What is kept of a service's output: the last of it, as much as the master keeps."""
+LOOK_S = 0.1
+"""How long a file is left alone while something is printed; what comes in that time may exceed its limit."""
+QUIET_LOOK_S = 0.25
+"""The same, while nothing is."""
 
 
 class AttemptLog:
-    """What one attempt has printed: the file, and how much of it has been sent."""
+    """What one attempt has printed, up to `limit` bytes (of a service: SERVICE_LOG_BYTES), and how much was sent."""
 
-    def __init__(self, path: str, token: bytes, limit: int) -> None:
+    def __init__(self, path: str, token: bytes, limit: int, service: bool = False) -> None:
         self.path = path
         self.token = token
-        self._limit = limit
+        self.service = service
+        self._output = OutputFile(path, 0, SERVICE_LOG_BYTES) if service else OutputFile(path, limit // 2, limit)
         self._lock = threading.Lock()
-        self._file = -1
         self._offset = 0
-        self._cut = False
+        self._unreadable = False
 
     def create(self) -> int:
         """Make the file, empty; the descriptor that the process writes to, valid until `close`. Raises OSError."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
-        self._file = os.open(self.path, flags, 0o644)
-        return self._file
+        return self._output.create()
+
+    def trim(self) -> bool:
+        """Keep the file within its limit; whether something was printed since the last call."""
+        return self._output.trim()
+
+    def end(self) -> None:
+        """The process has ended: the file becomes the whole log."""
+        self._output.finish()
 
     def send_some(self, outbox: Outbox) -> bool:
         """Send the next piece, waiting for room; whether there was one, and it was taken."""
         with self._lock:
             piece = self._read()
-            if not piece or not outbox.put_bulk(_frames(self.token, self._offset, piece)):
-                return False
-            self._offset += len(piece)
-            return True
+            return bool(piece) and self._send(outbox, *piece)
 
     def send_rest(self, outbox: Outbox) -> bool:
-        """The process has ended: send all that is left; False when the session was lost meanwhile."""
-        size = self._final_size()
-        while self._offset < size and self.send_some(outbox):
-            """One piece after the other."""
-        return self._offset >= size
+        """After `end`: send all that is left; False when the session was lost meanwhile. What can not be read is
+        lost, and its job's result is not."""
+        with self._lock:
+            while piece := self._read():
+                if not self._send(outbox, *piece):
+                    return False
+            return True
 
     def send_again(self, outbox: Outbox, offset: int) -> bool:
         """Send a log that was closed before, from `offset` on; as `send_rest`. One that can not be opened any more,
-        or is something else by now, is lost, and its job's result is not."""
+        or is something else by now, is lost like one that can not be read."""
         try:
-            self._file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except OSError:
-            return True
-        try:
+            self._output.open()
             self.seek(offset)
             return self.send_rest(outbox)
+        except OSError:
+            return True
         finally:
             self.close()
 
@@ -81,41 +94,27 @@ class AttemptLog:
             self._offset = offset
 
     def close(self) -> None:
-        with self._lock:
-            if self._file >= 0:
-                os.close(self._file)
-            self._file = -1
+        self._output.close()
 
-    def _read(self) -> bytes:
-        if self._file < 0:
-            return b""
-        left = self._limit - self._offset
-        if left <= 0:
-            self._cut_off()
-            return b""
-        return os.pread(self._file, min(PIECE_BYTES, left), self._offset)
+    def _read(self) -> tuple[int, bytes] | tuple[()]:
+        """The next piece: where it begins, and it; empty: there is none."""
+        if self._unreadable:
+            return ()
+        try:
+            start, data = self._output.read(self._offset, PIECE_BYTES)
+        except OSError as error:
+            self._unreadable = True
+            logger.error("can not read %s: %s", self.path, error, extra={"action": "log.failed"})
+            return ()
+        if data and start > self._offset:
+            start, data = _after_gap(self._offset, start, data)
+        return (start, data) if data else ()
 
-    def _cut_off(self) -> None:
-        """What lies beyond the limit is dropped; the process, which appends, goes on at the new end."""
-        if os.fstat(self._file).st_size > self._limit:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._file, self._limit)
-            self._cut = True
-
-    def _final_size(self) -> int:
-        """Nobody writes any more. If something was dropped, the log says so at its end."""
-        with self._lock:
-            if self._file < 0:
-                return self._offset
-            size = os.fstat(self._file).st_size
-            if not self._cut and size <= self._limit:
-                return size
-            self._cut_off()
-            note = f"\n[titan: the output went on; only the first {self._limit} bytes of it are kept]\n".encode()
-            with contextlib.suppress(OSError):
-                self._limit += os.write(self._file, note)
-            self._cut = False
-            return self._limit
+    def _send(self, outbox: Outbox, start: int, data: bytes) -> bool:
+        if not outbox.put_bulk(_frames(self.token, start, data)):
+            return False
+        self._offset = start + len(data)
+        return True
 
 
 class LogFollower(Component):
@@ -127,11 +126,15 @@ class LogFollower(Component):
         self._outbox: Outbox | None = None
         self._followed: dict[bytes, AttemptLog] = {}
         self._owed: deque[tuple[AttemptLog, int, bytes]] = deque()
+        self._running = threading.Event()
+        """Something is followed, or was at the trimmer's last look."""
 
     def start(self) -> None:
         self.spawn("log-follower", self._run)
+        self.spawn("log-trimmer", self._trim)
 
     def on_stop(self) -> None:
+        self._running.set()
         with self._changed:
             self._changed.notify_all()
 
@@ -140,6 +143,8 @@ class LogFollower(Component):
             self._followed[log.token] = log
             if len(self._followed) == 1:
                 self._changed.notify_all()
+            if not self._running.is_set():
+                self._running.set()
 
     def finish(self, log: AttemptLog) -> Outbox | None:
         """The process has ended: send the rest, close the file. The session that was given all of it, if one was."""
@@ -147,6 +152,7 @@ class LogFollower(Component):
             self._followed.pop(log.token, None)
             outbox = self._outbox
         try:
+            log.end()
             return outbox if outbox is not None and log.send_rest(outbox) else None
         finally:
             log.close()
@@ -155,6 +161,7 @@ class LogFollower(Component):
         """Nobody wants the rest: close the file."""
         with self._changed:
             self._followed.pop(log.token, None)
+        log.end()
         log.close()
 
     def owe(self, log: AttemptLog, offset: int, then: bytes) -> None:
@@ -182,19 +189,24 @@ class LogFollower(Component):
             self._outbox = None
             self._owed.clear()
 
-    # ── its thread ────────────────────────────────────────────────────────────────────────────────
+    # ── the thread that sends ─────────────────────────────────────────────────────────────────────
 
     def _run(self) -> None:
         while self._wait_for_work():
-            with self._changed:
-                outbox, followed = self._outbox, list(self._followed.values())
-                owed = self._owed.popleft() if self._owed else None
-            if outbox is None:
-                continue
-            if owed is not None:
-                _send_owed(outbox, *owed)
-            while followed:  # a piece of each in turn, so that a loud one does not silence the others
-                followed = [log for log in followed if log.send_some(outbox)]
+            while self._send_round():
+                """While there is more."""
+
+    def _send_round(self) -> bool:
+        """A piece of each log in turn, so that a loud one does not silence the others; whether one had more."""
+        with self._changed:
+            outbox, followed = self._outbox, list(self._followed.values())
+            owed = self._owed.popleft() if self._owed and outbox else None
+        if outbox is None or self.stopping.is_set():
+            return False
+        if owed is not None:
+            _send_owed(outbox, *owed)
+        sent = [log.send_some(outbox) for log in followed]
+        return owed is not None or any(sent)
 
     def _wait_for_work(self) -> bool:
         """Sleep while there is nothing to do, then until it is time for the next batch; False = stop."""
@@ -205,21 +217,48 @@ class LogFollower(Component):
                 self._changed.wait(BATCH_S)
             return not self.stopping.is_set()
 
+    # ── the thread that trims ─────────────────────────────────────────────────────────────────────
+
+    def _trim(self) -> None:
+        pause_s = LOOK_S
+        while self._running.wait() and not self.stopping.wait(pause_s):
+            with self._changed:
+                followed = list(self._followed.values())
+                if not followed:
+                    self._running.clear()
+            grown = [log.trim() for log in followed]
+            pause_s = QUIET_LOOK_S if followed and not any(grown) else LOOK_S
+
 
 def _send_owed(outbox: Outbox, log: AttemptLog, offset: int, then: bytes) -> None:
     if log.send_again(outbox, offset) and then:
         outbox.put_bytes(then)
 
 
+def _after_gap(offset: int, start: int, data: bytes) -> tuple[int, bytes]:
+    """`data`, which begins at `start`, with a note of what is missing since `offset`. The note takes the last of
+    the missing bytes' places in the log, so that all others keep theirs."""
+    behind = max(start, offset + NOTE_ROOM)
+    note = cut_note(behind - offset)
+    return behind - len(note), note + data[behind - start :]
+
+
 def _frames(token: bytes, offset: int, piece: bytes) -> bytes:
-    """LOG_BATCH frames for `piece`, which begins at `offset`: at most 200 lines each."""
+    """LOG_BATCH frames for `piece`, which begins at `offset`: at most 200 lines each, or where there is more to send
+    than a piece holds, all of it in one."""
+    if len(piece) >= PIECE_BYTES:
+        return _frame(token, offset, piece)
     frames = []
     start = 0
     while start < len(piece):
         stop = _batch_end(piece, start)
-        frames.append(encode_frame(Opcode.LOG_BATCH, LogBatch(token, offset + start, piece[start:stop]).encode()))
+        frames.append(_frame(token, offset + start, piece[start:stop]))
         start = stop
     return b"".join(frames)
+
+
+def _frame(token: bytes, offset: int, data: bytes) -> bytes:
+    return encode_frame(Opcode.LOG_BATCH, LogBatch(token, offset, data).encode())
 
 
 def _batch_end(piece: bytes, start: int) -> int:

@@ -7,8 +7,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from titan_core.protocol.messages import LogPosition
 from titan_core.worker.logs import BATCH_LINES, PIECE_BYTES
 from titan_core.worker.outbox import ROOM_BYTES
+from titan_core.worker.output import GOES_ON, NOTE_ROOM, cut_note
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import WorkerMaster
@@ -66,8 +68,10 @@ def test_lines_arrive_while_the_job_runs(master: WorkerMaster, shared: Path) -> 
 
 
 def test_fifty_megabytes_in_one_line_neither_fill_the_memory_nor_slow_the_job(
-    master: WorkerMaster, shared: Path
+    master: WorkerMaster, start_worker: StartWorker, shared: Path
 ) -> None:
+    start_worker(max_log_bytes=4 * 50 * MIB)
+    master.wait_for_worker(2)
     size, memory = 50 * MIB, psutil.Process().memory_info().rss
     master.read_gate.clear()  # a master that reads nothing: what can not be sent must stay in the file
     token = master.start(f"head -c {size} /dev/zero | tr '\\0' x; echo > over; sleep 600")
@@ -87,15 +91,68 @@ def test_bytes_that_are_no_text_come_through(master: WorkerMaster) -> None:
     assert master.log(token) == b"\xff\x00\xfe\n\xe4"
 
 
-def test_a_log_is_kept_up_to_its_limit(master: WorkerMaster, start_worker: StartWorker, tmp_path: Path) -> None:
-    start_worker(max_log_bytes=100_000)
+def own_file(tmp_path: Path) -> Path:
+    """The log of the only job there was, on its worker's disk."""
+    (file,) = tmp_path.glob("titan_workspace/jobs/run-1/*/attempt-1.log")
+    return file
+
+
+CHATTY = """
+i=0
+while [ ! -e go ] || [ $i -lt 500 ]; do i=$((i+1)); printf 'line %06d %0400d\\n' $i $i; done
+echo last
+"""
+
+
+def test_of_a_long_output_beginning_and_end_are_kept(
+    master: WorkerMaster, start_worker: StartWorker, tmp_path: Path, shared: Path
+) -> None:
+    start_worker(max_log_bytes=20_000)
     master.wait_for_worker(2)
-    token = master.start(
-        "for n in {1..20}; do head -c 50000 /dev/zero | tr '\\0' y; sleep 0.02; done; echo; echo last"
-    )
+    token = master.start(CHATTY)
+    wait_until(lambda: master.log(token).endswith(GOES_ON), 10)  # the head, and nothing of what may be cut
+    assert len(master.log(token)) == 10_000 + len(GOES_ON)
+    (shared / "go").touch()
     assert master.result(token).outcome == "SUCCEEDED"
     log = master.log(token)
-    assert log.startswith(b"y" * 100_000)
-    assert log[100_000:] == b"\n[titan: the output went on; only the first 100000 bytes of it are kept]\n"
-    (file,) = tmp_path.glob("titan_workspace/jobs/run-1/*/attempt-1.log")
-    assert file.read_bytes() == log
+    head, _, rest = log.partition(GOES_ON)
+    note, _, tail = rest.partition(b"\n")
+    assert own_file(tmp_path).read_bytes() == log
+    assert (len(head), len(tail)) == (10_000, 10_000 - NOTE_ROOM)
+    assert (head[:12], tail[-5:]) == (b"line 000001 ", b"last\n")
+    lines = int(tail.splitlines()[-2].split()[1])
+    assert note + b"\n" == cut_note(lines * 413 + 5 - len(head) - len(tail))
+
+
+def test_what_a_job_prints_takes_little_room_also_without_a_master(
+    master: WorkerMaster, start_worker: StartWorker, tmp_path: Path, shared: Path
+) -> None:
+    start_worker(max_log_bytes=2 * MIB)
+    master.wait_for_worker(2)
+    token = master.start("while [ ! -e go ]; do head -c 1000000 /dev/zero | tr '\\0' z; sleep 0.02; done")
+    wait_until(lambda: list(tmp_path.glob("titan_workspace/jobs/run-1/*/attempt-1.log")), 10)
+    with master.down():
+        file, most = own_file(tmp_path), 0
+        for target in range(MIB, 30 * MIB, MIB):
+            wait_until(lambda target=target: file.stat().st_size > target, 10)
+            most = max(most, file.stat().st_blocks * 512)
+    assert most < 12 * MIB  # the limit, and what a busy machine prints between two looks
+    master.adopt = lambda register: (LogPosition(token, len(master.log(token))),)
+    master.wait_for_worker(3)
+    (shared / "go").touch()
+    master.result(token)
+    assert own_file(tmp_path).read_bytes() == master.log(token)
+    assert len(master.log(token)) <= 2 * MIB
+
+
+def test_a_service_is_followed_beyond_what_is_kept_of_it(
+    master: WorkerMaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("titan_core.worker.logs.SERVICE_LOG_BYTES", 200_000)
+    token = master.start("for n in {1..100}; do seq 1000; sleep 0.01; done; sleep 600", service=True)
+    expected = b"".join(b"%d\n" % n for n in range(1, 1001)) * 100
+    wait_until(lambda: received(master, token) >= len(expected), 20)
+    assert master.log(token) == expected
+    master.stop(token)
+    master.result(token)
+    assert own_file(tmp_path).stat().st_size <= 200_000
