@@ -63,9 +63,10 @@ def _tail(client: TitanClient, key: str, attempt: int, lines: int) -> LogChunk |
         if not chunks:
             return None
         data = b"".join(chunk.data for chunk in chunks)
-        if chunks[0].offset == 0 or data.count(b"\n") > lines:
-            start = _start_of_last(data, lines)
-            return replace(chunks[-1], offset=chunks[0].offset + start, data=data[start:])
+        if len(data) < size or data.count(b"\n") > lines:  # less than was asked for: all there is
+            data = data[_start_of_last(data, lines) :]
+            end = chunks[-1].offset + len(chunks[-1].data)
+            return replace(chunks[-1], offset=end - len(data), data=data)
         size *= 4
 
 
