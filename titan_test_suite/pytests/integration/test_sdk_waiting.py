@@ -1,15 +1,34 @@
-"""Waiting, watching, following logs: long polls that repeat, survive a master that is away, and end."""
+"""Waiting, watching, following: questions that repeat, survive a master that is away, and end. Sending once more."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from titan_core.errors import ConnectionLost, NotFound
+from titan_core.errors import ConnectionFailed, ConnectionLost, NotFound, Unavailable
 from titan_core.net.stream import FrameStream
-from titan_core.protocol.messages import GetJob, GetLogs, GetRun, JobStatus, LogChunk, RunStatus, StateCount
-from titan_sdk import TitanClient
+from titan_core.protocol.messages import (
+    EventList,
+    GetJob,
+    GetLogs,
+    GetRun,
+    JobEvent,
+    JobStatus,
+    ListEvents,
+    ListWorkers,
+    LogChunk,
+    RunStatus,
+    StateCount,
+    SubmitRun,
+    Submitted,
+    WorkerList,
+    WorkerStatus,
+)
+from titan_sdk import TitanClient, patience
 from titan_sdk.errors import JobFailed, RunFailed, WaitTimedOut
 from titan_sdk.handles import JobHandle, RunHandle
 from titan_test_suite.pytests.support.scripted_master import TOKEN, HangUp, ScriptedMaster, scripted_master
@@ -97,6 +116,116 @@ def test_a_watch_may_time_out(master: ScriptedMaster, client: TitanClient) -> No
     master.answer(GetRun, RUNNING)
     with pytest.raises(WaitTimedOut):
         list(client.watch("r", timeout=0.05))
+
+
+def test_who_waits_is_told_once_that_the_master_is_away(master: ScriptedMaster) -> None:
+    told: list[str] = []
+    master.answer(GetRun, RUNNING, HangUp(), HangUp(), HangUp(), DONE, DONE_WITH_JOBS)
+    with TitanClient("127.0.0.1", master.port, token=TOKEN, on_away=told.append) as client:
+        client.wait("r")
+    (sentence,) = told
+    assert sentence.startswith("the master is away (") and sentence.endswith("trying again for 60 s")
+
+
+def test_a_wait_ends_with_its_own_time_out_when_the_master_stays_away(
+    master: ScriptedMaster, client: TitanClient
+) -> None:
+    master.answer(GetRun, RUNNING, HangUp())
+    with pytest.raises(ConnectionLost):
+        client.wait("r", timeout=0.3)
+
+
+# ── submitting ────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_submission_whose_answer_is_lost_is_sent_again_as_the_same(
+    master: ScriptedMaster, client: TitanClient, tmp_path: Path
+) -> None:
+    (tmp_path / "a.py").write_text("print(1)")
+    master.answer(SubmitRun, HangUp(), Unavailable("not yet"), HangUp(), Submitted("a-1", 1))
+    assert client.submit_job(filename=tmp_path / "a.py").run_id == "a-1"
+    first, *others = master.asked(SubmitRun)
+    assert others == [first] * 3 and len(first.request_id) == 16
+
+
+def test_a_submission_that_can_not_be_sent_is_refused_at_once(client: TitanClient, master: ScriptedMaster) -> None:
+    told: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    with TitanClient("127.0.0.1", port, token=TOKEN, on_away=told.append) as lonely:
+        with pytest.raises(ConnectionFailed):
+            lonely.submit_job(filename="a.py")
+    assert told == []
+
+
+def test_a_submission_whose_fate_stays_open_says_so(
+    master: ScriptedMaster, client: TitanClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "RESEND_S", 0.2)
+    master.answer(SubmitRun, HangUp())
+    with pytest.raises(ConnectionLost, match="whether the submission was accepted is not known"):
+        client.submit_job(filename="a.py")
+    assert len(master.asked(SubmitRun)) > 1
+
+
+# ── what happened ─────────────────────────────────────────────────────────────────────────────────
+
+
+def event(number: int, job_id: str = "a", after: str = "RUNNING") -> JobEvent:
+    return JobEvent(number, 1.0, job_id, "QUEUED", after)
+
+
+def test_events_come_page_by_page(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(GetRun, RUNNING)
+    master.answer(
+        ListEvents, EventList("r-1", (event(1), event(2)), more=True), EventList("r-1", (event(3),)), EventList("r-1")
+    )
+    assert [found.number for found in client.events("last")] == [1, 2, 3]
+    assert [(asked.key, asked.after) for asked in master.asked(ListEvents)] == [("r-1", 0), ("r-1", 2)]
+
+
+def test_events_are_followed_until_the_run_is_over(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(GetRun, RUNNING, HangUp(), replace(RUNNING, version=5), DONE)
+    pages = [EventList("r-1", (event(3),)), EventList("r-1", (event(5),)), EventList("r-1", (event(9),))]
+    master.answer(ListEvents, *pages)
+    assert [found.number for found in client.events("last", follow=True)] == [3, 5, 9]
+    assert [(asked.since, asked.wait_s) for asked in master.asked(GetRun)] == [
+        (0, 0.0),
+        (3, 30.0),
+        (3, 30.0),
+        (5, 30.0),
+    ]
+
+
+def test_events_of_a_job_are_followed_until_it_is_over(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(GetRun, NotFound("no such run"), RUNNING)
+    master.answer(GetJob, JobStatus("r-1", "a", "RUNNING"), JobStatus("r-1", "a", "RUNNING"), JOB_DONE)
+    master.answer(ListEvents, EventList("r-1", (event(3),)), EventList("r-1", (event(4, after="COMPLETED"),)))
+    assert [found.number for found in client.events("a", after=2, follow=True)] == [3, 4]
+    assert [(asked.key, asked.after) for asked in master.asked(ListEvents)] == [("r-1/a", 2), ("r-1/a", 3)]
+
+
+# ── workers ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def workers(*jobs: str, state: str = "DRAINING") -> WorkerList:
+    return WorkerList((WorkerStatus("other:1", "ONLINE"), WorkerStatus("w:1", state, used=len(jobs), jobs=jobs)))
+
+
+def test_a_worker_is_watched_until_it_is_idle(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(ListWorkers, workers("r/a", "r/b"), HangUp(), workers("r/a", "r/b"), workers("r/b"), workers())
+    assert [worker.jobs for worker in client.watch_worker("w:1")] == [("r/a", "r/b"), ("r/b",), ()]
+
+
+def test_a_worker_that_is_gone_is_watched_no_more(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(ListWorkers, workers("r/a"), WorkerList())
+    assert [worker.jobs for worker in client.watch_worker("w:1")] == [("r/a",)]
+
+
+def test_watching_a_worker_may_time_out(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(ListWorkers, workers("r/a"))
+    with pytest.raises(WaitTimedOut, match=r"w:1 still runs r/a after 0\.05 s"):
+        list(client.watch_worker("w:1", timeout=0.05))
 
 
 # ── handles ───────────────────────────────────────────────────────────────────────────────────────
