@@ -99,9 +99,8 @@ class WorkerCgroup:
     def slot_name_of(self, pid: int) -> str:
         """The `name` of the slot's cgroup in which a process is, or was before it ended; empty = it is in none."""
         name = procfs.cgroup(pid)
-        if not _is_in(name, self._name):
-            return ""
-        return name.removeprefix(f"{self._name}/").partition("/")[0]
+        below = name.removeprefix(f"{self._name}/")
+        return "" if below == name else below.partition("/")[0]
 
     def close(self) -> None:
         """Step out and remove it, when nothing is left in it but this process."""
@@ -130,7 +129,9 @@ class SlotCgroup:
 
     def has_processes(self) -> bool:
         """Whether anything of the slot's executions lives."""
-        return bool(self._processes())
+        with contextlib.suppress(OSError):
+            return bool(self._processes())
+        return False
 
     def end_all(self) -> None:
         """Kill everything that the slot's thread has started, and wait for its end."""

@@ -86,7 +86,10 @@ class ProcessTree:
         return self._house.first_of_group(self)
 
     def note_descendants(self) -> None:
-        """Remember who descends from the leader and from what it left, to know them when their parents are gone."""
+        """Remember who descends from the leader and from what it left, to know them when their parents are gone.
+        In a cgroup they are known without, and a storm of forks would be followed for as long as it lasts."""
+        if self.cgroup is not None and self.cgroup.entered:
+            return
         self.seen |= procfs.descendants(self.leader)
         self._house.note(self)
 

@@ -152,7 +152,17 @@ def looked_at(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr("titan_core.worker.process_tree._CALM_ROUNDS", 0)
 
 
-@pytest.mark.usefixtures("looked_at")
+@pytest.fixture
+def no_cgroup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where none can be made."""
+
+    def nowhere(port: int) -> Path:
+        raise PermissionError("not for you")
+
+    monkeypatch.setattr("titan_core.worker.cgroup.place_for", nowhere)
+
+
+@pytest.mark.usefixtures("looked_at", "no_cgroup")
 def test_a_storm_of_forks_is_ended(master: WorkerMaster, start_worker: StartWorker, shared: Path) -> None:
     start_worker(alone=True)  # what ends before it was looked at bears no mark any more
     master.wait_for_worker(2)
