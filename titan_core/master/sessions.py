@@ -87,7 +87,8 @@ class Session(Component):
         self._welcomed = False
         """The answer to the registration, which comes first, was sent."""
         self._filled = threading.Condition()
-        self._known: OrderedDict[bytes, LogName] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[LogName, bool]] = OrderedDict()
+        """By token: its log, and whether that is a service's."""
 
     # ── sending ───────────────────────────────────────────────────────────────────────────────────
 
@@ -178,7 +179,7 @@ class Session(Component):
     def know(self, attempts: Iterable[Attempt]) -> None:
         """Logs of these attempts may come over this session. Called under the engine's lock."""
         for attempt in attempts:
-            self._known[attempt.token] = log_name(attempt)
+            self._known[attempt.token] = log_name(attempt), attempt.job.spec.service
         while len(self._known) > KNOWN_ATTEMPTS:
             self._known.popitem(last=False)
 
@@ -187,9 +188,10 @@ class Session(Component):
 
     def keep_log(self, batch: messages.LogBatch) -> None:
         """Store what an attempt printed; a batch of an attempt that is not known is dropped."""
-        name = self._known.get(batch.token)
-        if name is not None:
-            self._logs.append(name, batch.offset, batch.data)
+        known = self._known.get(batch.token)
+        if known is not None:
+            name, service = known
+            self._logs.append(name, batch.offset, batch.data, rotate=service)
 
 
 def log_name(attempt: Attempt) -> LogName:
