@@ -5,7 +5,7 @@
 
 A worker in trouble takes no jobs, as it could keep neither their files nor their logs; those that run go on.
 The thread sleeps while there is no trouble. `suspect` and `could_not_write` are called by the slot threads and
-the link's reader, `look` with each heartbeat. Knows nothing of jobs and the master.
+the link's reader, `look` before each heartbeat of the session. Knows nothing of jobs and the master.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable
@@ -59,7 +60,7 @@ class DiskWatch(Component):
             self._changed.notify_all()
 
     def look(self) -> None:
-        """Whether there is room. A trouble found here is for the caller to tell."""
+        """Whether there is room. A trouble that is found here is for the caller to tell."""
         try:
             if _free_bytes(self._directory) < LOW_BYTES:
                 self._set(f"can not write to {self._directory}: less than 1 MiB is free")
@@ -68,13 +69,9 @@ class DiskWatch(Component):
 
     def suspect(self, error: OSError) -> None:
         """Something failed; if it was for the disk, that is trouble, and told when this returns."""
-        if error.errno in _DISK_ERRORS:
-            self.could_not_write(error)
-        elif error.errno is None:  # what shutil makes of many errors does not say which
-            try:
-                self._probe()
-            except OSError as found:
-                self.could_not_write(found)
+        number = _number(error)
+        if number in _DISK_ERRORS:
+            self.could_not_write(OSError(number, os.strerror(number)))
 
     def could_not_write(self, error: OSError) -> None:
         """This could not be written, for whatever reason."""
@@ -126,6 +123,14 @@ class DiskWatch(Component):
             if file.write(bytes(PROBE_BYTES)) != PROBE_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(file.fileno())  # some disks say only then that they are full, or broken
+
+
+def _number(error: OSError) -> int:
+    """Its errno; of what shutil makes of many errors, the first of theirs; 0 = nobody knows."""
+    if error.errno is not None:
+        return error.errno
+    found = re.search(r"\[Errno (\d+)\]", str(error))
+    return int(found[1]) if found else 0
 
 
 def _free_bytes(directory: Path) -> float:

@@ -89,10 +89,15 @@ class Foreman:
             max_services=self._config.max_services,
         )
 
-    def heartbeat(self) -> Heartbeat:
+    def beat(self) -> Heartbeat:
+        """The heartbeat of the session, after a look at what may have changed by itself."""
         self._runner.reap_orphans()
-        self._load.sample()
         self._disk.look()
+        return self.heartbeat()
+
+    def heartbeat(self) -> Heartbeat:
+        """How things are."""
+        self._load.sample()
         used, services = self.slots.counts()
         running = tuple(control.token for control in self.slots.all() if control.token not in self._results)
         return Heartbeat(used, services, self._load.cpu_percent, self._load.memory_used, running, self._disk.trouble)

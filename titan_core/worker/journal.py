@@ -120,7 +120,7 @@ class Journal:
     def close(self) -> None:
         """Give the journal up; one that keeps nothing leaves nothing."""
         with self._lock:
-            if self._claim >= 0 and not self._live:
+            if self._claim >= 0 and _is_empty(self._path):
                 with contextlib.suppress(OSError):
                     shutil.rmtree(self._directory)
             for descriptor in (self._file, self._claim):
@@ -233,6 +233,15 @@ class Journal:
                 f"another worker uses {self._directory}: give this one another port or --hostname"
             ) from None
         return descriptor
+
+
+def _is_empty(path: Path) -> bool:
+    try:
+        return not path.stat().st_size
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def _encode_kept(kept: Kept) -> bytes:

@@ -164,7 +164,7 @@ class Link(Component):
             if self.stopping.is_set():
                 stream.shut()
         self.spawn("link-writer", session.write)
-        self.spawn("link-beat", session.beat, self._foreman.heartbeat)
+        self.spawn("link-beat", session.beat, self._foreman.beat)
         self._foreman.on_registered(introduction, registered, session.outbox)
         if self._leaving:
             session.outbox.put(Goodbye())

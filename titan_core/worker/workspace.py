@@ -99,7 +99,11 @@ class Workspace:
         _check_entry(original, start)
         project = f"{own}/project-{start.number}"
         shutil.rmtree(project, ignore_errors=True)
-        shutil.copytree(original, project)
+        try:
+            shutil.copytree(original, project)
+        except OSError:  # a full disk is to have what room there is
+            shutil.rmtree(project, ignore_errors=True)
+            raise
         entry = start.task.entry
         if is_program(entry):  # written once more, by itself: see FORK_GATE
             _copy_script(original / entry, f"{project}/{entry}", entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import pytest
 from titan_core.net.dial import dial
 from titan_core.protocol.messages import ClusterStatus, ForgetRuns, GetClusterStatus, Heartbeat, ResultAck
 from titan_core.worker.app import Worker
+from titan_core.worker.disk_watch import DiskWatch
 from titan_core.worker.journal import Journal
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
+from titan_test_suite.pytests.integration.worker.test_assets import project
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import TOKEN, WorkerMaster
 
@@ -139,6 +142,41 @@ def test_a_disk_that_is_full_when_the_worker_starts(
     )
     (small_disk / "ballast").unlink()
     wait_until(lambda: troubles(master)[-1] == "")
+
+
+@pytest.mark.parametrize("name", ["job.sh", "project.zip"])
+def test_files_of_a_job_for_which_there_is_no_room(
+    small_disk: Path, master: WorkerMaster, start_worker: StartWorker, name: str
+) -> None:
+    """What was written of them is taken away, so that there is room again if there was before."""
+    start_worker(home=small_disk)
+    master.wait_for_worker()
+    if name == "project.zip":
+        content, entry = project({"main.sh": "true\n", "ballast": secrets.token_hex(900_000)}), "main.sh"
+    else:
+        content, entry = b"true\n" + b"#" * 5 * 1024 * 1024, ""
+    result = master.run(content, name, entry=entry)
+    assert result.outcome == "INTERRUPTED"
+    assert "No space left on device" in result.reason
+    assert "No space left on device" in troubles(master)[-1]
+    if entry:  # what was fetched, and unpacked once, is still there
+        assert not list(small_disk.glob("titan_workspace/jobs/*/*/project-*"))
+    else:
+        wait_until(lambda: troubles(master)[-1] == "")
+        assert master.run("true").outcome == "SUCCEEDED"
+
+
+def test_what_is_trouble_with_a_disk_and_what_is_not(tmp_path: Path) -> None:
+    told: list[str] = []
+    watch = DiskWatch(tmp_path, lambda: told.append(watch.trouble))
+    watch.suspect(shutil.Error([("a", "b", "[Errno 13] Permission denied")]))
+    watch.suspect(PermissionError(13, "Permission denied"))
+    watch.suspect(OSError("something"))
+    assert not watch.trouble
+    watch.suspect(shutil.Error([("a", "b", "[Errno 28] No space left on device")]))
+    assert told == [f"can not write to {tmp_path}: No space left on device"]
+    watch.suspect(OSError(5, "Input/output error"))
+    assert len(told) == 1
 
 
 # ── runs that are over ────────────────────────────────────────────────────────────────────────────

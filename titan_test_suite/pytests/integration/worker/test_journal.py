@@ -84,6 +84,7 @@ def test_one_that_keeps_something_stays(open_journal: OpenJournal) -> None:
     journal, entry = open_journal(), kept()
     journal.add(entry)
     journal.close()
+    Journal(journal._directory).close()  # of a worker that was never started
     assert open_journal().recover() == [entry]
 
 

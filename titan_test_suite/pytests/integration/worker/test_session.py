@@ -25,6 +25,7 @@ from titan_core.protocol.messages import (
     Shutdown,
     StartAttempt,
 )
+from titan_core.worker import app
 from titan_core.worker.app import Worker
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
 from titan_test_suite.pytests.support.waiting import wait_until
@@ -210,8 +211,8 @@ def test_a_job_that_ends_during_the_registration(master: WorkerMaster, worker: W
 
 
 def running(master: WorkerMaster) -> tuple[bytes, ...]:
-    """What the latest heartbeat says."""
-    beat = master.of(Heartbeat)[-1]
+    """What the latest heartbeat says, once there is one."""
+    beat = wait_until(lambda: master.of(Heartbeat))[-1]
     assert isinstance(beat, Heartbeat)
     return beat.running
 
@@ -302,6 +303,20 @@ def test_stopping_says_goodbye_and_then_what_became_of_the_jobs(master: WorkerMa
     assert master.result(token).outcome == "INTERRUPTED"
     wait_until(lambda: not master.connected)
     assert worker.exit_code == 0
+
+
+def test_what_the_master_does_not_acknowledge_in_time_is_told_by_the_next_worker(
+    master: WorkerMaster, worker: Worker, start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "ACKNOWLEDGE_S", 0.05)
+    master.acknowledges = False
+    token = master.start("echo up; exec sleep 600")
+    wait_until(lambda: master.log(token))
+    worker.stop()
+    assert worker.join(15)
+    start_worker(port=worker.port)
+    (result,) = master.wait_for_worker(2).finished
+    assert (result.token, result.outcome) == (token, "INTERRUPTED")
 
 
 def test_an_idle_worker_says_goodbye_as_well(master: WorkerMaster, worker: Worker) -> None:
