@@ -137,18 +137,18 @@ def batch(actions: Iterable[Action], now: float) -> Batch | None:
     runs: dict[Run, None] = {}
     requests: list[RequestRecord] = []
     jobs: list[JobRecord] = []
-    touched: dict[Job, None] = {}
+    touched: dict[Job, int] = {}  # and its latest attempt before the step: that one, and newer ones, may have changed
     workers: dict[str, WorkerRecord] = {}
     for action in actions:
         match action:
             case RecordChange(job):
                 changes.append(action)
-                touched[job] = None
+                touched.setdefault(job, action.attempt)
                 runs[job.run] = None
             case RecordJobsAdded(run, added, request_id):
                 runs[run] = None
                 jobs.extend(map(_job, added))
-                touched.update(dict.fromkeys(added))
+                touched.update(dict.fromkeys(added, 0))
                 if request_id:
                     requests.append(RequestRecord(request_id, run.sequence))
             case RecordRunFinished(run):
@@ -162,10 +162,16 @@ def batch(actions: Iterable[Action], now: float) -> Batch | None:
         requests,
         jobs,
         list(map(_state, touched)),
-        [_attempt(job, job.attempts[-1]) for job in touched if job.attempts],
+        [_attempt(job, attempt) for job, first in touched.items() for attempt in job.attempts[max(0, first - 1) :]],
         [_event(change, now) for change in changes],
         list(workers.values()),
     )
+
+
+def _changed_attempts(job: Job, now: float) -> list[Attempt]:
+    """The latest attempt; when it began in this very step, also the one before it, which may have ended in it."""
+    began_now = bool(job.attempts) and job.attempts[-1].started_at == now
+    return job.attempts[-2:] if began_now else job.attempts[-1:]
 
 
 def _run(run: Run) -> RunRecord:
@@ -225,7 +231,7 @@ def _attempt(job: Job, attempt: Attempt) -> AttemptRecord:
         attempt.peak_memory,
         attempt.stopping,
         attempt.up,
-        job.state is JobState.COMPLETED,
+        job.state is JobState.COMPLETED and attempt is job.attempts[-1],
     )
 
 

@@ -34,6 +34,7 @@ from titan_core.scheduler.events import (
     AttemptFinished,
     AttemptReport,
     AttemptStarted,
+    DeadRetryRequested,
     Event,
     JobCancelRequested,
     JobRetryRequested,
@@ -45,8 +46,10 @@ from titan_core.scheduler.events import (
     TimePassed,
     WorkerDisconnected,
     WorkerDrained,
+    WorkerHoldRequested,
     WorkerRegistered,
     WorkerShutdownRequested,
+    WorkerTroubleChanged,
 )
 from titan_core.scheduler.explain import explain
 from titan_core.scheduler.model import Attempt, Job, JobSpec, Outcome, Run, Worker, WorkerInfo
@@ -175,6 +178,9 @@ class Cluster:
     def retry_run(self, run_id: str = "run") -> list[Action]:
         return self.handle(RunRetryRequested(run_id))
 
+    def retry_dead(self) -> list[Action]:
+        return self.handle(DeadRetryRequested())
+
     def advance(self, seconds: float) -> None:
         """Let time pass; what falls due on the way is told at its very instant."""
         target = self.now + seconds
@@ -233,6 +239,12 @@ class Cluster:
 
     def shut_down(self, worker: FakeWorker, force: bool = False) -> list[Action]:
         return self.handle(WorkerShutdownRequested(worker.worker_id, force))
+
+    def hold(self, worker: FakeWorker, undo: bool = False) -> list[Action]:
+        return self.handle(WorkerHoldRequested(worker.worker_id, undo))
+
+    def trouble(self, worker: FakeWorker, trouble: str) -> list[Action]:
+        return self.handle(WorkerTroubleChanged(worker.worker_id, worker.session, trouble))
 
     def finish(self, name: str, outcome: Outcome = Outcome.SUCCEEDED, reason: str | None = None) -> list[Action]:
         """The running attempt of a job ends; its worker says so, now or when it is connected again."""
