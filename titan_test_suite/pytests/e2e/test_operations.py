@@ -197,8 +197,9 @@ def test_a_wait_goes_on_over_a_master_that_is_killed(tmp_path: Path, script: Scr
         wait_until(lambda: job.status() == "RUNNING", 30)
         port = cluster.port
         with start(cluster, "wait", job.run_id) as waiting, start(cluster, "events", "-f", job.key) as following:
-            assert following.stdout is not None
-            assert [following.stdout.readline() for _ in range(2)]
+            assert following.stdout is not None and waiting.stderr is not None
+            begun = [following.stdout.readline(), waiting.stderr.readline()]
+            assert job.job_id in begun[1], begun  # both had their first answer
             cluster.master.signal(signal.SIGKILL)
             cluster.master.process.wait(20)
             cluster.start_master("--port", str(port))
