@@ -26,7 +26,7 @@ log = logging.getLogger("titan.master")
 SERVICE_LOG_BYTES = 10 * 1024 * 1024
 SERVICE_LOG_FILES = 5
 """So many files of so many bytes are kept of a service, all its attempts together."""
-LEAST_FILE_BYTES = 64 * 1024
+LEAST_FILE_BYTES = 256 * 1024
 """What a smaller file counts for, so that many short attempts do not make very many files."""
 CURRENT_FILES = 10_000
 """Services whose current file is remembered; of others it is looked up."""
@@ -57,7 +57,7 @@ class LogStore:
     def __init__(self, directory: Path, topics: Topics) -> None:
         self._directory = directory
         self._topics = topics
-        self._rotation = threading.Lock()
+        self._rotation_lock = threading.Lock()
         """Held while a piece of a service's log is written."""
         self._current: OrderedDict[LogName, LogFile] = OrderedDict()
         directory.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ class LogStore:
         files = self._files_of(name)
         start = offset if offset >= 0 else max(0, offset + (files[-1].end if files else 0))
         for file in files:
-            if start < file.end:
+            if file.size and start < file.end:
                 start = max(start, file.base)
                 with contextlib.suppress(OSError), open(file.path, "rb") as opened:  # gone: rotated away meanwhile
                     opened.seek(start - file.base)
@@ -95,7 +95,7 @@ class LogStore:
 
     def forget(self, run_id: str) -> None:
         """Delete the logs of a run."""
-        with self._rotation:
+        with self._rotation_lock:
             for name in [name for name in self._current if name.run_id == run_id]:
                 del self._current[name]
         shutil.rmtree(self._directory / run_id, ignore_errors=True)
@@ -110,15 +110,14 @@ class LogStore:
     # ── services ──────────────────────────────────────────────────────────────────────────────────
 
     def _append_rotating(self, name: LogName, offset: int, data: bytes) -> None:
-        with self._rotation:
+        with self._rotation_lock:
             file = self._current.pop(name, None) or self._newest(name)
             if file is not None and offset < file.end:  # it is here already, or its beginning is
                 offset, data = file.end, data[file.end - offset :]
             if file is None or offset > file.end or file.size + len(data) > SERVICE_LOG_BYTES:
                 file = self._next_file(name, offset)
             if data:
-                _write(file.path, file.size, data)
-                self._remember(name, file._replace(size=file.size + len(data)))
+                self._remember(name, file._replace(size=file.size + _write_or_remove(file, data)))
 
     def _newest(self, name: LogName) -> LogFile | None:
         files = self._files_of(name)
@@ -153,11 +152,22 @@ def _log_files(directory: Path) -> list[LogFile]:
     return sorted(files)
 
 
-def _write(path: Path, offset: int, data: bytes) -> None:
-    """Write `data` at `offset` of the file, or at its end if that comes first. Raises OSError."""
+def _write_or_remove(file: LogFile, data: bytes) -> int:
+    """Add `data` to a file; how many bytes of it. A new one that nothing could be written to is removed again.
+    Raises OSError."""
+    try:
+        return _write(file.path, file.size, data)
+    except OSError:
+        if not file.size:
+            file.path.unlink(missing_ok=True)
+        raise
+
+
+def _write(path: Path, offset: int, data: bytes) -> int:
+    """Write `data` at `offset` of the file, or at its end if that comes first; how many of it. Raises OSError."""
     descriptor = _open(path)
     try:
-        os.pwrite(descriptor, data, min(offset, os.fstat(descriptor).st_size))
+        return os.pwrite(descriptor, data, min(offset, os.fstat(descriptor).st_size))
     finally:
         os.close(descriptor)
 
