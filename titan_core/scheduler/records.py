@@ -168,12 +168,6 @@ def batch(actions: Iterable[Action], now: float) -> Batch | None:
     )
 
 
-def _changed_attempts(job: Job, now: float) -> list[Attempt]:
-    """The latest attempt; when it began in this very step, also the one before it, which may have ended in it."""
-    began_now = bool(job.attempts) and job.attempts[-1].started_at == now
-    return job.attempts[-2:] if began_now else job.attempts[-1:]
-
-
 def _run(run: Run) -> RunRecord:
     counts = tuple(run.counts[state] for state in JobState)
     return RunRecord(

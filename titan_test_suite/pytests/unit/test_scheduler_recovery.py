@@ -54,6 +54,17 @@ def worker(cluster: KeptCluster) -> FakeWorker:
 # ── what is there again ───────────────────────────────────────────────────────────────────────────
 
 
+def test_an_attempt_that_ended_in_the_step_that_began_the_next_is_kept_as_ended(
+    cluster: KeptCluster, worker: FakeWorker
+) -> None:
+    cluster.submit(job("a"))
+    assert started_jobs(cluster.restart(worker)) == ["a"]
+    cluster.restart_master()
+    first, second = cluster.job("a").attempts
+    assert first.outcome is Outcome.LOST
+    assert second.outcome is None
+
+
 def test_what_waited_waits_and_what_ran_runs(cluster: KeptCluster, worker: FakeWorker) -> None:
     specs = [job("runs"), job("child", "runs"), job("later", delay_s=50), job("gpu", requirement="GPU")]
     cluster.submit(*specs, job("flaky", retries=1, retry_backoff_s=100), job("over"))
