@@ -118,7 +118,8 @@ def test_a_new_master_on_the_same_port_gets_its_workers_back(tmp_path: Path, scr
 
 def test_a_second_master_on_a_used_port_says_so(tmp_path: Path) -> None:
     with Cluster(tmp_path) as cluster:
-        command = [sys.executable, "-m", "titan_core.master", "--port", str(cluster.port)]
+        home = str(tmp_path / "another")
+        command = [sys.executable, "-m", "titan_core.master", "--port", str(cluster.port), "--home", home]
         second = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, cwd=tmp_path)
         assert second.returncode == 1
         assert f"port {cluster.port} on 127.0.0.1 is in use" in second.stderr

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from titan_sdk import TitanClient
@@ -16,14 +18,18 @@ STOP_S = 20.0
 
 
 class Program:
-    """One process of ours, its output in a file."""
+    """One process of ours, its output in a file. `inside`: a command that becomes it somewhere else, `nsenter …`."""
 
-    def __init__(self, name: str, arguments: list[str], home: Path, environ: dict[str, str]) -> None:
+    def __init__(
+        self, name: str, arguments: list[str], home: Path, environ: dict[str, str], inside: Sequence[str] = ()
+    ) -> None:
         self.name = name
+        self.arguments = arguments
+        self.inside = inside
         self.output = home / f"{name}.out"
         with open(self.output, "ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                [*inside, sys.executable, "-m", *arguments],
                 cwd=home,
                 env=environ,
                 stdin=subprocess.DEVNULL,
@@ -71,7 +77,10 @@ class Cluster:
         return self
 
     def __exit__(self, *error: object) -> None:
-        codes = {program.name: program.stop() for program in (*self.workers, self.master)}
+        codes: dict[str, int] = {}
+        with contextlib.ExitStack() as rest:  # one that does not stop must not keep the others from being stopped
+            for program in (self.master, *self.workers):  # the last one first
+                rest.callback(lambda program=program: codes.update({program.name: program.stop()}))
         bad = [name for name, code in codes.items() if code not in (0, -signal.SIGKILL)]
         if bad and error[0] is None:
             tails = "\n".join(p.tail() for p in (*self.workers, self.master) if p.name in bad)
@@ -81,11 +90,11 @@ class Cluster:
     def port(self) -> int:
         return int(json.loads((self.home / ".titan" / "master.json").read_text())["port"])
 
-    def start_master(self, *flags: str) -> Program:
-        """A master on a free port (give `--port` to choose); returns when it has written where it listens."""
-        (self.home / ".titan" / "master.json").unlink(missing_ok=True)
+    def start_master(self, *flags: str, **environ: str) -> Program:
+        """A master on a free port (give `--port` to choose); returns when it has written where it listens.
+        `environ` are variables for this one only."""
         port = [] if "--port" in flags else ["--port", "0"]
-        program = Program("master", ["titan_core.master", *port, *flags], self.home, self.environ)
+        program = Program("master", ["titan_core.master", *port, *flags], self.home, {**self.environ, **environ})
         try:
             wait_until(lambda: self._listens(program), 20, program.tail)
         except BaseException:  # nobody holds it yet who could stop it
@@ -94,18 +103,41 @@ class Cluster:
         self.master = program
         return program
 
-    def start_worker(self, capability: str = "GENERAL", *flags: str, slots: int = 4) -> Program:
-        """A worker on a free port, registered when this returns."""
-        before = self._worker_count()
+    def start_worker(
+        self,
+        capability: str = "GENERAL",
+        *flags: str,
+        slots: int = 4,
+        port: int = 0,
+        master: str = "localhost",
+        home: Path | None = None,
+        inside: Sequence[str] = (),
+    ) -> Program:
+        """A worker, registered when this returns; on a free port and in the home of the cluster unless told
+        otherwise. One that is to be started again needs a `port`."""
+        where = ["--home", str(home), "--token-file", str(self.home / ".titan" / "token")] if home else []
         program = Program(
             f"worker-{len(self.workers)}",
-            ["titan_core.worker", "0", "localhost", str(self.port), capability, "--slots", str(slots), *flags],
+            ["titan_core.worker", str(port), master, str(self.port), capability, f"--slots={slots}", *where, *flags],
             self.home,
             self.environ,
+            inside,
         )
         self.workers.append(program)
-        wait_until(lambda: self._worker_count() > before, 20, program.tail)
+        self._wait_for_worker(program)
         return program
+
+    def restart_worker(self, program: Program) -> Program:
+        """Another process in the place of a worker that has ended, on the same port; registered when this returns."""
+        again = self.start_again(program)
+        self._wait_for_worker(again)
+        return again
+
+    def start_again(self, program: Program) -> Program:
+        """Like `restart_worker`, but nothing is waited for."""
+        again = Program(program.name, program.arguments, self.home, self.environ, program.inside)
+        self.workers[self.workers.index(program)] = again
+        return again
 
     def client(self) -> TitanClient:
         return TitanClient(home=str(self.home), host="127.0.0.1", port=self.port)
@@ -119,8 +151,11 @@ class Cluster:
     def _listens(self, program: Program) -> bool:
         if program.process.poll() is not None:
             raise AssertionError(f"the master ended with {program.process.returncode}:\n{program.tail()}")
-        return (self.home / ".titan" / "master.json").exists()
+        try:
+            return bool(json.loads((self.home / ".titan" / "master.json").read_text())["pid"] == program.pid)
+        except OSError:
+            return False
 
-    def _worker_count(self) -> int:
+    def _wait_for_worker(self, program: Program) -> None:
         with self.client() as client:
-            return len(client.workers())
+            wait_until(lambda: program.pid in [worker.pid for worker in client.workers()], 20, program.tail)
