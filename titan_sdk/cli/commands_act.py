@@ -74,7 +74,7 @@ def _watch_drain(context: Context, worker_id: str) -> WorkerStatus | None:
 def _idle_sentence(worker_id: str, last: WorkerStatus | None) -> str:
     if last is None or last.used:
         return f"worker {worker_id} is gone"
-    services = f"; {plural(len(last.services), 'service')} stay: {_some(last.services)}" if last.services else ""
+    services = f"; {plural(len(last.services), 'service')} still up: {_some(last.services)}" if last.services else ""
     return f"no job runs on worker {worker_id}{services}"
 
 
