@@ -29,7 +29,7 @@ from titan_core.failpoints import reach
 from titan_core.lifecycle import Component
 from titan_core.scheduler.records import Batch, StoredRun, WorkerRecord
 from titan_core.store import loading, retention, schema
-from titan_core.store.check import Report, examine
+from titan_core.store.check import Report, damage, examine
 from titan_core.store.history import History
 from titan_core.store.lock import HomeLock
 from titan_core.store.rows import Pending, Writer
@@ -75,6 +75,8 @@ class Store(Component):
         self._pending = Pending()
         self._pending_ticket = 0
         self._wal_pages = 0
+        """About how many pages the WAL holds that are not in the database."""
+        self._wal_empty = False
         self._started = self._ended = False
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
@@ -238,7 +240,7 @@ class Store(Component):
         """Make pending all that is queued; waits until there is something to do."""
         with self._lock:
             if not (self._queue or self._pending_ticket > self.committed or self._sweeping or self.stopping.is_set()):
-                self._work.wait(IDLE_S if self._wal_pages else None)
+                self._work.wait(None if self._wal_empty else IDLE_S)
             queue, self._queue = self._queue, []
             self._pending_ticket = self.last
         for batch in queue:
@@ -290,6 +292,7 @@ class Store(Component):
                 f"the disk of {self._directory.parent} is full: nothing can be stored until there is room"
             )
             return False
+        self._wal_empty = False
         self._set_trouble("")
         return True
 
@@ -307,19 +310,20 @@ class Store(Component):
 
     def _checkpoint(self, mode: str) -> bool:
         """Move what the WAL holds into the database, as far as readers and the disk allow."""
-        if not self._wal_pages:
+        if self._wal_empty:
             return True
         connection = self._connection
         connection.execute("PRAGMA busy_timeout = 0")  # a reader is waited for by nobody
         try:
-            _, pages, moved = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            busy, pages, moved = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error as error:
             if not _is_full(error, self._directory):
                 raise
-            pages, moved = 1, 0
+            busy, pages, moved = 1, 1, 0
         finally:
             connection.execute(f"PRAGMA busy_timeout = {schema.BUSY_MS}")
         self._wal_pages = 0 if pages == moved else CHECKPOINT_PAGES // 2
+        self._wal_empty = mode == "TRUNCATE" and not busy
         return True
 
     def _close(self) -> None:
@@ -347,8 +351,8 @@ def _is_full(error: sqlite3.Error, directory: Path) -> bool:
 
 def _check_whole(connection: sqlite3.Connection) -> None:
     """The last process on this home did not close it: is everything readable, and every index right?"""
-    found = [str(row[0]) for row in connection.execute("PRAGMA integrity_check(3)")]
-    if found != ["ok"]:
+    found = damage(connection, 3)
+    if found:
         raise ConfigError(f"the stored state is damaged ({'; '.join(found)}): {_REMEDY}")
 
 
