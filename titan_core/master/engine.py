@@ -85,7 +85,7 @@ class Engine:
     def check_writable(self) -> None:
         """Raises Unavailable while nothing can be written, so that nothing may be changed."""
         if self._store.trouble:
-            raise Unavailable(f"the master {self._store.trouble}; it goes on by itself when that is over")
+            raise Unavailable(self._store.trouble)
 
     def settle(self, changed: bool = False) -> None:
         """Wait until all that was decided so far is on disk. Called without the lock, before an answer is sent.
@@ -98,8 +98,8 @@ class Engine:
             if self._store.trouble and not changed:
                 return
             if time.monotonic() >= until_at:
-                why = self._store.trouble or "is slow to write to its disk"
-                raise Unavailable(f"the master {why}: whether this will be kept can not be promised; ask again later")
+                why = self._store.trouble or "the master is slow to write to its disk"
+                raise Unavailable(f"{why}; whether this will be kept can not be promised: send it again")
 
     def strays(self, session: Session, running: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """Those of the attempts a worker says it runs that are not its to run."""

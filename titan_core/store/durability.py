@@ -13,7 +13,7 @@ class Durability(Protocol):
     """Steps go in under the engine's lock, in order, and are known by their tickets; they become durable in order too."""
 
     trouble: str
-    """Why nothing can be written at present, as `can not write to its disk: …`; empty: it can."""
+    """Why nothing can be written at present, as a sentence; empty: it can."""
 
     history: History
     """What is stored, for those who ask."""

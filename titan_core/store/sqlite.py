@@ -299,11 +299,10 @@ class Store(Component):
     def _set_trouble(self, trouble: str) -> None:
         if trouble == self.trouble:
             return
-        log.log(
-            logging.WARNING if trouble else logging.INFO,
-            trouble or "there is room on the disk again, what waited is stored",
-            extra={"action": "store.trouble" if trouble else "store.well"},
-        )
+        if trouble:
+            log.warning("%s", trouble, extra={"action": "store.trouble"})
+        else:
+            log.info("there is room again, what waited is stored", extra={"action": "store.relieved"})
         with self._lock:
             self.trouble = trouble
             self._progress.notify_all()
