@@ -1,0 +1,57 @@
+"""Made-up histories of a whole cluster: masters and workers that crash, a network that loses and delays, people.
+
+Each has a seed, and nothing else decides what happens. What must be true of all is in `support/simulation/oracle.py`.
+`TITAN_SIMULATION_SEED=…` repeats one history, and prints its story; with `TITAN_HYPOTHESIS_PROFILE=torture` there
+are as many as `TITAN_SIMULATION_MINUTES` (10) allow.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import time
+from collections.abc import Iterator
+
+from titan_test_suite.pytests.support.seeds import TORTURE
+from titan_test_suite.pytests.support.simulation.cluster import Broken, Figures, simulate
+
+HISTORIES = 200
+CHECK_EACH = 1 if TORTURE else 20
+REPLAY = 'TITAN_SIMULATION_SEED={} make test ARGS="-k test_histories"'
+
+
+def seeds() -> Iterator[int]:
+    """Those that are to be tried now; the first is said, the others follow."""
+    if "TITAN_SIMULATION_SEED" in os.environ:
+        return iter([int(os.environ["TITAN_SIMULATION_SEED"])])
+    first = int(os.environ.get("TITAN_SEED") or random.SystemRandom().randrange(2**32))
+    print(f"seeds from {first}")
+    if TORTURE:
+        until_at = time.monotonic() + 60 * float(os.environ.get("TITAN_SIMULATION_MINUTES", "10"))
+        return itertools.takewhile(lambda seed: time.monotonic() < until_at, itertools.count(first))
+    return iter(range(first, first + HISTORIES))
+
+
+def test_histories() -> None:
+    figures = [lived(seed) for seed in seeds()]
+    sums = Figures(*map(sum, zip(*figures, strict=True)))
+    print(f"{len(figures)} histories: {sums}")
+    if len(figures) >= HISTORIES:  # a history in which nothing happens proves nothing
+        assert sums.starts >= 20 * len(figures)
+        assert sums.master_crashes >= 2 * len(figures)
+        assert sums.worker_failures >= 4 * len(figures)
+        assert sums.recoveries_compared >= len(figures)
+
+
+def lived(seed: int) -> Figures:
+    try:
+        return simulate(seed, 1 if "TITAN_SIMULATION_SEED" in os.environ else CHECK_EACH)
+    except Broken as broken:
+        raise AssertionError(f"{broken}\n\nrepeat it with: {REPLAY.format(seed)}") from broken
+
+
+def test_a_seed_is_a_history() -> None:
+    seed = random.SystemRandom().randrange(2**32)
+    print("seed", seed)
+    assert simulate(seed, 0) == simulate(seed, 0)

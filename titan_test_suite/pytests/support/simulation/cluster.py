@@ -1,0 +1,265 @@
+"""One history of a cluster, from a seed: load and faults for a while, then no more faults, then judgement.
+
+simulate(7)            raises Broken, with the story, if anything was not as it was promised
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from titan_core.scheduler.model import WorkerInfo
+from titan_core.scheduler.state import Settings
+from titan_test_suite.pytests.support.simulation.agenda import Agenda
+from titan_test_suite.pytests.support.simulation.load import People
+from titan_test_suite.pytests.support.simulation.master import Master
+from titan_test_suite.pytests.support.simulation.network import DOWN, UP
+from titan_test_suite.pytests.support.simulation.oracle import Oracle
+from titan_test_suite.pytests.support.simulation.promises import differences, promised
+from titan_test_suite.pytests.support.simulation.store import Store
+from titan_test_suite.pytests.support.simulation.worker import Worker
+
+CAPABILITIES = frozenset({"GENERAL", "GPU"})
+DEATH_S = 30.0
+CHAOS_S = 120.0
+REST_S = 1500.0
+"""How long everything may take to its end once faults have stopped."""
+STORY_LINES = 120
+
+
+class Broken(AssertionError):
+    """Something was not as it was promised; the message has the story that led there."""
+
+
+class Figures(NamedTuple):
+    """What a history had in it."""
+
+    starts: int
+    master_crashes: int
+    worker_failures: int
+    submissions: int
+    recoveries_compared: int
+
+
+def simulate(seed: int, check_each: int = 1) -> Figures:
+    """Live through the history of this seed. The core's invariants, which read everything, are looked at after every
+    `check_each`-th step (0: never); the judge looks at each."""
+    cluster = Cluster(seed, check_each)
+    try:
+        return cluster.live()
+    except Exception as error:
+        story = cluster.agenda.story(STORY_LINES)
+        raise Broken(f"seed {seed}, at {cluster.agenda.now:.3f}: {error!r}\n{story}") from error
+
+
+class Cluster:
+    def __init__(self, seed: int, check_each: int = 1) -> None:
+        self.agenda = agenda = Agenda(seed)
+        self._check_each = check_each
+        self._grace_s = agenda.dice.choice([20.0, 60.0])
+        self._settings = Settings(death_s=DEATH_S)
+        self.store = Store(agenda, lambda step: self.oracle.durable(step))
+        self.oracle = Oracle(agenda, self.store.rows, min(DEATH_S, self._grace_s))
+        self.master: Master | None = None
+        self.workers = [self._new_worker(number) for number in range(agenda.dice.randint(2, 4))]
+        self.people = People(agenda, self.oracle, self._serving, [worker.worker_id for worker in self.workers])
+        self._memory: dict[str, Any] | None = None
+        """What the master before this one knew at its last durable step; None: nobody looked."""
+        self._compared = 0
+        self._faults_until = 0.0
+
+    # ── the history ───────────────────────────────────────────────────────────────────────────────
+
+    def live(self) -> Figures:
+        agenda = self.agenda
+        self._start_master()
+        for worker in self.workers:
+            worker.start()
+        self._faults_until = agenda.now + CHAOS_S
+        self._again(0.3, 8.0, self.people.submit)
+        self._again(1.0, 10.0, self.people.ask)
+        self._again(0.5, 6.0, self.people.look)
+        self._again(1.0, 15.0, self._something_fails)
+        self._again(20.0, 60.0, self._start_dead_workers)
+        agenda.run_until(self._faults_until)
+        self._faults_stop()
+        self._come_to_rest()
+        self._check_at_rest()
+        seen = self.oracle
+        return Figures(seen.starts, seen.master_crashes, seen.worker_failures, len(seen.promised), self._compared)
+
+    def _again(self, low_s: float, high_s: float, what: Callable[[], None]) -> None:
+        """Have it happen at random as long as there is load."""
+
+        def happen() -> None:
+            if self.agenda.now < self._faults_until:
+                what()
+                self._again(low_s, high_s, what)
+
+        self.agenda.after(self.agenda.spread(low_s, high_s), happen)
+
+    def _faults_stop(self) -> None:
+        """Everybody is there, can be reached, and can run anything."""
+        self.agenda.tell("faults stop")
+        self.store.full = False
+        if self.master is None:
+            self._start_master()
+        for worker in self.workers:
+            worker.ways.slowness = 1.0
+            worker.ways.free_again()
+            worker.say_trouble("")
+            worker.crash()
+            worker.start(replace(worker.info, capabilities=CAPABILITIES))
+
+    def _come_to_rest(self) -> None:
+        until_at = self.agenda.now + REST_S
+        while self.agenda.now < until_at:
+            self.people.release_workers()
+            self.people.stop_services()
+            self._start_dead_workers()  # people may have shut one down in the last moment
+            self.agenda.run_until(self.agenda.now + 5.0)
+            if not self.people.waiting and not self.oracle.open_jobs():
+                break
+        self.agenda.run_until(self.agenda.now + 10.0)  # the last acknowledgements
+
+    def _check_at_rest(self) -> None:
+        self.oracle.check_end()
+        assert not self.people.waiting, f"not answered: {self.people.waiting}"
+        assert self.master is not None
+        state = self.master.core.state
+        assert not state.attempts, f"on workers are {list(state.attempts.values())}"
+        assert not state.lost, f"given up, but still good are {list(state.lost.values())}"
+        assert all(worker.free_slots == worker.info.slots for worker in state.workers.values())
+        for worker in self.workers:
+            assert not worker.running, f"{worker.worker_id} runs {worker.running}"
+            assert not worker.journal, f"{worker.worker_id} keeps {worker.journal}"
+
+    # ── the master ────────────────────────────────────────────────────────────────────────────────
+
+    def _serving(self) -> Master | None:
+        """A master that takes requests; one whose disk is full refuses what would change anything."""
+        return None if self.store.full else self.master
+
+    def _start_master(self) -> None:
+        self.agenda.tell("master starts")
+        self.master = Master(self.agenda, self.store, self.oracle, self._settings, self._grace_s, self._check_each)
+        self.oracle.recovered(self.store.term)
+        if self._memory is not None:
+            self._compare(self._memory)
+
+    def _compare(self, before: dict[str, Any]) -> None:
+        """The new master knows what the old one knew at its last durable step."""
+        assert self.master is not None
+        wrong = differences(before, promised(self.master.core))
+        assert not wrong, "recovered is not what was durable:\n" + "\n".join(wrong)
+        self._compared += 1
+
+    def _crash_master(self) -> None:
+        master = self.master
+        if master is None:
+            return
+        master.watch()
+        self.agenda.after(self.agenda.spread(0.01, 1.0), lambda: self._kill(master))
+
+    def _kill(self, master: Master) -> None:
+        if self.master is not master:
+            return
+        master.crash(quietly=self.agenda.chance(0.2))
+        self.master = None
+        self.oracle.master_crashes += 1
+        self.store.crash()
+        self._memory = master.memory.get(self.store.committed)
+        self.agenda.after(self.agenda.spread(0.2, 40.0), self._restart_master)
+
+    def _restart_master(self) -> None:
+        if self.master is None:
+            self._start_master()
+
+    # ── faults ────────────────────────────────────────────────────────────────────────────────────
+
+    def _something_fails(self) -> None:
+        self.agenda.dice.choice(self._FAULTS)(self)
+
+    def _cut_connections(self) -> None:
+        self._any_worker().ways.break_connections()
+
+    def _block_ways(self) -> None:
+        """Nothing comes through, in one direction or in both, for a moment or for long."""
+        ways = self._any_worker().ways
+        for way in self.agenda.dice.choice([(UP,), (DOWN,), (UP, DOWN), (UP, DOWN)]):
+            ways.blocked[way] = True
+        self.agenda.after(self.agenda.spread(0.2, 90.0), ways.free_again)
+
+    def _slow_down(self) -> None:
+        ways = self._any_worker().ways
+        ways.slowness = 100.0
+
+        def hurry() -> None:
+            ways.slowness = 1.0
+
+        self.agenda.after(self.agenda.spread(1.0, 20.0), hurry)
+
+    def _crash_worker(self) -> None:
+        worker, quietly = self._any_worker(), self.agenda.chance(0.3)
+        worker.crash(quietly, journal_lost=self.agenda.dice.randrange(3) if quietly else 0)
+        self._start_again(worker)
+
+    def _worker_leaves(self) -> None:
+        worker = self._any_worker()
+        worker.leave()
+        self.agenda.after(6.0, lambda: self._start_again(worker))
+
+    def _worker_in_trouble(self) -> None:
+        worker = self._any_worker()
+        worker.say_trouble("its disk is full")
+        self.agenda.after(self.agenda.spread(1.0, 20.0), lambda: worker.say_trouble(""))
+
+    def _fill_disk(self) -> None:
+        self.store.full = True
+
+        def make_room() -> None:
+            self.store.full = False
+
+        self.agenda.after(self.agenda.spread(0.5, 20.0), make_room)
+
+    def _start_again(self, worker: Worker) -> None:
+        offers = self.agenda.dice.choice([frozenset({"GENERAL"}), CAPABILITIES])
+        slots = self.agenda.dice.randint(1, 3)
+        info = WorkerInfo(worker.worker_id, b"", offers, slots, worker.info.permanent)
+        self.agenda.after(self.agenda.spread(0.1, 50.0), lambda: self._start(worker, info))
+
+    def _start(self, worker: Worker, info: WorkerInfo) -> None:
+        if self.agenda.now < self._faults_until:
+            worker.start(info)
+
+    def _start_dead_workers(self) -> None:
+        for worker in self.workers:
+            worker.start()
+
+    _FAULTS: tuple[Callable[[Cluster], None], ...] = (
+        _cut_connections,
+        _cut_connections,
+        _block_ways,
+        _block_ways,
+        _slow_down,
+        _crash_worker,
+        _crash_worker,
+        _worker_leaves,
+        _worker_in_trouble,
+        _fill_disk,
+        _crash_master,
+        _crash_master,
+        _crash_master,
+        _crash_master,
+    )
+
+    # ── its parts ─────────────────────────────────────────────────────────────────────────────────
+
+    def _new_worker(self, number: int) -> Worker:
+        offers = CAPABILITIES if number == 0 else frozenset({"GENERAL"})
+        info = WorkerInfo(f"w{number}:8080", b"", offers, self.agenda.dice.randint(1, 3), number == 1)
+        return Worker(self.agenda, self.oracle, info, lambda: self.master, DEATH_S)
+
+    def _any_worker(self) -> Worker:
+        return self.agenda.dice.choice(self.workers)

@@ -1,0 +1,279 @@
+"""The judge: what executions, workers and clients saw, against what became durable. It never asks the core.
+
+Its ledger has each execution from its start to its true end, each failure of a worker and each silence.
+The rows are what a restarted master would believe. From both it judges what was promised (design, section
+14): I1 nothing acknowledged is lost, I2 one counted completion, I3 final states stay and superseded attempts
+do not change, I4 what is COMPLETED ran to its end, I5 no start without a cause, I6 no child before its
+parents, I9 numbers and terms only grow.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from titan_core.scheduler.events import (
+    DeadRetryRequested,
+    Event,
+    JobRetryRequested,
+    RunRetryRequested,
+    ServiceStopRequested,
+)
+from titan_core.scheduler.model import FINAL, LOST_CAUSE, JobSpec, JobState, Outcome
+from titan_core.scheduler.records import AttemptRecord, EventRecord, StateRecord
+from titan_test_suite.pytests.support.simulation.agenda import Agenda
+from titan_test_suite.pytests.support.simulation.frames import Start
+from titan_test_suite.pytests.support.simulation.store import Rows, Step
+
+BY_HAND = (JobRetryRequested, RunRetryRequested, DeadRetryRequested)
+_OVERLAP_S = 2.0
+"""So much longer than its newest session an older one of a worker may be heard."""
+
+
+@dataclass
+class Execution:
+    key: str
+    outcome: Outcome | None = None
+    """How it truly ended; None: it did not, or nobody let it."""
+    over: bool = False
+    was_up: bool = False
+
+
+class Oracle:
+    """Raises AssertionError at the first thing that is not as it was promised. `silence_s`: after so long without
+    a word a worker may be given up."""
+
+    def __init__(self, agenda: Agenda, rows: Rows, silence_s: float) -> None:
+        self._agenda, self._rows, self._silence_s = agenda, rows, silence_s
+        self.executions: dict[bytes, Execution] = {}
+        self.promised: dict[bytes, tuple[str, tuple[JobSpec, ...]]] = {}
+        """Run id and jobs of acknowledged submissions, by request id."""
+        self.starts = self.master_crashes = self.worker_failures = 0
+        self._failing: set[str] = set()
+        """Workers whose process has ended, or is about to, while no newer one has registered."""
+        self._failures: dict[str, list[float]] = defaultdict(list)
+        """When that was over."""
+        self._instances: dict[str, bytes] = {}
+        self._heard_at: dict[str, float] = {}
+        self._silences: dict[str, list[float]] = defaultdict(list)
+        """When a long silence of a worker ended."""
+        self._succeeded: set[str] = set()
+        """Keys of jobs that truly did what they were for: one execution succeeded, or a service was up."""
+        self._stopped_by_hand: set[str] = set()
+        self._history: dict[int, JobState] = {}
+        self._attempt_of: dict[bytes, tuple[int, int]] = {}
+        self._names: dict[int, str] = {}
+        """Keys of all jobs that ever became durable, by number."""
+        self._specs: dict[int, JobSpec] = {}
+        self._term = 0
+
+    # ── what workers and their executions saw ─────────────────────────────────────────────────────
+
+    def started(self, start: Start, worker_id: str) -> None:
+        self._agenda.tell("execution starts", start.token, start.key, start.number, worker_id)
+        assert start.token not in self.executions, f"attempt {start.number} of {start.key} was executed twice"
+        place = self._attempt_of.get(start.token)
+        assert place is not None, f"attempt {start.number} of {start.key} runs, and its intent is not durable"
+        assert (self._rows.key(place[0]), place[1]) == (start.key, start.number), "a token of another attempt"
+        self.executions[start.token] = Execution(start.key)
+        self.starts += 1
+
+    def came_up(self, token: bytes) -> None:
+        self.executions[token].was_up = True
+        self._succeeded.add(self.executions[token].key)
+
+    def ended(self, token: bytes, outcome: Outcome) -> None:
+        self._agenda.tell("execution ends", token, self.executions[token].key, outcome.value)
+        execution = self.executions[token]
+        execution.outcome, execution.over = outcome, True
+        if outcome is Outcome.SUCCEEDED:
+            self._succeeded.add(execution.key)
+
+    def killed(self, token: bytes) -> None:
+        """Cleared away unseen: nobody tells how it ended."""
+        self.executions[token].over = True
+
+    def acknowledged(self, token: bytes) -> None:
+        """The worker may forget the result: it is durable, or does not matter any more."""
+        job, number = self._attempt_of[token]
+        attempt, state = self._rows.attempts[job][number], JobState(self._rows.states[job].state)
+        if number == max(self._rows.attempts[job]) and state not in FINAL:
+            truth = self.executions[token].outcome
+            assert truth is not None
+            assert attempt.outcome == truth.value, (
+                f"the result {truth.value} of {self._rows.key(job)} was acknowledged; durable is {attempt.outcome!r}"
+            )
+        assert attempt.outcome, f"the result of {self._rows.key(job)} was acknowledged, and is not durable"
+
+    def worker_failed(self, worker_id: str) -> None:
+        self._failing.add(worker_id)
+        self.worker_failures += 1
+
+    def registered(self, worker_id: str, instance: bytes) -> None:
+        if self._instances.get(worker_id) != instance:
+            self._instances[worker_id] = instance
+            self._failures[worker_id].append(self._agenda.now)
+            self._failing.discard(worker_id)
+
+    def heard(self, worker_id: str) -> None:
+        now, heard_at = self._agenda.now, self._heard_at.get(worker_id)
+        if heard_at is not None and now - heard_at >= self._silence_s - _OVERLAP_S:
+            self._silences[worker_id].append(now)
+        self._heard_at[worker_id] = now
+
+    # ── what clients saw ──────────────────────────────────────────────────────────────────────────
+
+    def promise(self, request_id: bytes, run_id: str, jobs: tuple[JobSpec, ...]) -> None:
+        """A client was told that its submission is kept, under this run id."""
+        known, _ = self.promised.setdefault(request_id, (run_id, jobs))
+        assert known == run_id, f"a submission sent again is in {run_id}; it was in {known}"
+        kept = self._rows.requests.get(request_id)
+        assert kept is not None, f"the submission of {run_id} was acknowledged, and is not durable"
+        assert self._rows.runs[kept].run_id == run_id, f"the submission of {run_id} is kept for another run"
+        missing = [spec.job_id for spec in jobs if f"{run_id}/{spec.job_id}" not in self._rows.job_of_key]
+        assert not missing, f"{missing} of {run_id} were acknowledged, and are not durable"
+
+    def told(self, key: str, state: JobState) -> None:
+        """A client was told the state of a job."""
+        if state is JobState.COMPLETED:
+            durable = self._rows.states[self._rows.job_of_key[key]].state
+            assert durable == state.value, f"{key} was said to be COMPLETED; durable is {durable}"
+
+    def event(self, event: Event) -> None:
+        self._agenda.tell("event", type(event).__name__, *_named(event))
+        if isinstance(event, ServiceStopRequested):
+            self._stopped_by_hand.add(f"{event.run_id}/{event.job_id}")
+
+    def recovered(self, term: int) -> None:
+        assert term > self._term, f"term {term} follows {self._term}"
+        self._term = term
+
+    # ── what became durable ───────────────────────────────────────────────────────────────────────
+
+    def durable(self, step: Step) -> None:
+        """A step is about to join the rows."""
+        batch, by_hand = step.batch, isinstance(step.cause, BY_HAND)
+        runs = {run.sequence: run.run_id for run in batch.runs}
+        for job in batch.jobs:
+            assert job.sequence not in self._names, f"number {job.sequence} was given to two jobs"
+            self._names[job.sequence], self._specs[job.sequence] = f"{runs[job.run]}/{job.job_id}", job.spec
+        states = {state.job: state for state in batch.states}
+        for event in batch.events:
+            self._check_event(event, by_hand)
+        for state in batch.states:
+            self._check_state(state, by_hand)
+        for attempt in sorted(batch.attempts, key=lambda attempt: attempt.number):
+            before = self._rows.attempts[attempt.job].get(attempt.number)
+            if before is None:
+                decided_at = max(event.at for event in batch.events if event.job == attempt.job)
+                self._check_new_attempt(attempt, batch.attempts, states, decided_at)
+            else:
+                self._check_changed_attempt(before, attempt)
+            self._check_outcome(attempt)
+
+    def _check_event(self, event: EventRecord, by_hand: bool) -> None:
+        name = self._name(event.job)
+        assert (event.run, event.version) not in self._rows.events, f"{name}: two events of version {event.version}"
+        before, after = JobState(event.before), JobState(event.after)
+        if before is after:
+            return
+        assert self._history.get(event.job, JobState.BLOCKED) is before, f"{name} was not {before}"
+        if before in FINAL:
+            assert by_hand, f"{name} left {before.value}, and nobody wanted it"
+            assert before is not JobState.COMPLETED, f"{name} was COMPLETED, and is {after}"
+        self._history[event.job] = after
+
+    def _check_state(self, state: StateRecord, by_hand: bool) -> None:
+        name, known = self._name(state.job), self._history.get(state.job, JobState.BLOCKED)
+        assert known.value == state.state, f"{name} became {state.state}, and its history says {known.value}"
+        before = self._rows.states.get(state.job)
+        if before is not None and before.attempts_before != state.attempts_before:
+            assert by_hand, f"{name} got new budgets, and nobody wanted it"
+
+    def _check_new_attempt(
+        self, attempt: AttemptRecord, batch: list[AttemptRecord], states: dict[int, StateRecord], decided_at: float
+    ) -> None:
+        job, number, name = attempt.job, attempt.number, self._name(attempt.job)
+        tried = self._rows.attempts[job] | {one.number: one for one in batch if one.job == job}
+        assert number == len(tried), f"{name}: attempt {number} is new, and there are {sorted(tried)}"
+        assert attempt.token not in self._attempt_of, f"{name}: attempt {number} has the token of another"
+        self._attempt_of[attempt.token] = job, number
+        budgets_since, spec = states[job].attempts_before, self._specs[job]
+        assert not spec.max_attempts or number - budgets_since <= spec.max_attempts, f"{name}: attempt {number}"
+        if number > 1:
+            assert tried[number - 1].outcome, f"{name}: attempt {number} is new, and {number - 1} is not over"
+            if number - 1 > budgets_since:
+                self._check_cause(tried[number - 1], decided_at)
+        self._check_parents(job, spec, states)
+
+    def _check_cause(self, previous: AttemptRecord, decided_at: float) -> None:
+        """Whether it failed by itself, or something befell its worker."""
+        execution = self.executions.get(previous.token)
+        if execution is not None and execution.outcome not in (None, Outcome.SUCCEEDED):
+            return
+        worker_id, since = previous.worker_id, previous.started_at
+        silent_s = decided_at - self._heard_at.get(worker_id, 0.0)
+        assert (
+            worker_id in self._failing
+            or any(at >= since for at in self._failures[worker_id])
+            or any(at >= since for at in self._silences[worker_id])
+            or silent_s >= self._silence_s - _OVERLAP_S
+        ), f"{self._name(previous.job)}: attempt {previous.number} was given up though nothing befell {worker_id}"
+
+    def _check_parents(self, job: int, spec: JobSpec, states: dict[int, StateRecord]) -> None:
+        run_id = self._name(job).partition("/")[0]
+        for name in spec.parents:
+            key = name if "/" in name else f"{run_id}/{name}"
+            parent = next(number for number, known in self._names.items() if known == key)
+            state = states.get(parent) or self._rows.states[parent]
+            assert state.satisfied, f"{self._name(job)} began before {key} had ended"
+            assert JobState(state.state) not in LOST_CAUSE, f"{self._name(job)} began though {key} had failed"
+            assert key in self._succeeded or key in self._stopped_by_hand, f"{key} never did what it was for"
+
+    def _check_changed_attempt(self, before: AttemptRecord, after: AttemptRecord) -> None:
+        name, number = self._name(after.job), after.number
+        assert before.token == after.token, f"{name}: number {number} was given twice"
+        assert before.worker_id == after.worker_id, f"{name}: attempt {number} has moved to another worker"
+        if before != after:
+            assert number == max(self._rows.attempts[after.job]), f"{name}: attempt {number} changed, superseded"
+
+    def _check_outcome(self, attempt: AttemptRecord) -> None:
+        name, execution = self._name(attempt.job), self.executions.get(attempt.token)
+        if attempt.outcome and attempt.outcome != Outcome.LOST.value:
+            assert execution is not None, f"{name}: attempt {attempt.number} ended, and never began"
+            assert execution.outcome is Outcome(attempt.outcome), f"{name}: {attempt.outcome}, truly {execution}"
+        if attempt.counted:
+            others = [a.number for a in self._rows.attempts[attempt.job].values() if a.counted]
+            assert set(others) <= {attempt.number}, f"{name}: attempts {others} and {attempt.number} are counted"
+            if self._name(attempt.job) not in self._stopped_by_hand:
+                assert execution is not None and execution.outcome is Outcome.SUCCEEDED, f"{name}: {execution}"
+
+    # ── the end ───────────────────────────────────────────────────────────────────────────────────
+
+    def open_jobs(self) -> list[str]:
+        """Jobs that are durable and not final."""
+        final = {state.value for state in FINAL}
+        return [self._rows.key(job) for job, state in self._rows.states.items() if state.state not in final]
+
+    def check_end(self) -> None:
+        """Faults have stopped, and everything had its time."""
+        for run_id, jobs in self.promised.values():
+            for spec in jobs:
+                assert f"{run_id}/{spec.job_id}" in self._rows.job_of_key, f"{run_id}/{spec.job_id} is gone"
+        assert not self.open_jobs(), f"not final: {self.open_jobs()}"
+        alive = [execution.key for execution in self.executions.values() if not execution.over]
+        assert not alive, f"executions of {alive} are left"
+
+    def _name(self, job: int) -> str:
+        return self._names[job]
+
+
+def _named(event: Event) -> Iterable[object]:
+    match event:
+        case _ if hasattr(event, "report"):
+            yield from (event.worker_id, event.report.token, event.report.outcome.value)
+        case _:
+            for name in ("run_id", "job_id", "worker_id", "session", "token", "term"):
+                if hasattr(event, name):
+                    yield getattr(event, name)

@@ -1,0 +1,142 @@
+"""The store, modelled: steps become durable in order, group by group, some time after they were handed in.
+
+A crash keeps what was durable; of the group that was being written, all or nothing. What is durable is
+kept as the real store keeps it, row by row, and given back as it gives it back.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from titan_core.scheduler.events import Event, StateRecovered
+from titan_core.scheduler.records import (
+    GONE,
+    AttemptRecord,
+    Batch,
+    EventRecord,
+    JobRecord,
+    RunRecord,
+    StateRecord,
+    StoredJob,
+    StoredRun,
+    WorkerRecord,
+)
+from titan_test_suite.pytests.support.simulation.agenda import Agenda
+
+_LOOK_S = 0.5
+"""How often it is tried whether the disk has room again."""
+
+
+class Step(NamedTuple):
+    ticket: int
+    batch: Batch
+    cause: Event
+
+
+class Rows:
+    """What is on the disk."""
+
+    def __init__(self) -> None:
+        self.runs: dict[int, RunRecord] = {}
+        self.requests: dict[bytes, int] = {}
+        self.jobs: dict[int, JobRecord] = {}
+        self.states: dict[int, StateRecord] = {}
+        self.attempts: dict[int, dict[int, AttemptRecord]] = defaultdict(dict)
+        self.events: dict[tuple[int, int], EventRecord] = {}
+        self.workers: dict[str, WorkerRecord] = {}
+        self.job_of_key: dict[str, int] = {}
+
+    def key(self, job: int) -> str:
+        record = self.jobs[job]
+        return f"{self.runs[record.run].run_id}/{record.job_id}"
+
+    def write(self, batch: Batch) -> None:
+        self.runs.update((run.sequence, run) for run in batch.runs)
+        self.requests.update((request.request_id, request.run) for request in batch.requests)
+        for job in batch.jobs:
+            self.jobs[job.sequence] = job
+            self.job_of_key[self.key(job.sequence)] = job.sequence
+        self.states.update((state.job, state) for state in batch.states)
+        for attempt in batch.attempts:
+            self.attempts[attempt.job][attempt.number] = attempt
+        self.events.update(((event.run, event.version), event) for event in batch.events)
+        self.workers.update((worker.worker_id, worker) for worker in batch.workers)
+
+    def recovered(self, term: int, grace_s: float) -> StateRecovered:
+        """What the next master is told."""
+        jobs: dict[int, list[StoredJob]] = defaultdict(list)
+        requests: dict[int, list[bytes]] = defaultdict(list)
+        for sequence, job in sorted(self.jobs.items()):
+            tried = self.attempts.get(sequence, {})
+            attempts = tuple(tried[number] for number in sorted(tried))
+            jobs[job.run].append(StoredJob(job, self.states[sequence], attempts))
+        for request_id, run in self.requests.items():
+            requests[run].append(request_id)
+        runs = [StoredRun(self.runs[n], tuple(requests[n]), tuple(jobs[n])) for n in sorted(self.runs)]
+        workers = [worker for worker in self.workers.values() if worker.state != GONE]
+        last_sequence = max([0, *self.runs, *self.jobs])
+        return StateRecovered(term, grace_s, tuple(runs), tuple(workers), last_sequence)
+
+
+class Store:
+    """`on_durable(step)` is told of each step, in order, just before its rows are there; `on_commit()` of each group."""
+
+    def __init__(self, agenda: Agenda, on_durable: Callable[[Step], None]) -> None:
+        self._agenda = agenda
+        self._on_durable = on_durable
+        self.on_commit: Callable[[], None] = lambda: None
+        self.rows = Rows()
+        self.term = 0
+        self.last = self.committed = 0
+        """Tickets of the newest step, and of the newest that is durable and known to be."""
+        self.full = False
+        """The disk takes nothing."""
+        self._waiting: list[Step] = []
+        self._writing: list[Step] = []
+        self._life = 0
+
+    def append(self, batch: Batch, cause: Event) -> int:
+        self.last += 1
+        self._waiting.append(Step(self.last, batch, cause))
+        if not self._writing:
+            self._begin()
+        return self.last
+
+    def next_term(self) -> int:
+        """Of a master that starts; durable before it serves anybody."""
+        self.term += 1
+        return self.term
+
+    def crash(self) -> None:
+        """The master is gone. Whether the group that was being written made it, nobody has heard."""
+        self._life += 1
+        if self._writing and not self.full and self._agenda.chance(0.5):
+            self._write(self._writing)
+        self._waiting, self._writing = [], []
+        self.last = self.committed
+
+    def _begin(self) -> None:
+        self._writing, self._waiting = self._waiting, []
+        slow = self._agenda.chance(0.03)
+        life = self._life
+        self._agenda.after(self._agenda.spread(0.001, 2.0 if slow else 0.02), lambda: self._end(life))
+
+    def _end(self, life: int) -> None:
+        if life != self._life:
+            return
+        if self.full:
+            self._agenda.after(_LOOK_S, lambda: self._end(life))
+            return
+        group, self._writing = self._writing, []
+        self._write(group)
+        if self._waiting:
+            self._begin()
+        self.on_commit()
+
+    def _write(self, group: list[Step]) -> None:
+        for step in group:
+            self._on_durable(step)
+            self.rows.write(step.batch)
+            self.committed = step.ticket
