@@ -54,7 +54,8 @@ class Promise:
     acknowledged_wall: float
     cancelled: bool = False
     """A request to cancel it was granted."""
-    cancel_at: float | None = None
+    end_at: float | None = None
+    """When it is to be cancelled, or stopped; monotonic."""
     seen_final: dict[str, str] = field(default_factory=dict)
     """Final states that the client was told, by job id: the first of each."""
     changed: list[str] = field(default_factory=list)
@@ -121,18 +122,13 @@ class Client:
 
     def _work(self) -> None:
         try:
-            self._serve()
+            self._submit(plans.lasting_service(self._scripts))
             self._submit_for_a_while()
             while self._open:
                 self._look_after(self._open[0])
                 self._leave.wait(_PAUSE_S / 5)
         except ClientClosed:
             pass  # it is to leave
-
-    def _serve(self) -> None:
-        """The first client has a service up, too."""
-        if self._number == 0 and self.name.endswith("-0"):
-            self._submit(plans.service(self._chance, self._scripts))
 
     def _submit_for_a_while(self) -> None:
         due_at = time.monotonic()
@@ -158,33 +154,36 @@ class Client:
         if submitted is None:
             return
         promise = Promise(plan, name, submitted.run_id, sent_wall, time.time())
-        if plan.cancel_after_s is not None:
-            promise.cancel_at = time.monotonic() + plan.cancel_after_s
+        if plan.end_after_s is not None:
+            promise.end_at = time.monotonic() + plan.end_after_s
         self.book.promises.append(promise)
         self.book.counts["submitted"] += len(plan.jobs)
-        if not plan.serves:
+        if not plan.lasts:
             self._open.append(promise)
 
     def _look_after(self, promise: Promise) -> None:
-        if promise.cancel_at is not None and time.monotonic() >= promise.cancel_at:
-            promise.cancel_at = None
-            self._cancel(promise)
+        if promise.end_at is not None and time.monotonic() >= promise.end_at:
+            promise.end_at = None
+            self._end(promise)
         status = self._patiently(lambda: self._transport.ask(GetRun(promise.run_id), RunStatus))
         if status is not None:
             self._note(promise, status)
-        if status is None or (status.final and promise.cancel_at is None):
+        if status is None or (status.final and promise.end_at is None):
             promise.over = True
             self._open.remove(promise)
 
-    def _cancel(self, promise: Promise) -> None:
+    def _end(self, promise: Promise) -> None:
+        """Stop what serves; cancel what does not."""
+        key = f"{promise.run_id}/{promise.plan.jobs[0].job_id}"
         try:
-            granted = self._patiently(
-                lambda: self._transport.ask(CancelJob(promise.run_id, "the storm wants it"), Cancelled), Conflict
-            )
-        except Conflict:  # it is over; perhaps because of this very request, the answer to which was lost
-            return
-        promise.cancelled = granted is not None
-        self.book.counts["cancelled"] += promise.cancelled
+            if promise.plan.serves:
+                self._patiently(lambda: self._transport.ask(StopService(key), Ack), Conflict)
+                return
+            request = CancelJob(promise.run_id, "the storm wants it")
+            promise.cancelled = bool(self._patiently(lambda: self._transport.ask(request, Cancelled), Conflict))
+            self.book.counts["cancelled"] += promise.cancelled
+        except Conflict:
+            pass  # it is over; perhaps because of this very request, the answer to which was lost
 
     def _note(self, promise: Promise, status: RunStatus) -> None:
         for job in status.jobs:
@@ -209,15 +208,3 @@ class Client:
                     return None
                 self.book.counts["resent"] += 1
             self._leave.wait(self._chance.uniform(0.02, _PAUSE_S))
-
-
-def stop_service(access: Access, promise: Promise) -> None:
-    """Have the service of this run stopped. Raises what the master refuses with, but that it is over."""
-    transport = Transport(access, ANSWER_S)
-    try:
-        (job,) = promise.plan.jobs
-        transport.ask(StopService(f"{promise.run_id}/{job.job_id}"), Ack)
-    except Conflict:
-        return
-    finally:
-        transport.close()

@@ -265,7 +265,7 @@ def _expected(case: Case) -> tuple[str, ...]:
         return ("CANCELLED",)
     if any(case.known[parent].state in _GONE for parent in case.job.parents if parent in case.known):
         return ("CANCELLED",)
-    if plan.cancel_after_s is not None:  # the cancellation may have been granted, and the answer lost
+    if plan.end_after_s is not None:  # the cancellation may have been granted, and the answer lost
         return ("CANCELLED",)
     return ("DEAD",) if case.job.job_id in plan.doomed else ("COMPLETED",)
 

@@ -26,21 +26,22 @@ class Plan:
     """Fail by themselves however often they are tried: DEAD. What depends on them is CANCELLED."""
     grower: str = ""
     """Adds GROWN jobs before it ends."""
-    cancel_after_s: float | None = None
-    """The run is cancelled then; none of its jobs ends by itself before."""
+    end_after_s: float | None = None
+    """The run is cancelled then, or the service stopped; none of its jobs ends by itself before."""
     serves: bool = False
-    """Its job is a service, to be stopped in the end."""
+    """Its job is a service."""
+    lasts: bool = False
+    """A service that is stopped when the storm is over."""
 
 
 def make(chance: random.Random, scripts: Scripts) -> Plan:
-    """A plan of any kind but `service`."""
+    """A plan of any kind."""
     (kind,) = chance.choices(list(_KINDS), [weight for weight, _ in _KINDS.values()])
     return _KINDS[kind][1](chance, scripts)
 
 
-def service(chance: random.Random, scripts: Scripts) -> Plan:
-    """A service that has children of its own."""
-    return Plan("service", (_hold(scripts, "serve", type="service"),), serves=True)
+def lasting_service(scripts: Scripts) -> Plan:
+    return Plan("lasting", (_hold(scripts, "serve", type="service"),), serves=True, lasts=True)
 
 
 def _single(chance: random.Random, scripts: Scripts) -> Plan:
@@ -94,7 +95,13 @@ def _growing(chance: random.Random, scripts: Scripts) -> Plan:
 
 def _cancelled(chance: random.Random, scripts: Scripts) -> Plan:
     jobs = (_hold(scripts, "held"), _step(chance, scripts, "never", parents=("held",)))
-    return Plan("cancelled", jobs, cancel_after_s=chance.uniform(0.0, 2.0))
+    return Plan("cancelled", jobs, end_after_s=chance.uniform(0.0, 2.0))
+
+
+def _service(chance: random.Random, scripts: Scripts) -> Plan:
+    return Plan(
+        "service", (_hold(scripts, "serve", type="service"),), end_after_s=chance.uniform(0.5, 8.0), serves=True
+    )
 
 
 def _step(chance: random.Random, scripts: Scripts, job_id: str, failures: int = 0, **fields: object) -> TitanJob:
@@ -125,5 +132,6 @@ _KINDS: dict[str, tuple[int, Callable[[random.Random, Scripts], Plan]]] = {
     "delayed": (5, _delayed),
     "cancelled": (4, _cancelled),
     "growing": (1, _growing),
+    "service": (1, _service),
 }
 """How often each kind is chosen, in parts of their sum."""

@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from titan_core.net.credentials import find_token
+from titan_sdk import TitanClient
 from titan_sdk.access import Access
-from titan_sdk.errors import TitanError
+from titan_sdk.errors import Conflict, TitanError, WaitTimedOut
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.torture import evidence, oracle, recovery
 from titan_test_suite.torture.evidence import Witness
 from titan_test_suite.torture.faults import Killer
-from titan_test_suite.torture.load import Client, Promise, stop_service
+from titan_test_suite.torture.load import Client, Promise
 from titan_test_suite.torture.oracle import Evidence, Violation
 from titan_test_suite.torture.programs import Programs
 from titan_test_suite.torture.proxy import Proxy, Weather
@@ -177,7 +178,7 @@ class Storm:
         self._say("judging")
         promises = [promise for client in self._clients for promise in client.book.promises]
         workers = self._programs.worker_names
-        survivors = self._stop_services([promise for promise in promises if promise.plan.serves])
+        survivors = self._stop_services([promise for promise in promises if promise.plan.lasts])
         with contextlib.closing(Witness(self._direct())) as witness:
             faults = evidence.faults_of(self._killer.kills, self._proxy.partitions, workers)
             known = evidence.gather(witness, promises, self._ledger, faults, survivors)
@@ -190,10 +191,9 @@ class Storm:
     def _stop_services(self, services: list[Promise]) -> list[str]:
         """Compare what lives with what is called running, stop the services, and see that nothing is left."""
         survivors = self._strangers({promise.run_id for promise in services})
-        for promise in services:
-            stop_service(self._direct(), promise)
-        with contextlib.suppress(AssertionError):
-            wait_until(lambda: not evidence.processes_of_jobs(self._ledger), _GONE_S)
+        with TitanClient("127.0.0.1", self._programs.master_port, token=self._token()) as client:
+            for promise in services:
+                _stop_service(client, f"{promise.run_id}/{promise.plan.jobs[0].job_id}")
         return sorted({*survivors, *self._strangers(set())})
 
     def _strangers(self, expected: set[str]) -> list[str]:
@@ -251,6 +251,14 @@ class Storm:
         kills = f"{self._killer.count(master=True)} + {self._killer.count(master=False)}"
         misfortunes = sum(self._proxy.happened.values())
         return f"{passed_s:5.0f} s   kills {kills:>9}   misfortunes {misfortunes:4}   jobs {jobs:6}"
+
+
+def _stop_service(client: TitanClient, key: str) -> None:
+    """What does not stop is for the oracle to say."""
+    with contextlib.suppress(Conflict):  # it is DEAD
+        client.stop_service(key)
+    with contextlib.suppress(WaitTimedOut):
+        client.wait_for_job(key, _GONE_S)
 
 
 def _count(witness: Witness) -> int:
