@@ -13,9 +13,11 @@ attempt's log is sent by one thread at a time (its lock). Knows nothing of proce
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections import deque
+from pathlib import Path
 
 from titan_core.lifecycle import Component
 from titan_core.protocol.messages import LogBatch
@@ -31,6 +33,8 @@ BATCH_LINES = 200
 PIECE_BYTES = 256 * 1024
 SERVICE_LOG_BYTES = 50 * 1024 * 1024
 """What is kept of a service's output: the last of it, as much as the master keeps."""
+LEAST_LOG_BYTES = 256 * 1024
+"""What a smaller log of an earlier attempt counts for, so that they do not become very many."""
 LOOK_S = 0.1
 """How long a file is left alone while something is printed; what comes in that time may exceed its limit."""
 QUIET_LOOK_S = 0.25
@@ -51,6 +55,8 @@ class AttemptLog:
 
     def create(self) -> int:
         """Make the file, empty; the descriptor that the process writes to, valid until `close`. Raises OSError."""
+        if self.service:
+            _make_room(self.path)
         return self._output.create()
 
     def trim(self) -> bool:
@@ -233,6 +239,22 @@ class LogFollower(Component):
 def _send_owed(outbox: Outbox, log: AttemptLog, offset: int, then: bytes) -> None:
     if log.send_again(outbox, offset) and then:
         outbox.put_bytes(then)
+
+
+def _make_room(path: str) -> None:
+    """Delete logs of earlier attempts of a service, oldest first, so that they are as much as one may be: a service
+    that starts again and again does not fill the disk."""
+    room = SERVICE_LOG_BYTES
+    for log in sorted(Path(path).parent.glob("attempt-*.log"), key=_attempt_number, reverse=True):
+        with contextlib.suppress(OSError):
+            room -= max(log.lstat().st_size, LEAST_LOG_BYTES)
+            if room < 0:
+                log.unlink()
+
+
+def _attempt_number(log: Path) -> int:
+    number = log.stem.removeprefix("attempt-")
+    return int(number) if number.isdecimal() else 0
 
 
 def _after_gap(offset: int, start: int, data: bytes) -> tuple[int, bytes]:

@@ -77,10 +77,10 @@ class OutputFile:
             self._skip_note(os.pread(self._file, NOTE_ROOM, 0))
 
     def close(self) -> None:
-        with self._lock:
-            if self._file >= 0:
-                os.close(self._file)
-            self._file = -1
+        with self._lock, contextlib.suppress(OSError):
+            file, self._file = self._file, -1
+            if file >= 0:
+                os.close(file)
 
     def read(self, offset: int, size: int) -> tuple[int, bytes]:
         """Up to `size` bytes of the log from `offset`, as far as they can be told already; where they begin, and

@@ -215,6 +215,17 @@ def test_who_falls_behind_a_service_is_told_how_much_is_missing(service: Chain) 
     assert service.store.size(NAME) == 10 * LIMIT + 2_000
 
 
+def test_earlier_attempts_of_a_service_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "SERVICE_LOG_BYTES", 10_000)
+    monkeypatch.setattr(logs, "LEAST_LOG_BYTES", 2_000)
+    (tmp_path / "attempt-odd.log").touch()
+    for number in range(1, 30):
+        log = AttemptLog(str(tmp_path / f"attempt-{number}.log"), TOKEN, LIMIT, service=True)
+        os.write(log.create(), b"x" * (5_000 if number == 28 else 10))
+        log.close()
+    assert {path.name for path in tmp_path.iterdir()} == {f"attempt-{number}.log" for number in (26, 27, 28, 29)}
+
+
 # ── disks that can not do everything ──────────────────────────────────────────────────────────────
 
 

@@ -131,14 +131,14 @@ def test_what_a_job_prints_takes_little_room_also_without_a_master(
     master.wait_for_worker(2)
     token = master.start("while [ ! -e go ]; do head -c 1000000 /dev/zero | tr '\\0' z; sleep 0.02; done")
     wait_until(lambda: list(tmp_path.glob("titan_workspace/jobs/run-1/*/attempt-1.log")), 10)
+    master.adopt = lambda register: (LogPosition(token, len(master.log(token))),)
     with master.down():
         file, most = own_file(tmp_path), 0
         for target in range(MIB, 30 * MIB, MIB):
             wait_until(lambda target=target: file.stat().st_size > target, 10)
             most = max(most, file.stat().st_blocks * 512)
     assert most < 12 * MIB  # the limit, and what a busy machine prints between two looks
-    master.adopt = lambda register: (LogPosition(token, len(master.log(token))),)
-    master.wait_for_worker(3)
+    wait_until(lambda: any(token in register.running for register in master.registrations), 10)
     (shared / "go").touch()
     master.result(token)
     assert own_file(tmp_path).read_bytes() == master.log(token)
@@ -156,3 +156,34 @@ def test_a_service_is_followed_beyond_what_is_kept_of_it(
     master.stop(token)
     master.result(token)
     assert own_file(tmp_path).stat().st_size <= 200_000
+
+
+def test_a_service_does_not_wait_for_a_master_that_reads_nothing(
+    master: WorkerMaster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("titan_core.worker.logs.SERVICE_LOG_BYTES", 200_000)
+    master.read_gate.clear()
+    token = master.start("while :; do seq 100000; sleep 0.01; done", service=True)
+    wait_until(lambda: list(tmp_path.glob("titan_workspace/jobs/run-1/*/attempt-1.log")), 10)
+    wait_until(lambda: own_file(tmp_path).stat().st_size > 30 * MIB, 20)
+    assert own_file(tmp_path).stat().st_blocks * 512 < 10 * MIB
+    master.read_gate.set()
+    wait_until(
+        lambda: any(b" bytes of the output were cut here]\n" in b.data for b in list(master.batches[token])), 10
+    )
+    master.stop(token)
+    master.result(token)
+
+
+def test_a_service_that_prints_without_end_holds_up_no_other_log(master: WorkerMaster) -> None:
+    service = master.start("yes", service=True)
+    wait_until(lambda: received(master, service) > MIB, 10)
+    master.acknowledges = False
+    token = master.start("echo once")
+    master.result(token)
+    master.acknowledges = True
+    master.adopt = lambda register: tuple(LogPosition(token, 0) for token in register.running)
+    master.drop_session()
+    wait_until(lambda: [batch.data for batch in master.batches[token]] == [b"once\n"] * 2, 10)
+    master.stop(service)
+    master.result(service)
