@@ -1,5 +1,6 @@
 # Each target makes the virtual environment it needs by itself (.venv) and is quick the second time.
 RUN = python3 titan_test_suite/bootstrap.py
+MINUTES = 10
 
 .PHONY: help demo test lint bench torture clean
 help:     ## what can be made
@@ -17,8 +18,9 @@ lint:     ## style and types
 bench:    ## measure, beside the peers that are installed
 	@$(RUN) --extra bench titan_test_suite.pytests.benchmarks $(ARGS)
 
-torture:  ## the long random storms; prints its seeds
-	@TITAN_HYPOTHESIS_PROFILE=torture $(RUN) --extra test pytest -s titan_test_suite/pytests/simulation $(ARGS)
+torture:  ## a storm of kills over a real cluster, then random histories; MINUTES=1 (10) for each, ARGS="--seed 7" for the storm
+	@$(RUN) titan_test_suite.torture --minutes $(MINUTES) $(ARGS)
+	@TITAN_HYPOTHESIS_PROFILE=torture TITAN_SIMULATION_MINUTES=$(MINUTES) $(RUN) --extra test pytest -s titan_test_suite/pytests/simulation
 
 clean:    ## remove what was made, the virtual environment too
 	@python3 -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('.venv', '.pytest_cache', '.mypy_cache', '.ruff_cache', '.hypothesis', 'build', 'titan_orchestrator.egg-info')]"
