@@ -289,6 +289,20 @@ class TestSessions:
         assert ask(stream, m.GetLogs(run), m.LogChunk).data == b"first\nsecond\n"
         assert ask(stream, m.GetJob(run), m.JobStatus).state == "COMPLETED"
 
+    def test_of_a_service_what_was_not_sent_is_skipped_also_by_readers(
+        self, master: Master, stream: FrameStream
+    ) -> None:
+        run = submit(stream, "a", service=True)
+        with FakeWorker(master) as worker:
+            token = worker.start().token
+            worker.stream.send(m.LogBatch(token, 0, b"first\n"))
+            worker.stream.send(m.LogBatch(token, 1_000_000, b"later\n"))
+            later = ask(stream, m.GetLogs(run, offset=6, wait_s=10), m.LogChunk)
+        assert (later.offset, later.data) == (1_000_000, b"later\n")
+        wait_until(lambda: ask(stream, m.ListWorkers(), m.WorkerList).workers[0].state == "DISCONNECTED")
+        with FakeWorker(master, running=(token,)) as worker:
+            assert worker.registered.adopted == (m.LogPosition(token, 1_000_006),)
+
     def test_a_new_process_on_the_port_starts_the_job_anew(self, master: Master, stream: FrameStream) -> None:
         submit(stream, "a")
         with FakeWorker(master) as worker:
