@@ -49,7 +49,7 @@ class Plan:
     clients: int = 4
     rate: float = 70.0
     """Jobs per second that are submitted, as long as the cluster keeps up."""
-    most_open: int = 24
+    most_open: int = 64
     """Runs that are open at most."""
     kill_between_s: tuple[float, float] = (1.0, 4.0)
     master_share: float = 0.4
