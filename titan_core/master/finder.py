@@ -31,6 +31,8 @@ class Finder:
 
     def run(self, key: str) -> Run:
         """Raises NotFound, or InvalidRequest for a prefix that fits several."""
+        if "/" in key:  # a job's: its run need not be read to say that it is no run
+            return self._engine.read(lambda state: lookup.find_run(state, key))
         return self._find(lambda state: lookup.find_run(state, key), key, lambda past: lookup.find_run(past, key))
 
     def job(self, key: str) -> Job:
@@ -82,7 +84,9 @@ class Finder:
         if len(run_ids) > 1:
             some = ", ".join(run_ids[:_NAMED])
             raise InvalidRequest(f"{shown(run_key)} fits several runs: {some}; give more of it")
-        stored = self._history.run(run_ids[0]) if run_ids else None
+        if not run_ids or self._engine.read(lambda state: run_ids[0] in state.runs):
+            return None  # what memory holds was looked through already
+        stored = self._history.run(run_ids[0])
         if stored is None:
             return None
         run = restore_run(stored)
