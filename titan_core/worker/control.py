@@ -38,6 +38,7 @@ class Control:
         """Of its first process; 0 = there is none yet."""
         self._lock = threading.Lock()
         self._request: Stop | None = None
+        self._asked = threading.Event()
         self._wake = -1
 
     @property
@@ -55,8 +56,13 @@ class Control:
         with self._lock:
             first = self._request or request
             self._request = replace(first, grace_s=min(first.grace_s, request.grace_s))
+            self._asked.set()
             if self._wake >= 0:
                 os.eventfd_write(self._wake, 1)
+
+    def wait(self, seconds: float) -> bool:
+        """Let time pass, but no longer than until the end is asked for; whether it is."""
+        return self._asked.wait(seconds)
 
     def open_wake(self) -> int:
         """A descriptor that turns readable with each `stop`, and is so already if there was one."""

@@ -4,7 +4,7 @@
 
 Whatever goes wrong becomes a result with a sentence: an attempt that was started is always answered.
 What says something about the job is NOT_STARTED; what says something about this worker or its way to the
-master (a full disk, a lost connection) is INTERRUPTED, so that the job is tried again elsewhere.
+master (a full disk, a connection that fails for long) is INTERRUPTED, so that the job is tried again elsewhere.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import signal
 import time
 from collections.abc import Callable
 
-from titan_core.errors import TitanError
+from titan_core.errors import ConnectionFailed, ConnectionLost, TitanError
 from titan_core.failpoints import reach
 from titan_core.protocol.messages import AttemptStarted, Result, StartAttempt
 from titan_core.worker import commands
@@ -29,6 +29,10 @@ from titan_core.worker.results import Results
 from titan_core.worker.workspace import Place, Workspace
 
 log = logging.getLogger("titan.worker")
+
+AWAY_S = 120.0
+"""How long an attempt waits for a master that is away and has its files: longer than a restart, or a cut, takes."""
+ASK_AGAIN_S = 0.25
 
 
 class _Forestalled(Exception):
@@ -69,7 +73,7 @@ class Runner:
         try:
             if control.request is not None:
                 raise _Forestalled
-            place = self.workspace.prepare(control.start)
+            place = self._prepare(control)
             attempt_log = AttemptLog(place.log, control.token, self._max_log_bytes, control.start.service)
             try:
                 result = _judge(control, self._execute(control, place, attempt_log), started_wall)
@@ -84,6 +88,18 @@ class Runner:
     def reap_orphans(self) -> None:
         """Now and then: what attempts that go on have left behind, and has ended."""
         self._house.reap()
+
+    def _prepare(self, control: Control) -> Place:
+        """The attempt's files, from a master that may be away for a moment. Raises as `Workspace.prepare` does."""
+        until_at = time.monotonic() + AWAY_S
+        while True:
+            try:
+                return self.workspace.prepare(control.start)
+            except (ConnectionFailed, ConnectionLost):
+                if time.monotonic() >= until_at:
+                    raise
+            if control.wait(ASK_AGAIN_S):
+                raise _Forestalled
 
     def _execute(self, control: Control, place: Place, attempt_log: AttemptLog) -> Ending:
         start = control.start

@@ -79,6 +79,19 @@ def test_other_bytes_than_those_announced_are_not_run(master: WorkerMaster) -> N
 
 
 @pytest.mark.usefixtures("worker")
+def test_a_master_that_is_away_is_waited_for(master: WorkerMaster, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[object] = []
+    monkeypatch.setattr(master, "_serve_fetches", refused.append)  # hangs up
+    first, second = master.start("echo first"), master.start("echo second")
+    wait_until(lambda: len(refused) > 4)
+    master.stop(first, "not wanted")
+    result = master.result(first)
+    assert (result.outcome, result.reason) == ("STOPPED", "not wanted")
+    monkeypatch.undo()
+    assert master.result(second).outcome == "SUCCEEDED"
+
+
+@pytest.mark.usefixtures("worker")
 def test_a_project_runs_in_a_copy_of_its_own(master: WorkerMaster, tmp_path: Path) -> None:
     main = """\
 import helper, os
