@@ -11,7 +11,9 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from types import FrameType
 
+from titan_sdk.errors import TitanError
 from titan_test_suite.torture import report
 from titan_test_suite.torture.storm import Outcome, Plan, Storm
 
@@ -34,13 +36,27 @@ def main(argv: list[str] | None = None) -> int:
     home = Path(tempfile.mkdtemp(prefix="titan-torture-", dir=options.home))
     _say(f"seed {plan.seed}, {options.minutes:g} min, in {home}")
     storm = Storm(plan, home, _say)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, frame: storm.interrupt())
+    _come_to_an_end_when_told(storm)
     try:
         outcome = storm.run()
+    except (AssertionError, TitanError) as error:
+        _say(f"it could not be judged: {error}\nseed {plan.seed}; everything is kept in {home}")
+        return 1
     finally:
         storm.close()
     return _verdict(outcome, home, options.json, storm.interrupted)
+
+
+def _come_to_an_end_when_told(storm: Storm) -> None:
+    """The first Ctrl-C or SIGTERM ends the storm, which is then judged; a second one ends that, too."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        storm.interrupt()
+        for other in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(other, signal.default_int_handler)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
 
 
 def _verdict(outcome: Outcome, home: Path, as_json: bool, interrupted: bool) -> int:
@@ -74,7 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     option = parser.add_argument
     option("--minutes", type=float, default=10.0, help="how long it blows (default %(default)g)")
     option("--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="of all that is random")
-    option("--home", type=Path, metavar="DIR", help="make the cluster's home in there (default: the system's /tmp)")
+    option(
+        "--home",
+        type=_directory,
+        metavar="DIR",
+        help="make the cluster's home in there (default: the system's directory for such)",
+    )
     option("--rate", type=float, default=Plan.rate, help="jobs per second (default %(default)g)")
     option("--death-s", type=float, default=Plan.death_s, help="the master's death_s (default %(default)g)")
     option(
@@ -85,6 +106,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     option("--json", action="store_true", help="the outcome as JSON on stdout")
     return parser
+
+
+def _directory(text: str) -> Path:
+    path = Path(text).absolute()
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is not a directory")
+    return path
 
 
 if __name__ == "__main__":
