@@ -231,6 +231,7 @@ class Store(Component):
             if not done and self.stopping.is_set():
                 return
             if not done:
+                self._checkpoint("PASSIVE")  # a WAL that is moved can be written over: that may be room enough
                 self.stopping.wait(RETRY_S)
             elif self._wal_pages >= CHECKPOINT_PAGES:
                 self._checkpoint("PASSIVE")

@@ -6,6 +6,8 @@ import json
 import random
 import shutil
 import sqlite3
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,32 +15,57 @@ import pytest
 
 from titan_core.clock import FakeClock
 from titan_core.store.sqlite import Store
-from titan_test_suite.pytests.support.power_cut import Disk, compiler, record
+from titan_test_suite.pytests.support.power_cut import ACKNOWLEDGED, Disk, Note, compiler, record
 from titan_test_suite.pytests.support.seeds import announced_seed
 
 CUTS = 250
+PROGRAM = "titan_test_suite.pytests.support.recorded_store"
+MEMORY = Path("/dev/shm")
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="there is no C compiler, and what notes the writes is C")
 
 
-def test_nothing_acknowledged_is_missing_after_a_power_cut(tmp_path: Path) -> None:
+@pytest.fixture
+def scratch(tmp_path: Path) -> Iterator[Path]:
+    """In memory where that is possible: the disk is made up, so that a real one would only be slow."""
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else tmp_path) as path:
+        yield Path(path)
+
+
+def test_nothing_acknowledged_is_missing_after_a_power_cut(scratch: Path) -> None:
     seed = announced_seed()
     dice = random.Random(seed)
-    home = tmp_path / "recorded"
-    home.mkdir()
-    notes = record(
-        "titan_test_suite.pytests.support.recorded_store", [str(home), str(seed)], home / ".titan", tmp_path
-    )
-    story = {int(ticket): told for ticket, told in json.loads((home / "story.json").read_text()).items()}
+    notes, story = _recorded(scratch, seed)
     cuts = set(dice.sample(range(len(notes) + 1), min(CUTS, len(notes) + 1)))
     disk = Disk()
     promised = 0
     for number, note in enumerate(notes):
         if number in cuts:
-            promised += _survives(disk, dice, story, tmp_path / f"cut-{number}")
+            promised += _survives(disk, dice, story, scratch / f"cut-{number}")
         disk.take(note)
     assert len(cuts) == CUTS and promised > CUTS * 10, f"{len(notes)} notes, {promised} tickets were promised"
     assert any(note.kind == b"S" and note.file == 0 for note in notes[len(notes) // 2 :]), "no checkpoint was cut"
+
+
+def test_a_flush_that_fails_ends_the_store_and_nothing_more_is_promised(scratch: Path) -> None:
+    seed = announced_seed()
+    notes, story = _recorded(scratch, seed, flushes=40)
+    ended = json.loads((scratch / "recorded" / "ended.json").read_text())
+    told = [int(note.data) for note in notes if note.file == ACKNOWLEDGED]
+    assert ended["failed"] and told and told[-1] <= ended["committed"]
+    disk = Disk()
+    for note in notes:
+        disk.take(note)
+    assert _survives(disk, random.Random(seed), story, scratch / "after") == told[-1]
+
+
+def _recorded(scratch: Path, seed: int, flushes: int | None = None) -> tuple[list[Note], dict[int, Any]]:
+    """What the program did to its disk, and what each of its tickets stood for."""
+    home = scratch / "recorded"
+    home.mkdir()
+    notes = record(PROGRAM, [str(home), str(seed)], home / ".titan", scratch, flushes)
+    story = json.loads((home / "story.json").read_text())
+    return notes, {int(ticket): told for ticket, told in story.items()}
 
 
 def _survives(disk: Disk, dice: random.Random, story: dict[int, Any], home: Path) -> int:

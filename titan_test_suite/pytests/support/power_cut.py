@@ -1,8 +1,9 @@
 """What a disk may hold after the power was cut: recorded from a real process, then made up anew for any instant.
 
 A small library, compiled when it is needed and preloaded into a process, notes every write, truncation, removal
-and flush of its database files, in order (`record`). `Disk` replays the notes: what was flushed is certain;
-of what came after the last flush of a file any part may be there, in pieces of a sector, in any order.
+and flush of its database files, in order (`record`); it can also have flushes fail. `Disk` replays the notes: what
+was flushed is certain; of what came after the last flush of a file any part may be there, in pieces of a sector, in
+any order.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _HEADER = struct.Struct("=cBQQ")
 _SOURCE = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <fcntl.h>
@@ -39,12 +41,14 @@ static const char *names[] = {"state.db", "state.db-wal", "state.db-journal", "a
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static int notes = -1;
 static char directory[4096];
+static int flushes_left = -1;
 
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("TITAN_NOTES");
     if (!path) return;
     notes = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     strncpy(directory, getenv("TITAN_NOTED_DIRECTORY"), sizeof directory - 1);
+    if (getenv("TITAN_FLUSHES")) flushes_left = atoi(getenv("TITAN_FLUSHES"));
 }
 
 static int number(const char *path) {
@@ -111,16 +115,15 @@ int unlink(const char *path) {
     if (of >= 0) note('U', of, 0, 0, 0);
     return next(path);
 }
-int fsync(int fd) {
-    NEXT(fsync); int result = next(fd), of = file(fd);
+static int flushed(int fd, int result) {
+    int of = file(fd);
+    if (of == 1 && flushes_left == 0) { errno = EIO; return -1; }
+    if (of == 1 && flushes_left > 0) flushes_left--;
     if (!result && of >= 0) note('S', of, 0, 0, 0);
     return result;
 }
-int fdatasync(int fd) {
-    NEXT(fdatasync); int result = next(fd), of = file(fd);
-    if (!result && of >= 0) note('S', of, 0, 0, 0);
-    return result;
-}
+int fsync(int fd) { NEXT(fsync); return flushed(fd, next(fd)); }
+int fdatasync(int fd) { NEXT(fdatasync); return flushed(fd, next(fd)); }
 """
 
 
@@ -136,14 +139,21 @@ def compiler() -> str | None:
     return shutil.which("cc") or shutil.which("gcc")
 
 
-def record(module: str, arguments: list[str], directory: Path, scratch: Path) -> list[Note]:
-    """Run `python -m module` to its end, and note what it does to the database files in `directory`."""
+def record(
+    module: str, arguments: list[str], directory: Path, scratch: Path, flushes: int | None = None
+) -> list[Note]:
+    """Run `python -m module` to its end, and note what it does to the database files in `directory`.
+
+    After so many `flushes` of the WAL, all further ones fail with an input/output error.
+    """
     library, notes = scratch / "notes.so", scratch / "notes"
     source = scratch / "notes.c"
     source.write_text(_SOURCE)
     command = [compiler() or "cc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl", "-lpthread"]
     subprocess.run(command, check=True)
     noted = {"LD_PRELOAD": str(library), "TITAN_NOTES": str(notes), "TITAN_NOTED_DIRECTORY": str(directory)}
+    if flushes is not None:
+        noted["TITAN_FLUSHES"] = str(flushes)
     subprocess.run([sys.executable, "-m", module, *arguments], check=True, env={**os.environ, **noted}, timeout=60)
     return list(_read(notes.read_bytes()))
 

@@ -3,7 +3,8 @@
     python -m titan_test_suite.pytests.support.recorded_store HOME SEED
 
 Tells the file `acknowledged` each ticket that it was told is on disk, and `story.json`, at the end, what each
-ticket stood for.
+ticket stood for. When the store ends by itself, that is told to `ended.json`: its last committed ticket, and whether
+it failed.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import sys
 from pathlib import Path
 
 from titan_core.clock import FakeClock
+from titan_core.errors import Unavailable
 from titan_core.scheduler.actions import Action
 from titan_core.scheduler.events import Event
 from titan_core.scheduler.model import Outcome
@@ -62,6 +64,8 @@ def live(cluster: TellingCluster, dice: random.Random, acknowledged: int) -> Non
             cluster.submit(*specs, run_id=f"run-{step}", request_id=dice.randbytes(16))
         elif running and dice.random() < 0.8:
             cluster.finish(dice.choice(running), dice.choice(ENDS))
+        elif dice.random() < 0.2:
+            cluster.restart(dice.choice(list(cluster.workers.values())))
         else:
             cluster.advance(dice.choice([0.5, 5.0]))
         if dice.random() < 0.05:
@@ -81,7 +85,11 @@ def main() -> None:
     store.start()
     cluster = TellingCluster(store)
     acknowledged = os.open(home / ".titan" / "acknowledged", os.O_WRONLY | os.O_CREAT)
-    live(cluster, random.Random(seed), acknowledged)
+    try:
+        live(cluster, random.Random(seed), acknowledged)
+    except Unavailable:
+        store.join(10)
+        (home / "ended.json").write_text(json.dumps({"committed": store.committed, "failed": store.failed}))
     (home / "story.json").write_text(json.dumps(cluster.story))
     os._exit(0)  # as if the power went: nothing is closed
 
