@@ -82,7 +82,7 @@ class WorkerCgroup:
             self._make("try").rmdir()
             _write(path / "cgroup.procs", str(os.getpid()))
         except OSError:
-            path.rmdir()
+            _remove(path)
             raise
         self._name = procfs.cgroup(os.getpid())
 
@@ -183,7 +183,7 @@ def _own_directory() -> Path:
     own = procfs.cgroup(os.getpid())
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         root, mounted_at = line.split()[3:5]
-        if " - cgroup2 " in line and own and _is_in(own, root.rstrip("/")):
+        if " - cgroup2 " in line and _is_in(own, root.rstrip("/")) and not own.startswith("/.."):
             return Path(mounted_at, own[len(root.rstrip("/")) :].lstrip("/"))
     raise FileNotFoundError("no file system of cgroups v2 is mounted that shows this process's own")
 

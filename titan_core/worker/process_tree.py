@@ -199,11 +199,13 @@ class OrphanHouse:
         for number in range(_ROUNDS):
             halted = self._halt_all_but(others) if number >= _CALM_ROUNDS else []
             statuses = self._statuses()
-            pids = [status.process.pid for status in self._belonging(tree, statuses)]
+            belonging = self._belonging(tree, statuses)
+            pids = [status.process.pid for status in belonging]
             others = {status.process.pid for status in statuses}.difference(pids) | self._leaders()
             _signal_all([pid for pid in halted if pid in others], signal.SIGCONT)
             if not pids:
                 return
+            pids = [status.process.pid for status in belonging if not _was_over(status)]
             for pid in pids:
                 tree.seen |= procfs.descendants(pid)
                 with sigkill.permitted(pid):
@@ -264,6 +266,11 @@ def _signal_all(pids: list[int], number: int) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
+
+
+def _was_over(status: Status) -> bool:
+    """Reap what has ended by itself. A leader that left its threads running looks as if it had."""
+    return status.state == "Z" and os.waitpid(status.process.pid, os.WNOHANG) != (0, 0)
 
 
 def _reap(pid: int) -> bool:

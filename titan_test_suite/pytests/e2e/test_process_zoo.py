@@ -18,7 +18,8 @@ import pytest
 
 from titan_sdk import RunHandle, TitanClient, TitanJob
 from titan_test_suite.pytests.support.cgroups import CAN_BE_MADE
-from titan_test_suite.pytests.support.cluster import Cluster, Program
+from titan_test_suite.pytests.support.cluster import Cluster
+from titan_test_suite.pytests.support.examples import free_port
 from titan_test_suite.pytests.support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
@@ -103,10 +104,7 @@ class Zoo:
     def __init__(self, directory: Path, *master_flags: str) -> None:
         self._directory = directory
         self.cluster = Cluster(directory, *master_flags)
-        self.worker = self.start_worker()
-
-    def start_worker(self) -> Program:
-        return self.cluster.start_worker("GENERAL", slots=len(ANIMALS))
+        self.worker = self.cluster.start_worker(slots=len(ANIMALS), port=free_port())
 
     def let_in(self, client: TitanClient, **fields: object) -> RunHandle:
         """Start every animal, and wait until each has its brood."""
@@ -208,12 +206,22 @@ def test_a_worker_that_is_killed_and_started_again(zoo: Zoo) -> None:
     with zoo.cluster.client() as client:
         run = zoo.let_in(client)
         zoo.worker.kill()
-        zoo.start_worker()
+        zoo.cluster.restart_worker(zoo.worker)
         assert not zoo.alive()
         assert ends(client, run) == {("DEAD", "LOST")}
-        lost = zoo.cluster.cli("explain", f"{run.run_id}/daemon")
+        lost = zoo.cluster.cli("explain", f"{run.run_id}/own-session")
         assert "DEAD: outcome unknown: worker" in lost.stdout
-        assert "was not heard for 2 s" in lost.stdout
+        assert "was restarted" in lost.stdout
+
+
+def test_a_worker_that_is_killed_and_another_in_its_home(zoo: Zoo) -> None:
+    with zoo.cluster.client() as client:
+        run = zoo.let_in(client)
+        zoo.worker.kill()
+        zoo.cluster.start_worker()
+        assert not zoo.alive()
+        assert ends(client, run) == {("DEAD", "LOST")}
+        assert "was not heard for 2 s" in zoo.cluster.cli("explain", f"{run.run_id}/own-session").stdout
 
 
 def test_a_master_that_is_killed_and_started_again(zoo: Zoo) -> None:

@@ -174,6 +174,19 @@ def test_a_worker_in_a_process_of_others_moves_nobody(master: WorkerMaster, star
     assert procfs.cgroup(os.getpid()) == OUTSIDE
 
 
+def test_a_worker_inside_another_ones_cgroup_has_none(
+    master: WorkerMaster, start_worker: StartWorker, own: str
+) -> None:
+    """As when it is a job: below a threaded cgroup there are no others."""
+    master.run("true")
+    below = {entry.name for entry in cgroup._own_directory().iterdir()}
+    start_worker(alone=True)
+    master.wait_for_worker(2)
+    assert master.run("setsid sleep 600 & exit 4").exit_code == 4
+    assert procfs.cgroup(os.getpid()) == own
+    assert {entry.name for entry in cgroup._own_directory().iterdir()} == below
+
+
 # ── what a killed worker left ─────────────────────────────────────────────────────────────────────
 
 
