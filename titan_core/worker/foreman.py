@@ -135,10 +135,11 @@ class Foreman:
         for token, offset in offsets.items():
             self._follower.seek(token, offset)
         self._follower.attach(outbox)
-        self._results.attach(outbox, {result.token for result in introduction.finished}, offsets)
         for control in self.slots.all():  # the word of it may have been lost with the earlier session
             if control.start.service and control.pid and control.token in offsets:
                 outbox.put(AttemptStarted(control.token, control.pid))
+        # Last: no result overtakes what was said above.
+        self._results.attach(outbox, {result.token for result in introduction.finished}, offsets)
 
     def on_session_lost(self) -> None:
         self._follower.detach()

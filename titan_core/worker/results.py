@@ -55,6 +55,8 @@ class Results:
     def report(self, result: Result, log: AttemptLog | None) -> None:
         """An attempt has ended: keep the result, send the rest of its log, then the result."""
         reach("worker.before_journal")
+        if log is not None:  # before the journal names it: a successor reads only what is whole
+            log.end()
         self._journal.add(_to_be_kept(result, log))
         logged_to = None if log is None else self._follower.finish(log)
         finished = Finished(result, log)
