@@ -65,16 +65,17 @@ def _bound(worker: Worker | None, job: Job, worker_id: str) -> str:
         return bound + f"which does not have {job.spec.requirement}"
     if worker.state is not WorkerState.ONLINE:
         return bound + f"which is {worker.state.value}"
+    if worker.trouble:
+        return bound + f"which is in trouble: {worker.trouble}"
     return bound + (f"which {_MOST_SERVICES}" if job.spec.service else "where all slots are busy")
 
 
 def _no_capability(job: Job, workers: Iterable[Worker]) -> str:
-    online = [w for w in workers if w.state is WorkerState.ONLINE]
-    known = sorted({capability for w in online for capability in w.info.capabilities})
-    holders = [f"{w.worker_id} ({w.state.value})" for w in workers if fits(job, w)]
+    holders = [f"{w.worker_id} ({w.trouble or w.state.value})" for w in workers if fits(job, w)]
     if holders:
         return _listing(f"no worker with {job.spec.requirement} takes work now: ", holders)
-    return f"no worker has {job.spec.requirement}; the connected ones have {', '.join(known) or 'nothing'}"
+    known = sorted({capability for w in workers for capability in w.info.capabilities})
+    return f"no worker has {job.spec.requirement}; the known ones have {', '.join(known)}"
 
 
 def _full(job: Job, fitting: list[Worker]) -> str:

@@ -203,4 +203,4 @@ def strict_worker_id(job: Job) -> str:
 
 def capable(job: Job, workers: Iterable[Worker]) -> list[Worker]:
     """The workers that have what the job requires, and take work."""
-    return [w for w in workers if fits(job, w) and w.state is WorkerState.ONLINE]
+    return [w for w in workers if fits(job, w) and w.state is WorkerState.ONLINE and not w.trouble]

@@ -114,7 +114,7 @@ def test_cancel_of_a_finished_job_is_refused(client: TitanClient, script: Script
 def test_a_job_that_no_worker_can_run_waits_and_says_why(client: TitanClient, script: Script) -> None:
     job = client.submit_job(job_id="quantum", filename=script("q.sh", "true"), requirement="QPU")
     reasons = client.explain(job.key).reasons
-    assert reasons[0] == "no worker has QPU; the connected ones have GENERAL"
+    assert reasons[0] == "no worker has QPU; the known ones have GENERAL"
     other = client.submit_job(job_id="plain", filename=script("p.sh", "true"))
     assert other.result(timeout=20).state == "COMPLETED"
     client.cancel(job.key)

@@ -53,7 +53,7 @@ def test_queued_without_any_worker(cluster: Cluster) -> None:
 def test_queued_without_its_capability(cluster: Cluster) -> None:
     cluster.join("w", "GENERAL", "FPGA")
     cluster.submit(job("a", requirement="GPU"))
-    assert cluster.explain("a") == ["no worker has GPU; the connected ones have FPGA, GENERAL"]
+    assert cluster.explain("a") == ["no worker has GPU; the known ones have FPGA, GENERAL"]
 
 
 def test_queued_while_the_workers_that_have_it_take_no_work(cluster: Cluster) -> None:
@@ -96,13 +96,13 @@ def test_the_reason_of_a_queued_job_is_what_it_waits_for_now(cluster: Cluster) -
     cluster.submit(job("a", requirement="GPU", retries=1))
     assert told() == "no worker is connected; start one with: python -m titan_core.worker"
     cluster.join("w")
-    assert told() == "no worker has GPU; the connected ones have GENERAL"
+    assert told() == "no worker has GPU; the known ones have GENERAL"
     gpu = cluster.join("gpu", "GPU")
     assert told() == cluster.job("a").reason
     cluster.fail("a")
     cluster.crash(gpu)
     cluster.advance(60)
-    assert told() == "retry 1 of 1; no worker has GPU; the connected ones have GENERAL"
+    assert told() == "retry 1 of 1; no worker has GPU; the known ones have GENERAL"
 
 
 def bound(cluster: Cluster, **fields: object) -> None:

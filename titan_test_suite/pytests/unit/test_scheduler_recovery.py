@@ -386,6 +386,7 @@ def test_a_worker_in_trouble_gets_nothing(cluster: KeptCluster, worker: FakeWork
     cluster.trouble(worker, "can not write to /home: No space left on device")
     cluster.submit(job("a"))
     assert cluster.state("a") == "QUEUED"
+    assert cluster.explain("a")[0].endswith("w:8080 (can not write to /home: No space left on device)")
     cluster.trouble(worker, "")
     assert cluster.state("a") == "RUNNING"
     invariants.check(cluster.core)
