@@ -22,6 +22,7 @@ from titan_test_suite.pytests.benchmarks import (
     places,
     report,
     round_trip,
+    rows,
     store,
     throughput,
 )
@@ -33,6 +34,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Figure]]] = {
     "round-trip": round_trip.measure,
     "dag": dag.measure,
     "store": store.measure,
+    "rows": rows.measure,
     "delays": delays.measure,
     "idle": idle.measure,
 }
