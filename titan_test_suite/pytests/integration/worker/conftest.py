@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from titan_core.config import WorkerConfig
 from titan_core.worker.app import Worker
+from titan_test_suite.pytests.support.disks import small_disk
 from titan_test_suite.pytests.support.worker_master import TOKEN, WorkerMaster
 
 StartWorker = Callable[..., Worker]
@@ -60,15 +60,8 @@ def worker(master: WorkerMaster, start_worker: StartWorker) -> Worker:
     return worker
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(name="small_disk")
+def mounted_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 4 MiB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "titan-test", str(place)], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"this user may not mount a file system: {mounted.stderr.strip()}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with small_disk(tmp_path / "disk") as place:
+        yield place

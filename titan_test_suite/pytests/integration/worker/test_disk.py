@@ -16,19 +16,11 @@ from titan_core.worker.disk_watch import DiskWatch
 from titan_core.worker.journal import Journal
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
 from titan_test_suite.pytests.integration.worker.test_assets import project
+from titan_test_suite.pytests.support.disks import fill
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import TOKEN, WorkerMaster
 
 WAIT = "echo up; while [ ! -e go ]; do sleep 0.01; done; echo done"
-
-
-def fill(disk: Path) -> Path:
-    """A file that takes all the room there is."""
-    ballast = disk / "ballast"
-    with pytest.raises(OSError), open(ballast, "wb", buffering=0) as file:
-        while True:
-            assert file.write(bytes(4096)) == 4096
-    return ballast
 
 
 def troubles(master: WorkerMaster) -> list[str]:

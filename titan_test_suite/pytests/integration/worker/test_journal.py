@@ -16,6 +16,7 @@ from titan_core.errors import ConfigError
 from titan_core.protocol.messages import Result
 from titan_core.worker import journal as journal_module
 from titan_core.worker.journal import DEAD_BYTES, Journal, Kept
+from titan_test_suite.pytests.support.disks import fill
 
 OpenJournal = Callable[[], Journal]
 
@@ -220,10 +221,7 @@ def test_a_disk_that_fills_up_and_is_freed(small_disk: Path) -> None:
     before, during = [kept() for _ in range(5)], [kept("x" * 3_000) for _ in range(5)]
     for entry in before:
         journal.add(entry)
-    ballast = small_disk / "ballast"
-    with pytest.raises(OSError), open(ballast, "wb", buffering=0) as file:
-        while True:
-            assert file.write(bytes(4096)) == 4096
+    ballast = fill(small_disk)
     for entry in during:
         journal.add(entry)
     assert {failure.errno for failure in failures} == {28}
