@@ -69,11 +69,11 @@ def test_dead_letters_are_listed_and_retried_together(cluster: Cluster, client: 
     client.retry_dead()  # what other tests left
     wait_until(lambda: not client.jobs().jobs, 30)
     fixed = Path(script("now.sh", "exit 9"))
-    runs = [client.submit_dag("dead", [TitanJob(f"dead-{n}", str(fixed))]) for n in range(2)]
-    for run in runs:
-        run.wait(30)
+    for number in range(2):
+        last = client.submit_dag("dead", [TitanJob(f"dead-{number}", str(fixed))])
+        last.wait(30)
     (first, *_), listed = client.dead_jobs().jobs, cluster.cli("dlq", "-n", "1")
-    assert first.run_id == str(runs[1]) and len(first.attempts) == 1
+    assert first.run_id == str(last) and len(first.attempts) == 1
     assert listed.stdout.splitlines()[0].split() == ["JOB", "DIED", "ATTEMPTS", "EXIT", "WORKER", "REASON"]
     assert "1 of " in listed.stderr and "titan retry --all-dead" in listed.stderr
     dead = {f"{job.run_id}/{job.job_id}" for job in client.dead_jobs().jobs}

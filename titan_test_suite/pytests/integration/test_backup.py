@@ -128,7 +128,9 @@ def test_a_file_that_is_cut_off_while_it_is_sent_is_named(master: Master, home: 
     with contextlib.closing(dial("127.0.0.1", master.port, master.token, role="client")) as stream:
         stream.send(Backup())
         stream.receive_message(BackupInfo, 10)
-        os.truncate(large, MIB)  # most of it waits for us to read what comes before
+        for _ in range(4):  # it is being read by now; most of it waits for us
+            assert stream.receive(10) is not None
+        os.truncate(large, MIB)
         while (frame := stream.receive(10)) is not None and frame.opcode == Opcode.ASSET_DATA:
             assert frame.more
         assert frame is not None
