@@ -42,6 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     except (AssertionError, TitanError) as error:
         _say(f"it could not be judged: {error}\nseed {plan.seed}; everything is kept in {home}")
         return 1
+    except KeyboardInterrupt:
+        _say(f"interrupted; everything is kept in {home}")
+        return 130
     finally:
         storm.close()
     return _verdict(outcome, home, options.json, storm.interrupted)

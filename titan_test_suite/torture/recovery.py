@@ -20,7 +20,8 @@ class Times(NamedTuple):
     """The first start of a job that was submitted since. Kills that another one of the master followed before
     that are left out: the later one's time is what counts."""
     worker: list[float]
-    """For each job that the worker had running: its next attempt starts."""
+    """For each job that the worker had running: its next start. Where the attempt for it is hit as well before it
+    starts, that is the start of a later one."""
 
 
 def measure(kills: Sequence[Kill], ledger: Ledger, promises: Iterable[Promise], workers: Mapping[str, str]) -> Times:

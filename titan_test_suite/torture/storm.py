@@ -120,7 +120,7 @@ class Storm:
         self._interrupted.set()
 
     def close(self) -> None:
-        """End everything that still runs. Idempotent."""
+        """End everything that still runs."""
         self._killer.stop()
         for client in self._clients:
             client.leave()
