@@ -13,10 +13,12 @@ from titan_core.store import schema
 
 KNOWN_S = 30 * 86400.0
 """How long it is known that a run was deleted: a worker may be away for so long and is still told."""
+PIECE_RUNS = 50
+"""What is deleted in one transaction: rows of so many runs, else so many jobs with all they have, else events."""
 PIECE_JOBS = 250
 PIECE_EVENTS = 1000
 PIECE_PAGES = 100
-"""About how many pages a piece changes."""
+"""About how many pages a piece changes, for the WAL."""
 
 
 def expired(connection: sqlite3.Connection, now_wall: float, keep_days: float, keep_runs: int) -> list[str]:

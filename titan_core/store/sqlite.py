@@ -249,21 +249,25 @@ class Store(Component):
 
     def _commit(self) -> bool:
         """Whether all that is pending is on disk now, and everybody was told."""
-        pending = self._pending
-        if not self._transaction(lambda: self._writer.write(pending)):
+        if not self._transaction(self._write):
             return False
         reach("store.after_commit")
-        self._wal_pages += _PAGES_A_COMMIT + len(pending) // _ROWS_A_PAGE
+        self._wal_pages += _PAGES_A_COMMIT + len(self._pending) // _ROWS_A_PAGE
         self._pending = Pending()
         with self._lock:
             self.committed = self._pending_ticket
             self._progress.notify_all()
         return True
 
+    def _write(self) -> None:
+        self._writer.write(self._pending)
+        reach("store.before_commit")
+
     def _sweep(self) -> bool:
         """One piece of what is to be deleted; what waits to be stored comes between the pieces."""
         with self._lock:
-            condemned, self._condemned = self._condemned, []
+            condemned = self._condemned[: retention.PIECE_RUNS]
+            del self._condemned[: retention.PIECE_RUNS]
         left: list[bool] = []
         now_wall = self._clock.wall()
         if not self._transaction(lambda: left.append(retention.sweep(self._connection, condemned, now_wall))):
@@ -282,7 +286,6 @@ class Store(Component):
         try:
             connection.execute("BEGIN IMMEDIATE")
             work()
-            reach("store.before_commit")
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             if connection.in_transaction:

@@ -57,6 +57,7 @@ def test_what_is_expired_by_age_and_by_number(cluster: StoredCluster) -> None:
 
 
 def test_a_forgotten_run_leaves_nothing_but_its_name(cluster: StoredCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "PIECE_RUNS", 1)
     monkeypatch.setattr(retention, "PIECE_JOBS", 2)
     monkeypatch.setattr(retention, "PIECE_EVENTS", 4)
     finish_run(cluster, "gone", 7)
@@ -64,7 +65,7 @@ def test_a_forgotten_run_leaves_nothing_but_its_name(cluster: StoredCluster, mon
     cluster.flush()
     store = cluster.store
     since_wall = FakeClock().wall()
-    store.forget(["gone", "never was"])
+    store.forget(["never was", "gone"])
     wait_swept(store)
     assert rows(store) == {
         "runs": 1, "requests": 1, "jobs": 2, "job_states": 2, "attempts": 2, "events": 6, "leftovers": 0
