@@ -14,41 +14,52 @@ import time
 from collections.abc import Iterator
 
 from titan_test_suite.pytests.support.seeds import TORTURE
-from titan_test_suite.pytests.support.simulation.cluster import Broken, Figures, simulate
+from titan_test_suite.pytests.support.simulation.cluster import ALL_RUNS, Broken, Figures, simulate
 
 HISTORIES = 200
-CHECK_EACH = 1 if TORTURE else 20
-REPLAY = 'TITAN_SIMULATION_SEED={} make test ARGS="-k test_histories"'
+CHECK_EACH = 1 if TORTURE else 30
+REPLAY = "TITAN_SIMULATION_SEED={} make test ARGS='titan_test_suite/pytests/simulation -k {}'"
 
 
-def seeds() -> Iterator[int]:
+def seeds(share: float) -> Iterator[int]:
     """Those that are to be tried now; the first is said, the others follow."""
     if "TITAN_SIMULATION_SEED" in os.environ:
         return iter([int(os.environ["TITAN_SIMULATION_SEED"])])
     first = int(os.environ.get("TITAN_SEED") or random.SystemRandom().randrange(2**32))
     print(f"seeds from {first}")
     if TORTURE:
-        until_at = time.monotonic() + 60 * float(os.environ.get("TITAN_SIMULATION_MINUTES", "10"))
+        until_at = time.monotonic() + share * 60 * float(os.environ.get("TITAN_SIMULATION_MINUTES", "10"))
         return itertools.takewhile(lambda seed: time.monotonic() < until_at, itertools.count(first))
-    return iter(range(first, first + HISTORIES))
+    return iter(range(first, first + round(share * HISTORIES)))
 
 
-def test_histories() -> None:
-    figures = [lived(seed) for seed in seeds()]
+def lived(share: float, runs_kept: int) -> None:
+    """Live through this share of the histories there is time for."""
+    figures = [one(seed, runs_kept) for seed in seeds(share)]
     sums = Figures(*map(sum, zip(*figures, strict=True)))
     print(f"{len(figures)} histories: {sums}")
-    if len(figures) >= HISTORIES:  # a history in which nothing happens proves nothing
+    if len(figures) >= 30:  # a history in which nothing happens proves nothing
         assert sums.starts >= 20 * len(figures)
         assert sums.master_crashes >= 2 * len(figures)
         assert sums.worker_failures >= 4 * len(figures)
         assert sums.recoveries_compared >= len(figures)
 
 
-def lived(seed: int) -> Figures:
+def one(seed: int, runs_kept: int) -> Figures:
+    test = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].partition(" ")[0]
     try:
-        return simulate(seed, 1 if "TITAN_SIMULATION_SEED" in os.environ else CHECK_EACH)
+        return simulate(seed, 1 if "TITAN_SIMULATION_SEED" in os.environ else CHECK_EACH, runs_kept)
     except Broken as broken:
-        raise AssertionError(f"{broken}\n\nrepeat it with: {REPLAY.format(seed)}") from broken
+        raise AssertionError(f"{broken}\n\nrepeat it with: {REPLAY.format(seed, test)}") from broken
+
+
+def test_histories() -> None:
+    lived(0.8, ALL_RUNS)
+
+
+def test_histories_of_a_forgetful_master() -> None:
+    """Of what is over, only the last runs are in memory; the rest is history, and is taken back when it is named."""
+    lived(0.2, runs_kept=4)
 
 
 def test_a_seed_is_a_history() -> None:

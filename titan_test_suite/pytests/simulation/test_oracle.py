@@ -216,11 +216,6 @@ def recovery_forgets_what_is_being_stopped(monkeypatch: Patch) -> None:
     around(monkeypatch, recovery, "_restore_job", restore)
 
 
-@defect
-def recovery_forgets_request_ids(monkeypatch: Patch) -> None:
-    monkeypatch.setattr(recovery, "_file_requests", lambda state, runs: None)
-
-
 # ── decisions ─────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -22,7 +22,13 @@ from titan_test_suite.pytests.support.simulation.worker import Worker
 
 CAPABILITIES = frozenset({"GENERAL", "GPU"})
 DEATH_S = 30.0
+ALL_RUNS = 1000
+"""More than there are in a history."""
 CHAOS_S = 120.0
+CALM_S = 100.0
+"""In which everybody has found each other, or has been given up."""
+LONGEST_S = 25.0
+"""Longer than an execution that is no service takes, and its orders and results."""
 REST_S = 1500.0
 """How long everything may take to its end once faults have stopped."""
 STORY_LINES = 120
@@ -42,10 +48,10 @@ class Figures(NamedTuple):
     recoveries_compared: int
 
 
-def simulate(seed: int, check_each: int = 1) -> Figures:
+def simulate(seed: int, check_each: int = 1, runs_kept: int = ALL_RUNS) -> Figures:
     """Live through the history of this seed. The core's invariants, which read everything, are looked at after every
-    `check_each`-th step (0: never); the judge looks at each."""
-    cluster = Cluster(seed, check_each)
+    `check_each`-th step (0: never); the judge looks at each. `runs_kept`: finished runs that stay in memory."""
+    cluster = Cluster(seed, check_each, runs_kept)
     try:
         return cluster.live()
     except Exception as error:
@@ -54,16 +60,22 @@ def simulate(seed: int, check_each: int = 1) -> Figures:
 
 
 class Cluster:
-    def __init__(self, seed: int, check_each: int = 1) -> None:
+    def __init__(self, seed: int, check_each: int, runs_kept: int) -> None:
         self.agenda = agenda = Agenda(seed)
         self._check_each = check_each
         self._grace_s = agenda.dice.choice([20.0, 60.0])
-        self._settings = Settings(death_s=DEATH_S)
+        self._settings = Settings(death_s=DEATH_S, runs_kept=runs_kept)
         self.store = Store(agenda, lambda step: self.oracle.durable(step))
         self.oracle = Oracle(agenda, self.store.rows, min(DEATH_S, self._grace_s))
         self.master: Master | None = None
         self.workers = [self._new_worker(number) for number in range(agenda.dice.randint(2, 4))]
-        self.people = People(agenda, self.oracle, self._serving, [worker.worker_id for worker in self.workers])
+        self.people = People(
+            agenda,
+            self.oracle,
+            self._serving,
+            [worker.worker_id for worker in self.workers],
+            retries=runs_kept == ALL_RUNS,
+        )
         self._memory: dict[str, Any] | None = None
         """What the master before this one knew at its last durable step; None: nobody looked."""
         self._compared = 0
@@ -84,6 +96,7 @@ class Cluster:
         self._again(20.0, 60.0, self._start_dead_workers)
         agenda.run_until(self._faults_until)
         self._faults_stop()
+        self._equip_workers()
         self._come_to_rest()
         self._check_at_rest()
         seen = self.oracle
@@ -100,7 +113,7 @@ class Cluster:
         self.agenda.after(self.agenda.spread(low_s, high_s), happen)
 
     def _faults_stop(self) -> None:
-        """Everybody is there, can be reached, and can run anything."""
+        """Everybody is there, and can be reached. After a while what is RUNNING runs, and nothing else does."""
         self.agenda.tell("faults stop")
         self.store.full = False
         if self.master is None:
@@ -109,6 +122,21 @@ class Cluster:
             worker.ways.slowness = 1.0
             worker.ways.free_again()
             worker.say_trouble("")
+        self._start_dead_workers()
+        self.agenda.run_until(self.agenda.now + CALM_S)
+        before = self._differing()
+        self.agenda.run_until(self.agenda.now + LONGEST_S)
+        differing = [token for token in self._differing() if token in before]
+        assert not differing, f"RUNNING and not run, or run and not RUNNING: {self.oracle.described(differing)}"
+
+    def _differing(self) -> list[bytes]:
+        """Attempts that are on their way to begin or to end, or stuck there."""
+        running = {token for worker in self.workers for token in worker.running}
+        return sorted(running.symmetric_difference(self.oracle.running()))
+
+    def _equip_workers(self) -> None:
+        """New processes, which can run anything; whoever was bound to one of them is served."""
+        for worker in self.workers:
             worker.crash()
             worker.start(replace(worker.info, capabilities=CAPABILITIES))
 
@@ -151,7 +179,7 @@ class Cluster:
     def _compare(self, before: dict[str, Any]) -> None:
         """The new master knows what the old one knew at its last durable step."""
         assert self.master is not None
-        wrong = differences(before, promised(self.master.core))
+        wrong = differences(before, promised(self.master.core), edges=self._settings.runs_kept == ALL_RUNS)
         assert not wrong, "recovered is not what was durable:\n" + "\n".join(wrong)
         self._compared += 1
 

@@ -27,7 +27,7 @@ from titan_core.scheduler.model import JobSpec
 from titan_test_suite.pytests.support.graphs import rolled_graph
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
 from titan_test_suite.pytests.support.simulation.master import Master
-from titan_test_suite.pytests.support.simulation.oracle import Oracle
+from titan_test_suite.pytests.support.simulation.oracle import BY_HAND, Oracle
 
 PATIENCE_S = 3.0
 """After so long without an answer a submission is sent again."""
@@ -44,12 +44,18 @@ class Submission:
 
 
 class People:
-    """`serving()` is the master if it takes requests now."""
+    """`serving()` is the master if it takes requests now; `retries`: whether they have jobs run again by hand."""
 
     def __init__(
-        self, agenda: Agenda, oracle: Oracle, serving: Callable[[], Master | None], worker_ids: list[str]
+        self,
+        agenda: Agenda,
+        oracle: Oracle,
+        serving: Callable[[], Master | None],
+        worker_ids: list[str],
+        retries: bool,
     ) -> None:
         self._agenda, self._oracle, self._serving, self._worker_ids = agenda, oracle, serving, worker_ids
+        self._retries = retries
         self.waiting: list[Submission] = []
         """Submissions that somebody still waits for."""
         self._jobs = self._runs = self._requests = 0
@@ -86,12 +92,16 @@ class People:
         master = self._serving()
         if master is None:
             return
-        try:
-            master.handle(self._event(submission))
-        except RequestRefused:
-            self._settle(submission)
-            return
-        run_id = master.core.state.requests[submission.request_id]
+        run_id = master.known(submission.request_id)
+        if run_id is None:
+            for parent in [name for spec in submission.specs for name in spec.parents if "/" in name]:
+                master.recall(parent.partition("/")[0])
+            try:
+                master.handle(self._event(submission))
+            except RequestRefused:
+                self._settle(submission)
+                return
+            run_id = master.core.state.requests[submission.request_id]
         if self._agenda.chance(0.85):
             delay_s = self._agenda.spread(0.0005, 0.5)
             master.answer(lambda: self._agenda.after(delay_s, lambda: self._hear(submission, run_id)))
@@ -118,7 +128,7 @@ class People:
     def ask(self) -> None:
         """Something about a job, a run or a worker."""
         event = self._question()
-        if event is None:
+        if event is None or (isinstance(event, BY_HAND) and not self._retries):
             return
         for _ in range(2 if self._agenda.chance(0.1) else 1):
             self._agenda.after(self._agenda.spread(0.0005, 0.5), lambda: self._put(event))
@@ -129,9 +139,10 @@ class People:
         if not keys or master is None:
             return
         run_id, _, job_id = self._agenda.dice.choice(keys).partition("/")
-        job, delay_s = master.core.state.runs[run_id].jobs[job_id], self._agenda.spread(0.0005, 0.1)
-        state = job.state
-        master.answer(lambda: self._agenda.after(delay_s, lambda: self._oracle.told(job.key, state)))
+        run, delay_s = master.core.state.runs.get(run_id), self._agenda.spread(0.0005, 0.1)
+        if run is not None:
+            key, state = run.jobs[job_id].key, run.jobs[job_id].state
+            master.answer(lambda: self._agenda.after(delay_s, lambda: self._oracle.told(key, state)))
 
     def stop_services(self) -> None:
         """Whoever waits for the end of everything wants no service any more."""
@@ -149,6 +160,8 @@ class People:
     def _put(self, event: Event) -> None:
         master = self._serving()
         if master is not None:
+            if hasattr(event, "run_id"):
+                master.recall(event.run_id)
             try:
                 master.handle(event)
             except RequestRefused as refusal:

@@ -26,6 +26,7 @@ from titan_core.scheduler.events import (
     AttemptFinished,
     AttemptStarted,
     Event,
+    RunRecalled,
     TimePassed,
     WorkerDisconnected,
     WorkerDrained,
@@ -79,7 +80,7 @@ class Session:
 
 
 class Master:
-    """Alive from its making to `crash`. `check_each`: after how many steps the core's invariants are looked at; 0: never."""
+    """Alive from its making to `crash`. Its core's invariants are looked at every `check_each` steps (0: never)."""
 
     def __init__(
         self, agenda: Agenda, store: Store, oracle: Oracle, settings: Settings, grace_s: float, check_each: int
@@ -97,7 +98,7 @@ class Master:
         self._answers: list[tuple[int, Callable[[], None]]] = []
         self._alarm_at: float | None = None
         self.core = Core(settings)
-        self.handle(store.rows.recovered(store.next_term(), grace_s))
+        self.handle(store.rows.recovered(store.next_term(), grace_s, settings.runs_kept))
         store.on_commit = self._on_commit
         self._look_later()
 
@@ -121,6 +122,18 @@ class Master:
         if self._check_each and self._steps % self._check_each == 0:
             invariants.check(self.core)
         self._steps += 1
+
+    def known(self, request_id: bytes) -> str | None:
+        """The run of this submission, be it in memory or history."""
+        return self.core.state.requests.get(request_id) or self._store.rows.request(request_id)
+
+    def recall(self, run_id: str) -> None:
+        """Take a run that is history back into memory. Not while something waits for the disk: what has left memory
+        was durable long before, as it would be with the thousand runs that a real master keeps."""
+        if run_id not in self.core.state.runs and self._store.last == self._store.committed:
+            stored = self._store.rows.stored_run(run_id)
+            if stored is not None:
+                self.handle(RunRecalled(stored))
 
     def answer(self, say: Callable[[], None]) -> None:
         """Have this said once all that was decided so far is durable."""

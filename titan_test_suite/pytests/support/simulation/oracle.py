@@ -97,8 +97,9 @@ class Oracle:
     def acknowledged(self, token: bytes) -> None:
         """The worker may forget the result: it is durable, or does not matter any more."""
         job, number = self._attempt_of[token]
-        attempt, state = self._rows.attempts[job][number], JobState(self._rows.states[job].state)
-        if number == max(self._rows.attempts[job]) and state not in FINAL:
+        attempt, state = self._rows.attempts[job][number], self._rows.states[job]
+        over = JobState(state.state) in FINAL or number <= state.attempts_before  # or was, until somebody retried it
+        if number == max(self._rows.attempts[job]) and not over:
             truth = self.executions[token].outcome
             assert truth is not None
             assert attempt.outcome == truth.value, (
@@ -255,6 +256,16 @@ class Oracle:
         """Jobs that are durable and not final."""
         final = {state.value for state in FINAL}
         return [self._rows.key(job) for job, state in self._rows.states.items() if state.state not in final]
+
+    def running(self) -> list[bytes]:
+        """Tokens of the attempts that are durably on a worker."""
+        running = [job for job, state in self._rows.states.items() if state.state == JobState.RUNNING.value]
+        return [self._rows.attempts[job][max(self._rows.attempts[job])].token for job in running]
+
+    def described(self, tokens: Iterable[bytes]) -> list[str]:
+        return [
+            f"attempt {number} of {self._names[job]}" for job, number in map(self._attempt_of.__getitem__, tokens)
+        ]
 
     def check_end(self) -> None:
         """Faults have stopped, and everything had its time."""

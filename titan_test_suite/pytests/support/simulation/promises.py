@@ -10,35 +10,54 @@ from titan_core.scheduler.model import Attempt, Job, JobState, Run, Worker
 
 def promised(core: Core) -> dict[str, Any]:
     state = core.state
-    facts: dict[str, Any] = {run.run_id: _run(run) for run in state.runs.values()}
+    facts: dict[str, Any] = {f"run {run.run_id}": _run(run) for run in state.runs.values()}
     for run in state.runs.values():
-        facts.update((job.key, _job(job)) for job in run.jobs.values())
+        facts.update((f"job {job.key}", _job(job)) for job in run.jobs.values())
+        facts.update((f"edges {job.key}", _edges(job)) for job in run.jobs.values())
     facts.update((f"worker {worker.worker_id}", _worker(worker)) for worker in state.workers.values())
     facts["attempts on workers"] = sorted(state.attempts)
     facts["given up, but still good"] = sorted(state.lost)
-    facts["requests"] = dict(sorted(state.requests.items()))
-    facts["over"] = sorted(run.run_id for run in state.over), state.jobs_over
     return facts
 
 
-def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """What is not the same, and how."""
-    names = [*before, *(name for name in after if name not in before)]
-    return [f"{n}:\n  {before.get(n)}\n  {after.get(n)}" for n in names if before.get(n) != after.get(n)]
+def differences(before: dict[str, Any], after: dict[str, Any], edges: bool) -> list[str]:
+    """What is not the same, and how. Runs that are over need not be in memory. `edges`: between runs, too."""
+    both = [_runs(before), _runs(after)]
+    common = set(both[0]) & set(both[1])
+    found = [f"{run} is not over, and there only once" for runs in both for run in runs.keys() - common if runs[run]]
+    for name in dict.fromkeys([*before, *after]):
+        kind, _, key = name.partition(" ")
+        of_a_run = kind in ("run", "job", "edges")
+        if (of_a_run and key.partition("/")[0] not in common) or (kind == "edges" and not edges):
+            continue
+        was, became = before.get(name), after.get(name)
+        if was != became:
+            found.append(f"{name}:\n  {was}\n  {became}")
+    return found
+
+
+def _runs(facts: dict[str, Any]) -> dict[str, int]:
+    """How many jobs of each run are alive."""
+    return {name.removeprefix("run "): run[0] for name, run in facts.items() if name.startswith("run ")}
 
 
 def _run(run: Run) -> tuple[Any, ...]:
     counts = tuple(run.counts[state] for state in JobState)
     named = (run.name, run.secret, run.sequence, run.submitted_at, sorted(run.requests))
-    return (*named, run.finished_at, run.state, run.version, run.open_jobs, counts, list(run.jobs))
+    return (run.live_jobs, *named, run.finished_at, run.state, run.version, run.open_jobs, counts, list(run.jobs))
 
 
 def _job(job: Job) -> tuple[Any, ...]:
-    asked = (job.spec, job.submitted_at, job.sequence, job.spawner_worker_id, sorted(p.key for p in job.parents))
-    place = (job.state, job.reason, job.changed_version, job.ending, job.open_parents, job.satisfied, job.up)
+    asked = (job.spec, job.submitted_at, job.sequence, job.spawner_worker_id)
+    waits_for = None if job.final else job.open_parents
+    place = (job.state, job.reason, job.changed_version, job.ending, waits_for, job.satisfied, job.up)
     books = (job.failures, job.losses, job.crashes, job.attempts_before)
     times = (job.due_at, job.started_at, job.finished_at)
-    return asked, place, books, times, sorted(c.key for c in job.children), list(map(_attempt, job.attempts))
+    return asked, place, books, times, list(map(_attempt, job.attempts))
+
+
+def _edges(job: Job) -> list[str]:
+    return sorted([f"after {p.key}" for p in job.parents] + [f"before {c.key}" for c in job.children])
 
 
 def _attempt(attempt: Attempt) -> tuple[Any, ...]:

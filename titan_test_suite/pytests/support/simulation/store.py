@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from titan_core.scheduler.events import Event, StateRecovered
+from titan_core.scheduler.model import FINAL
 from titan_core.scheduler.records import (
     GONE,
     AttemptRecord,
@@ -64,8 +65,31 @@ class Rows:
         self.events.update(((event.run, event.version), event) for event in batch.events)
         self.workers.update((worker.worker_id, worker) for worker in batch.workers)
 
-    def recovered(self, term: int, grace_s: float) -> StateRecovered:
-        """What the next master is told."""
+    def request(self, request_id: bytes) -> str | None:
+        run = self.requests.get(request_id)
+        return None if run is None else self.runs[run].run_id
+
+    def stored_run(self, run_id: str) -> StoredRun | None:
+        numbers = [number for number, run in self.runs.items() if run.run_id == run_id]
+        return self._stored(numbers)[0] if numbers else None
+
+    def recovered(self, term: int, grace_s: float, recent: int) -> StateRecovered:
+        """What the next master is told: what is alive, so many runs that are over, and parents of what is alive."""
+        over = sorted(number for number, run in self.runs.items() if not run.live_jobs)
+        wanted = {number for number, run in self.runs.items() if run.live_jobs} | set(over[-recent:])
+        parents = {parent.partition("/")[0] for number in wanted for parent in self._waited_for(number)}
+        wanted |= {number for number, run in self.runs.items() if run.run_id in parents}
+        workers = [worker for worker in self.workers.values() if worker.state != GONE]
+        last_sequence = max([0, *self.runs, *self.jobs])
+        return StateRecovered(term, grace_s, self._stored(sorted(wanted)), tuple(workers), last_sequence)
+
+    def _waited_for(self, run: int) -> list[str]:
+        """Parents in other runs, as jobs of this one that are not final name them."""
+        final = {state.value for state in FINAL}
+        open_jobs = [n for n, job in self.jobs.items() if job.run == run and self.states[n].state not in final]
+        return [parent for n in open_jobs for parent in self.jobs[n].spec.parents if "/" in parent]
+
+    def _stored(self, numbers: list[int]) -> tuple[StoredRun, ...]:
         jobs: dict[int, list[StoredJob]] = defaultdict(list)
         requests: dict[int, list[bytes]] = defaultdict(list)
         for sequence, job in sorted(self.jobs.items()):
@@ -74,14 +98,11 @@ class Rows:
             jobs[job.run].append(StoredJob(job, self.states[sequence], attempts))
         for request_id, run in self.requests.items():
             requests[run].append(request_id)
-        runs = [StoredRun(self.runs[n], tuple(requests[n]), tuple(jobs[n])) for n in sorted(self.runs)]
-        workers = [worker for worker in self.workers.values() if worker.state != GONE]
-        last_sequence = max([0, *self.runs, *self.jobs])
-        return StateRecovered(term, grace_s, tuple(runs), tuple(workers), last_sequence)
+        return tuple(StoredRun(self.runs[n], tuple(requests[n]), tuple(jobs[n])) for n in numbers)
 
 
 class Store:
-    """`on_durable(step)` is told of each step, in order, just before its rows are there; `on_commit()` of each group."""
+    """`on_durable(step)` is told of each step, in order, just before its rows are there; `on_commit()` of a group."""
 
     def __init__(self, agenda: Agenda, on_durable: Callable[[Step], None]) -> None:
         self._agenda = agenda

@@ -31,7 +31,7 @@ from titan_test_suite.pytests.support.simulation.frames import (
 from titan_test_suite.pytests.support.simulation.network import DOWN, UP, Connection, Endpoint, Ways
 from titan_test_suite.pytests.support.simulation.oracle import Oracle
 
-HEARTBEAT_S = 5.0
+HEARTBEAT_S = 8.0
 REGISTER_S = 15.0
 """How long the answer to a registration may take."""
 SERVICE_S = 1e9
