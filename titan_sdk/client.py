@@ -195,7 +195,7 @@ class TitanClient:
         return self._ask(GetClusterStatus(), ClusterStatus)
 
     def stats(self) -> dict[str, Any]:
-        """The cluster in figures: `active_workers`, `queue_size`, `jobs` by state, and the `workers`."""
+        """The cluster in figures: `active_workers`, `queue_size`, `jobs` by state, `trouble`, and the `workers`."""
         return figures(self.cluster())
 
     def stats_text(self) -> str:

@@ -8,12 +8,14 @@ from titan_core.protocol.messages import ClusterStatus, WorkerStatus
 
 
 def figures(cluster: ClusterStatus) -> dict[str, Any]:
-    """`active_workers`, `queue_size`, `jobs` (a count by state), `workers` (a dict each)."""
+    """`active_workers`, `queue_size`, `jobs` (a count by state), `trouble` (why the master takes no submissions, or
+    empty), `workers` (a dict each)."""
     jobs = {item.state: item.count for item in cluster.counts}
     return {
         "active_workers": sum(worker.state != "DISCONNECTED" for worker in cluster.workers),
         "queue_size": jobs.get("QUEUED", 0),
         "jobs": jobs,
+        "trouble": cluster.trouble,
         "workers": [_worker(worker) for worker in cluster.workers],
     }
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from titan_core.errors import InvalidRequest, NotFound, TitanError
+from titan_core.errors import InvalidRequest, NotFound, TitanError, Unavailable
 from titan_core.failpoints import reach
 from titan_core.master import lookup
 from titan_core.master.engine import Engine
@@ -75,6 +75,7 @@ class Handlers:
         check_room: Callable[[], None],
     ) -> None:
         self._engine = engine
+        self._check_room = check_room
         self._assets = assets
         self._logs = logs
         self._history = history
@@ -126,7 +127,17 @@ class Handlers:
 
     def _cluster(self, request: Message) -> messages.ClusterStatus:
         sessions = self._engine.sessions()
-        return self._engine.read(lambda state: self._views.cluster(state, sessions))
+        status = self._engine.read(lambda state: self._views.cluster(state, sessions))
+        return replace(status, trouble=self._trouble())
+
+    def _trouble(self) -> str:
+        """What a submission would be refused with now, whatever it is; empty: nothing."""
+        try:
+            self._engine.check_writable()
+            self._check_room()
+        except Unavailable as error:
+            return error.message
+        return ""
 
     def _stats(self, request: Message) -> messages.StatsText:
         return messages.StatsText(stats_text(self._cluster(request)))

@@ -434,6 +434,8 @@ class ClusterStatus(Message):
     workers: tuple[WorkerStatus, ...] = tag(1, ())
     counts: tuple[StateCount, ...] = tag(2, ())
     """Jobs the master remembers, by state."""
+    trouble: str = tag(3, "")
+    """Why the master takes no submissions at present; empty: it does."""
 
 
 # ── assets ────────────────────────────────────────────────────────────────────────────────────────

@@ -37,6 +37,8 @@ def _monitor_lines(cluster: ClusterStatus) -> Iterator[str]:
     yield f"Delayed (Time):    {waiting} jobs"
     yield f"Blocked (DAG):     {counts.get('BLOCKED', 0)} jobs"
     yield f"Dead Letter (DLQ): {counts.get('DEAD', 0)} jobs"
+    if cluster.trouble:
+        yield f"Trouble:           {cluster.trouble}"
     yield _RULE
     yield "Worker Status:" if cluster.workers else "Worker Status: no worker is connected"
     for worker in cluster.workers:

@@ -130,6 +130,8 @@ def _cluster(context: Context, cluster: ClusterStatus) -> int:
         f"{plural(len(workers), 'worker')}, {used} of {plural(slots, 'slot')} busy, {plural(services, 'service')}"
     )
     out.line(f"jobs: {rows.counts(cluster.counts) or 'none'}")
+    if cluster.trouble:
+        out.line(f"trouble: {clean(cluster.trouble)}")
     return Exit.OK
 
 

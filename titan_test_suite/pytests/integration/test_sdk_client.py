@@ -124,6 +124,7 @@ def test_stats_are_plain_figures(master: ScriptedMaster, client: TitanClient) ->
     assert client.stats() == {
         "active_workers": 1,
         "queue_size": 7,
+        "trouble": "",
         "jobs": {"QUEUED": 7, "RUNNING": 1},
         "workers": [
             {
