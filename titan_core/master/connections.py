@@ -169,7 +169,11 @@ class Connections:
         session = Session(info.worker_id, stream, self._logs, self._timing, self._identity, self._store)
         finished = tuple(map(_report, register.finished))
         missed = self._missed(info.worker_id)
-        self._engine.open_session(session, WorkerRegistered(info, session.number, register.running, finished))
+        trouble = shortened(register.trouble)
+        session.set_load(messages.Heartbeat(trouble=register.trouble))
+        self._engine.open_session(
+            session, WorkerRegistered(info, session.number, register.running, finished, trouble)
+        )
         for message in missed:
             session.put(message, 0)
         session.start()

@@ -546,6 +546,8 @@ class Register(Message):
     """Results it has not seen acknowledged."""
     max_services: int = tag(12, 32)
     """How many services it hosts, beside its slots."""
+    trouble: str = tag(13, "")
+    """Why it can not run jobs at present; empty: it can."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ def _on_interrupted(state: State, attempt: Attempt) -> None:
     if refused:
         _give_up(state, attempt, refused)
     elif stays is WorkerState.ONLINE:
-        _pause(state, attempt, retry.trouble_backoff_s(attempt), "runs again")
+        _pause(state, attempt, retry.trouble_backoff_s(attempt))
     else:
         jobs.enqueue(state, job, f"{attempt.reason}; runs again")
 
@@ -129,7 +129,7 @@ def _on_failed(state: State, attempt: Attempt) -> None:
     if refused:
         _give_up(state, attempt, refused)
     else:
-        _pause(state, attempt, retry.backoff_s(attempt), retry.describe(job))
+        _pause(state, attempt, retry.backoff_s(attempt))
 
 
 def _give_up(state: State, attempt: Attempt, reason: str) -> None:
@@ -137,6 +137,7 @@ def _give_up(state: State, attempt: Attempt, reason: str) -> None:
     jobs.finish(state, attempt.job, JobState.DEAD, reason)
 
 
-def _pause(state: State, attempt: Attempt, pause_s: float, then: str) -> None:
-    jobs.move(state, attempt.job, JobState.FAILED, f"{attempt.reason}; {then} in {pause_s:.1f} s")
+def _pause(state: State, attempt: Attempt, pause_s: float) -> None:
+    reason = f"{attempt.reason}; {retry.describe(attempt)} in {pause_s:.1f} s"
+    jobs.move(state, attempt.job, JobState.FAILED, reason)
     jobs.wake_at(state, attempt.job, state.now + pause_s)

@@ -80,6 +80,8 @@ class WorkerRegistered:
     session: int
     running: tuple[bytes, ...] = ()
     finished: tuple[AttemptReport, ...] = ()
+    trouble: str = ""
+    """Why it can not run jobs at present; empty: it can."""
 
 
 @dataclass(frozen=True, slots=True)

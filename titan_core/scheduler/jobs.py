@@ -147,7 +147,7 @@ def wake_at(state: State, job: Job, due_at: float) -> None:
 
 def wake(state: State, job: Job) -> None:
     """Its delay, or backoff, is over."""
-    enqueue(state, job, "due" if job.state is JobState.DELAYED else retry.describe(job))
+    enqueue(state, job, "due" if job.state is JobState.DELAYED else retry.describe(job.attempts[-1]))
 
 
 # ── the end ───────────────────────────────────────────────────────────────────────────────────────

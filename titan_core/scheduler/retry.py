@@ -12,7 +12,6 @@ from titan_core.scheduler.model import (
     INFRASTRUCTURE_BUDGET,
     POISON_CRASHES,
     Attempt,
-    Job,
     Outcome,
 )
 
@@ -65,9 +64,11 @@ def _over_budget(attempt: Attempt) -> str:
     return ""
 
 
-def describe(job: Job) -> str:
-    """Where the job stands in its budget: `retry 1 of 3`."""
-    return f"retry {job.failures} of {job.spec.retries}"
+def describe(attempt: Attempt) -> str:
+    """What the attempt after this one is: `retry 1 of 3`, or not the job's affair."""
+    if attempt.outcome in INFRASTRUCTURE:
+        return "runs again"
+    return f"retry {attempt.job.failures} of {attempt.job.spec.retries}"
 
 
 def _times(count: int, noun: str) -> str:

@@ -165,7 +165,7 @@ def _seat(state: State, worker: Worker | None, event: WorkerRegistered, same_pro
         state.workers[worker.worker_id] = worker
     state.timers.cancel(worker.timer)
     worker.info, worker.session, worker.connected_at, worker.timer = event.info, event.session, state.now, 0
-    worker.leaving, worker.trouble = False, ""
+    worker.leaving, worker.trouble = False, event.trouble
     worker.shutting_down = worker.shutting_down and same_process
     _set_state(state, worker)
     state.act(RecordWorker(worker))

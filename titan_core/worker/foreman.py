@@ -87,6 +87,7 @@ class Foreman:
             running=tuple(token for token in running if token not in told),
             finished=finished,
             max_services=self._config.max_services,
+            trouble=self._disk.trouble,
         )
 
     def beat(self) -> Heartbeat:
@@ -127,7 +128,7 @@ class Foreman:
     def on_registered(self, introduction: Register, registered: Registered, outbox: Outbox) -> None:
         """A session has begun: go on with what the master adopted, end and forget what it did not."""
         self._runner.worker_id = registered.worker_id
-        if self._disk.trouble:  # before any job comes: a registration does not say it
+        if self._disk.trouble != introduction.trouble:
             outbox.put(self.heartbeat())
         offsets = {position.token: position.offset for position in registered.adopted}
         given_up = [token for token in introduction.running if token not in offsets]

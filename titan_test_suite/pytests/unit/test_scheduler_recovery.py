@@ -38,7 +38,7 @@ class KeptCluster(Cluster):
         for worker in self.workers.values():
             worker.connected = False
         self.core, self.term = Core(self.core.state.settings), self.term + 1
-        return self.handle(self.rows.recovered(self.term, GRACE_S))
+        return self.handle(self.rows.recovered(self.term, GRACE_S, recent=100))
 
 
 @pytest.fixture
@@ -230,7 +230,7 @@ def test_a_lost_attempt_of_before_a_retry_by_hand_is_not_revived(cluster: KeptCl
 def test_tokens_of_another_term_are_others(cluster: KeptCluster, worker: FakeWorker) -> None:
     """A home that was put back from a backup gives the same numbers again."""
     cluster.submit(job("a", retries=2, retry_backoff_s=1))
-    kept = cluster.rows.recovered(7, GRACE_S)
+    kept = cluster.rows.recovered(7, GRACE_S, recent=100)
     cluster.fail("a")
     cluster.advance(2)
     lost_token = cluster.attempt("a").token
@@ -253,7 +253,7 @@ def test_a_run_that_left_memory_comes_back_at_its_place() -> None:
     cluster.submit(job("a"), run_id="new")
     cluster.finish("new/a")
     assert list(cluster.core.state.runs) == ["new"]
-    stored = next(stored for stored in cluster.rows.recovered(1, 0).runs if stored.run.run_id == "old")
+    stored = next(stored for stored in cluster.rows.recovered(1, 0, recent=100).runs if stored.run.run_id == "old")
     cluster.handle(RunRecalled(stored))
     assert list(cluster.core.state.runs) == ["old", "new"]
     cluster.retry("old/a")
@@ -266,7 +266,7 @@ def test_a_run_that_left_memory_comes_back_at_its_place() -> None:
 def test_recalling_what_is_in_memory_changes_nothing(cluster: KeptCluster, worker: FakeWorker) -> None:
     cluster.submit(job("a"))
     run = cluster.run()
-    (stored,) = cluster.rows.recovered(1, 0).runs
+    (stored,) = cluster.rows.recovered(1, 0, recent=100).runs
     assert cluster.handle(RunRecalled(stored)) == []
     assert cluster.run() is run
 
@@ -284,7 +284,7 @@ def test_expired_runs_go_and_live_ones_stay(cluster: KeptCluster, worker: FakeWo
 def test_a_restored_run_is_what_it_was(cluster: KeptCluster, worker: FakeWorker) -> None:
     cluster.submit(job("a"), job("b", "a"), job("c", retries=1))
     cluster.finish("a", Outcome.FAILED, "exit code 3")
-    (stored,) = cluster.rows.recovered(1, 0).runs
+    (stored,) = cluster.rows.recovered(1, 0, recent=100).runs
     restored, run = restore_run(stored), cluster.run()
     assert (restored.version, restored.open_jobs, restored.counts) == (run.version, run.open_jobs, run.counts)
     for name, found in restored.jobs.items():
