@@ -51,11 +51,15 @@ class History:
         )
 
     def read(self, what: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **named: P.kwargs) -> T:
-        """What this function finds with the connection."""
+        """What this function finds with the connection; all its queries see the state after the same step."""
         with self._lock:
             if self._connection is None:
                 raise Unavailable("the master is stopping; ask again when it is back")
-            return what(self._connection, *args, **named)
+            self._connection.execute("BEGIN")
+            try:
+                return what(self._connection, *args, **named)
+            finally:
+                self._connection.execute("ROLLBACK")
 
     def close(self) -> None:
         with self._lock:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
+from sys import intern
 from typing import Any
 
 from titan_core.protocol import messages
@@ -132,7 +133,10 @@ def _worker_row(worker: WorkerRecord) -> tuple[Any, ...]:
 
 
 def read_runs(connection: sqlite3.Connection, sequences: Iterable[int], offset_s: float) -> tuple[StoredRun, ...]:
-    """The runs with these numbers, whole, in order of submission; those there are none of are left out."""
+    """The runs with these numbers, whole, in order of submission; those there are none of are left out.
+
+    Where somebody else may write, within a transaction.
+    """
     wanted = (json.dumps(sorted(sequences)),)
     some = "IN (SELECT value FROM json_each(?))"
     with _collector_paused():
@@ -165,18 +169,18 @@ def _read_jobs(
     attempts = _read_attempts(connection, some, wanted, offset_s)
     asked = connection.execute(
         f"{_select('jobs', _JOB_COLUMNS, offset_s)} WHERE run {some} ORDER BY run, sequence", wanted
-    ).fetchall()
+    )
     became = connection.execute(
         f"{_select('job_states', StateRecord._fields, offset_s)} WHERE run {some} ORDER BY run, job", wanted
-    ).fetchall()
+    )
     jobs: dict[int, list[StoredJob]] = {}
     specs = SpecReader()
     for job, state in zip(asked, became, strict=True):
         sequence, run, job_id, body, parents, args, _, submitted_at, spawner = job
         stored = StoredJob(
             JobRecord(sequence, run, job_id, specs.spec(job_id, body, parents, args), submitted_at, spawner),
-            StateRecord._make((*state[:-2], state[-2] == 1, state[-1] == 1)),
-            tuple(attempts.get(sequence, ())),
+            _state(*state),
+            tuple(attempts.pop(sequence, ())),
         )
         jobs.setdefault(run, []).append(stored)
     return jobs
@@ -190,12 +194,24 @@ def _read_attempts(
         f"{_select('attempts', AttemptRecord._fields, offset_s)} WHERE job IN"
         f" (SELECT job FROM job_states WHERE run {some}) ORDER BY job, number",
         wanted,
-    ).fetchall()
+    )
     attempts: dict[int, list[AttemptRecord]] = {}
     for row in rows:
-        attempt = AttemptRecord._make((*row[:-3], row[-3] == 1, row[-2] == 1, row[-1] == 1))
-        attempts.setdefault(attempt.job, []).append(attempt)
+        attempts.setdefault(row[0], []).append(_attempt(*row))
     return attempts
+
+
+def _state(job: int, run: int, state: str, reason: str, *others: Any) -> StateRecord:
+    *values, satisfied, up = others
+    return StateRecord._make((job, run, intern(state), intern(reason), *values, satisfied == 1, up == 1))
+
+
+def _attempt(job: int, number: int, token: bytes, worker_id: str, *others: Any) -> AttemptRecord:
+    started_at, finished_at, outcome, exit_code, reason, peak_memory, stopping, up, counted = others
+    return AttemptRecord(
+        job, number, token, intern(worker_id), started_at, finished_at, intern(outcome), exit_code, intern(reason),
+        peak_memory, stopping == 1, up == 1, counted == 1,
+    )  # fmt: skip
 
 
 def _select(table: str, columns: Sequence[str], offset_s: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,6 +37,27 @@ def test_a_run_is_given_back_whole(cluster: StoredCluster) -> None:
     assert [len(job.attempts) for job in stored.jobs] == [1, 1, 1]
     assert stored.jobs[0].attempts[0].counted and not stored.jobs[1].attempts[0].counted
     assert history(cluster).run("ru") is None
+
+
+def test_a_run_that_grows_meanwhile_is_given_back_as_it_was_after_some_step(cluster: StoredCluster) -> None:
+    cluster.submit(stored_job("j0"))
+    found: list[tuple[int, int]] = []
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            stored = cluster.store.history.run("run")
+            if stored is not None:
+                found.append((sum(stored.run.counts), len(stored.jobs)))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for number in range(1, 200):
+        cluster.add(stored_job(f"j{number}"))
+        cluster.flush()
+    over.set()
+    thread.join()
+    assert found and all(counted == jobs for counted, jobs in found)
 
 
 def test_keys_are_read_as_ids_names_and_prefixes(cluster: StoredCluster) -> None:
