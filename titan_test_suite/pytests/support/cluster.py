@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from titan_sdk import TitanClient
@@ -93,8 +93,7 @@ class Cluster:
     def start_master(self, *flags: str, **environ: str) -> Program:
         """A master on a free port (give `--port` to choose); returns when it has written where it listens.
         `environ` are variables for this one only."""
-        port = [] if "--port" in flags else ["--port", "0"]
-        program = Program("master", ["titan_core.master", *port, *flags], self.home, {**self.environ, **environ})
+        program = self._begin_master(flags, environ)
         try:
             wait_until(lambda: self._listens(program), 20, program.tail)
         except BaseException:  # nobody holds it yet who could stop it
@@ -102,6 +101,15 @@ class Cluster:
             raise
         self.master = program
         return program
+
+    def start_master_in_vain(self, *flags: str) -> str:
+        """A master that is refused its start, with exit code 1: what it says."""
+        program = self._begin_master(flags, {})
+        try:
+            assert program.process.wait(STOP_S) == 1, program.tail()
+        finally:
+            program.kill()
+        return program.tail(1)
 
     def start_worker(
         self,
@@ -147,6 +155,10 @@ class Cluster:
         command = [sys.executable, "-m", "titan_sdk.titan_cli", *arguments]
         settings: dict[str, object] = {"env": self.environ, "cwd": self.home, "text": True, "timeout": 60, **options}
         return subprocess.run(command, capture_output=True, check=False, **settings)  # type: ignore[call-overload,no-any-return]
+
+    def _begin_master(self, flags: Sequence[str], environ: Mapping[str, str]) -> Program:
+        port = [] if "--port" in flags else ["--port", "0"]
+        return Program("master", ["titan_core.master", *port, *flags], self.home, {**self.environ, **environ})
 
     def _listens(self, program: Program) -> bool:
         if program.process.poll() is not None:

@@ -1,39 +1,77 @@
-"""A disk that a test can fill: a small file system of its own, and what fills it to the last byte."""
+"""A small disk of our own, a tmpfs, that a test fills and frees.
+
+Needs root, and a container that may mount: `refusal` says what is missing. In the end it is unmounted, come what may.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import subprocess
-from collections.abc import Iterator
+import tempfile
 from pathlib import Path
 
-import pytest
+MIB = 1024 * 1024
+_PIECE = bytes(64 * 1024)
 
-PAGE = 4096
+
+class SmallDisk:
+    """`size` bytes at `path`, a directory that is made. Use as a context manager."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self.path = path
+        self._size = size
+        self._ballast = path / "ballast"
+
+    def __enter__(self) -> SmallDisk:
+        self.path.mkdir(parents=True, exist_ok=True)
+        options = f"size={self._size},mode=0700"
+        _run("mount", "-t", "tmpfs", "-o", options, "titan-test", str(self.path))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _run("umount", "--lazy", str(self.path))  # also when something that did not end has a file open there
+
+    @property
+    def free(self) -> int:
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
+
+    def fill(self, leave: int = 0) -> None:
+        """Until `leave` bytes are free."""
+        with open(self._ballast, "ab", buffering=0) as file, contextlib.suppress(_Full):
+            while self.free > leave:
+                _write(file.fileno(), _PIECE[: max(1, min(len(_PIECE), self.free - leave))])
+
+    def clear(self) -> None:
+        """Free what was filled."""
+        self._ballast.unlink(missing_ok=True)
 
 
-@contextlib.contextmanager
-def small_disk(place: Path, mib: int = 4) -> Iterator[Path]:
-    """`place` with a file system of so many MiB mounted there; skips the test of a user who may not do that."""
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "titan-test", str(place)]
-    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"this user may not mount a file system: {mounted.stderr.strip()}")
+class _Full(Exception):
+    pass
+
+
+def _write(descriptor: int, data: bytes) -> None:
     try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
+        os.write(descriptor, data)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise _Full from None
 
 
-def fill(disk: Path) -> Path:
-    """A file that takes all the room there is."""
-    ballast = disk / "ballast"
-    with open(ballast, "wb", buffering=0) as file:
+def refusal() -> str:
+    """Why no such disk can be made here; empty: it can."""
+    with tempfile.TemporaryDirectory() as directory:
         try:
-            while True:
-                file.write(bytes(PAGE))
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
-    return ballast
+            with SmallDisk(Path(directory) / "disk", MIB):
+                return ""
+        except (subprocess.CalledProcessError, OSError) as error:
+            said = getattr(error, "stderr", b"") or b""
+            return f"mounting is not permitted ({said.decode(errors='replace').strip() or error})"
+
+
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, timeout=20)
