@@ -124,8 +124,7 @@ class SlotCgroup:
         """Whether the thread is in it. Not any more = something in it does not end; it is left to itself."""
         self._path = path
         self._full_name = f"{above}/{path.name}"
-        self._move_thread(path)
-        self.entered = True
+        self._enter()
 
     def has_processes(self) -> bool:
         """Whether anything of the slot's executions lives."""
@@ -136,8 +135,7 @@ class SlotCgroup:
     def end_all(self) -> None:
         """Kill everything that the slot's thread has started, and wait for its end."""
         with contextlib.suppress(OSError):  # somebody has taken the cgroup away: what is left is looked for otherwise
-            self._move_thread(self._path.parent)
-            self.entered = False
+            self._move_own_threads_out()
             try:
                 _write(self._path / "cgroup.freeze", "1")
                 _comes_true(self._path, "frozen 1", _FREEZE_S)
@@ -145,8 +143,7 @@ class SlotCgroup:
             finally:
                 _write(self._path / "cgroup.freeze", "0")
             if ended:
-                self._move_thread(self._path)
-                self.entered = True
+                self._enter()
 
     def _kill_what_is_listed(self) -> bool:
         for wait_s in _WAITS_S:
@@ -169,13 +166,24 @@ class SlotCgroup:
 
     def _processes(self) -> set[int]:
         """The living ones of the slot, also in cgroups that a job has made below; never this one."""
-        threads = [
-            number for directory in os.walk(self._path) for number in _numbers(f"{directory[0]}/cgroup.threads")
-        ]
-        return {procfs.thread_group(thread) for thread in threads} - {0, os.getpid()}
+        return set(self._threads().values()) - {0, os.getpid()}
 
-    def _move_thread(self, path: Path) -> None:
-        _write(path / "cgroup.threads", "0")  # 0 = the calling thread
+    def _threads(self) -> dict[int, int]:
+        """All threads in it, and the processes they are of."""
+        listed = [_numbers(f"{directory}/cgroup.threads") for directory, _, _ in os.walk(self._path)]
+        return {thread: procfs.thread_group(thread) for thread in itertools.chain(*listed)}
+
+    def _enter(self) -> None:
+        _write(self._path / "cgroup.threads", "0")  # 0 = the calling thread
+        self.entered = True
+
+    def _move_own_threads_out(self) -> None:
+        """The calling one, and what it may have started: frozen, one that holds the GIL would stop the worker."""
+        self.entered = False
+        for thread, process in self._threads().items():
+            if process == os.getpid():
+                with contextlib.suppress(ProcessLookupError):
+                    _write(self._path.parent / "cgroup.threads", str(thread))
 
 
 def _own_directory() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -185,6 +186,35 @@ def test_a_worker_inside_another_ones_cgroup_has_none(
     assert master.run("setsid sleep 600 & exit 4").exit_code == 4
     assert procfs.cgroup(os.getpid()) == own
     assert {entry.name for entry in cgroup._own_directory().iterdir()} == below
+
+
+def test_a_thread_that_a_slot_has_started_is_not_frozen(tmp_path: Path) -> None:
+    registry = ProcessRegistry(tmp_path, 1)
+    worker_cgroup = registry.make_cgroup()
+    assert worker_cgroup is not None
+    ended: list[int] = []
+    over = threading.Event()
+
+    def serve() -> None:
+        slot = worker_cgroup.slot()
+        assert slot is not None
+        with subprocess.Popen(["sleep", "600"]) as process:
+            beside = threading.Thread(target=over.wait)
+            beside.start()
+            slot.end_all()
+            ended.append(process.wait(10))
+        assert slot.entered
+        assert not slot.has_processes()
+        over.set()
+        beside.join()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    thread.join(30)
+    over.set()
+    worker_cgroup.close()
+    registry.close()
+    assert ended == [-9]
 
 
 # ── what a killed worker left ─────────────────────────────────────────────────────────────────────

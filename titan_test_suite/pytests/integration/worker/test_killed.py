@@ -38,8 +38,7 @@ def start(master: WorkerMaster, tmp_path: Path) -> Iterator[StartProgram]:
 
     yield start
     for program in programs:
-        if program.process.poll() is None:
-            program.kill()
+        program.stop()
 
 
 @pytest.fixture

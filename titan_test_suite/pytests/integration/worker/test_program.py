@@ -69,7 +69,7 @@ def free_port() -> int:
 
 
 def entries(registry: Path) -> list[str]:
-    return [path.name for path in registry.iterdir() if not path.name.startswith("lock-")]
+    return [path.name for path in registry.iterdir() if not path.name.startswith(("lock-", "cgroup-"))]
 
 
 def ended(program: Program) -> tuple[int, str]:
