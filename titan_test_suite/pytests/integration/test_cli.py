@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,34 +16,21 @@ from titan_core.protocol import messages as m
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import encode_body
 from titan_sdk.cli.main import main
-from titan_test_suite.pytests.support.scripted_master import ScriptedMaster, scripted_master, send
+from titan_test_suite.pytests.support.scripted_master import ScriptedMaster, send
 from titan_test_suite.pytests.support.titan_calls import (
     KEY,
     RUN,
     WORKER,
-    Titan,
     address,
     job,
     log,
     run,
     script,
-    titan_on,
 )
 from titan_test_suite.pytests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 SHA = "ab" * 32
-
-
-@pytest.fixture
-def master() -> Iterator[ScriptedMaster]:
-    with scripted_master() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-def titan(master, monkeypatch, tmp_path, capsys) -> Titan:
-    return titan_on(master, monkeypatch, tmp_path, capsys)
 
 
 # ── looking ───────────────────────────────────────────────────────────────────────────────────────

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,23 +16,12 @@ from titan_core.net.stream import FrameStream
 from titan_core.protocol import messages as m
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import Flag, encode_frame
-from titan_test_suite.pytests.support.scripted_master import HangUp, ScriptedMaster, scripted_master, send
-from titan_test_suite.pytests.support.titan_calls import KEY, RUN, Titan, address, job, run, script, titan_on
+from titan_test_suite.pytests.support.scripted_master import HangUp, ScriptedMaster, send
+from titan_test_suite.pytests.support.titan_calls import KEY, RUN, address, job, run, script
 from titan_test_suite.pytests.support.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 MORE = Flag.BINARY | Flag.MORE
-
-
-@pytest.fixture
-def master() -> Iterator[ScriptedMaster]:
-    with scripted_master() as scripted:
-        yield scripted
-
-
-@pytest.fixture
-def titan(master, monkeypatch, tmp_path, capsys) -> Titan:
-    return titan_on(master, monkeypatch, tmp_path, capsys)
 
 
 def start(master: ScriptedMaster, *words: str, **options) -> subprocess.Popen[bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from argparse import Namespace
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from titan_core.protocol import messages as m
 from titan_sdk.cli.completion import Completer
 from titan_sdk.cli.context import Connection
-from titan_test_suite.pytests.support.scripted_master import TOKEN, ScriptedMaster, scripted_master
+from titan_test_suite.pytests.support.scripted_master import TOKEN, ScriptedMaster
 from titan_test_suite.pytests.support.terminal import Terminal
 
 SCRIPT = Path(__file__).resolve().parents[3] / "titan_sdk" / "titan_cli.py"
@@ -22,15 +21,14 @@ CTRL_C, CTRL_D, TAB = "\x03", "\x04", "\t"
 
 
 @pytest.fixture
-def master() -> Iterator[ScriptedMaster]:
-    with scripted_master() as scripted:
-        scripted.answer(m.ListWorkers, m.WorkerList((m.WorkerStatus("host:8081", "ONLINE"),)))
-        jobs = (m.JobStatus(RUN, "extract", "RUNNING"), m.JobStatus(RUN, "web", "RUNNING", service=True))
-        scripted.answer(m.ListRuns, m.RunList((m.RunStatus(RUN, "etl", "RUNNING", 1),)))
-        scripted.answer(m.ListJobs, m.JobList(jobs, 2))
-        scripted.answer(m.GetRun, m.RunStatus(RUN, "etl", "RUNNING", 1, jobs=jobs))
-        scripted.answer(m.ListAssets, m.AssetList((m.AssetInfo("train.py", "", 1),)))
-        yield scripted
+def master(master: ScriptedMaster) -> ScriptedMaster:
+    master.answer(m.ListWorkers, m.WorkerList((m.WorkerStatus("host:8081", "ONLINE"),)))
+    jobs = (m.JobStatus(RUN, "extract", "RUNNING"), m.JobStatus(RUN, "web", "RUNNING", service=True))
+    master.answer(m.ListRuns, m.RunList((m.RunStatus(RUN, "etl", "RUNNING", 1),)))
+    master.answer(m.ListJobs, m.JobList(jobs, 2))
+    master.answer(m.GetRun, m.RunStatus(RUN, "etl", "RUNNING", 1, jobs=jobs))
+    master.answer(m.ListAssets, m.AssetList((m.AssetInfo("train.py", "", 1),)))
+    return master
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,19 +24,7 @@ from titan_core.protocol.wire import MIB, split_body
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.contents import INLINE_FILE
 from titan_sdk.errors import AssetMissing
-from titan_test_suite.pytests.support.scripted_master import TOKEN, HangUp, ScriptedMaster, scripted_master, send
-
-
-@pytest.fixture
-def master() -> Iterator[ScriptedMaster]:
-    with scripted_master() as running:
-        yield running
-
-
-@pytest.fixture
-def client(master: ScriptedMaster) -> Iterator[TitanClient]:
-    with TitanClient("127.0.0.1", master.port, token=TOKEN, timeout=5.0) as connected:
-        yield connected
+from titan_test_suite.pytests.support.scripted_master import HangUp, ScriptedMaster, send
 
 
 class Shelf:

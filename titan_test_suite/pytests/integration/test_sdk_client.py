@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,20 +45,13 @@ from titan_core.protocol.messages import (
     WorkerStatus,
 )
 from titan_sdk import PipelineError, TitanClient, TitanJob
-from titan_test_suite.pytests.support.scripted_master import TOKEN, ScriptedMaster, scripted_master
+from titan_test_suite.pytests.support.scripted_master import TOKEN, ScriptedMaster
 
 
 @pytest.fixture
-def master() -> Iterator[ScriptedMaster]:
-    with scripted_master() as running:
-        running.answer(SubmitRun, Submitted("run-1", 1))
-        yield running
-
-
-@pytest.fixture
-def client(master: ScriptedMaster) -> Iterator[TitanClient]:
-    with TitanClient("127.0.0.1", master.port, token=TOKEN, timeout=5.0) as connected:
-        yield connected
+def master(master: ScriptedMaster) -> ScriptedMaster:
+    master.answer(SubmitRun, Submitted("run-1", 1))
+    return master
 
 
 RUN, JOB = RunStatus("r-1", "r", "RUNNING", 3), JobStatus("r-1", "a", "QUEUED")

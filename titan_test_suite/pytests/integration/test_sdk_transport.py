@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -36,20 +35,8 @@ from titan_sdk.errors import (
     NotAuthorised,
     ProtocolError,
 )
-from titan_test_suite.pytests.support.scripted_master import TOKEN, HangUp, ScriptedMaster, scripted_master
+from titan_test_suite.pytests.support.scripted_master import TOKEN, HangUp, ScriptedMaster
 from titan_test_suite.pytests.support.waiting import wait_until
-
-
-@pytest.fixture
-def master() -> Iterator[ScriptedMaster]:
-    with scripted_master() as running:
-        yield running
-
-
-@pytest.fixture
-def client(master: ScriptedMaster) -> Iterator[TitanClient]:
-    with TitanClient("127.0.0.1", master.port, token=TOKEN, timeout=5.0) as connected:
-        yield connected
 
 
 def echo(stream: FrameStream, request: Explain) -> Explanation:

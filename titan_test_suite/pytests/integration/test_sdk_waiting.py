@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,24 +30,12 @@ from titan_core.protocol.messages import (
 from titan_sdk import TitanClient, patience
 from titan_sdk.errors import JobFailed, RunFailed, WaitTimedOut
 from titan_sdk.handles import JobHandle, RunHandle
-from titan_test_suite.pytests.support.scripted_master import TOKEN, HangUp, ScriptedMaster, scripted_master
+from titan_test_suite.pytests.support.scripted_master import TOKEN, HangUp, ScriptedMaster
 
 RUNNING = RunStatus("r-1", "r", "RUNNING", 3)
 DONE = RunStatus("r-1", "r", "COMPLETED", 9, final=True)
 DONE_WITH_JOBS = RunStatus("r-1", "r", "COMPLETED", 9, jobs=(JobStatus("r-1", "a", "COMPLETED"),), final=True)
 JOB_DONE = JobStatus("r-1", "a", "COMPLETED", final=True)
-
-
-@pytest.fixture
-def master() -> Iterator[ScriptedMaster]:
-    with scripted_master() as running:
-        yield running
-
-
-@pytest.fixture
-def client(master: ScriptedMaster) -> Iterator[TitanClient]:
-    with TitanClient("127.0.0.1", master.port, token=TOKEN, timeout=5.0) as connected:
-        yield connected
 
 
 # ── waiting ───────────────────────────────────────────────────────────────────────────────────────

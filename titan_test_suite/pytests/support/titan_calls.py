@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from titan_core.protocol import messages as m
 from titan_sdk.cli.main import main
-from titan_test_suite.pytests.support.scripted_master import TOKEN, ScriptedMaster
+from titan_test_suite.pytests.support.scripted_master import ScriptedMaster
 
 RUN = "etl-20260101t000000-abcd"
 KEY = f"{RUN}/extract"
@@ -60,14 +58,3 @@ def script(master: ScriptedMaster, request: type, answer) -> None:
         return found
 
     master.on(request, handler)
-
-
-def titan_on(
-    master: ScriptedMaster, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Titan:
-    """`titan` in the directory `tmp_path`, with the master's token and nothing else in the environment."""
-    for name in ("TITAN_MASTER", "TITAN_TOKEN_FILE", "TITAN_HOME", "TITAN_RUN_ID", "TITAN_ATTEMPT_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TITAN_TOKEN", TOKEN)
-    monkeypatch.chdir(tmp_path)
-    return Titan(master, capsys)
