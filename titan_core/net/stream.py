@@ -24,6 +24,13 @@ RECEIVE_BYTES = 64 * 1024
 """Room for one recv; memory of 128 KiB and more would be mapped and unmapped by malloc each time."""
 STALL_S = 30.0
 """How long a frame that has begun may pause, and how long the peer may take nothing of what is sent."""
+_LONGEST_WAIT_S = 86400.0
+"""`poll` takes no number of milliseconds of any size; nobody waits for longer than a day."""
+
+RESEND_MS = 1000
+"""The longest pause before what was not acknowledged is sent again, from Linux 6.15 on. Pauses double up to two minutes
+without it: after a cut of 20 s the peer would be heard 5 to 13 s later, and be taken for dead although it is back."""
+_TCP_RTO_MAX_MS = 44
 
 M = TypeVar("M", bound=Message)
 
@@ -34,6 +41,7 @@ class FrameStream:
     def __init__(self, sock: socket.socket, limits: Limits = UNAUTHENTICATED) -> None:
         with contextlib.suppress(OSError):  # a peer that is gone already is found out at the first receive
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, _TCP_RTO_MAX_MS, RESEND_MS)  # last, as older systems do not know it
         sock.setblocking(False)
         self._sock = sock
         self._decoder = Decoder(limits)
@@ -196,7 +204,7 @@ def _wait(poller: select.poll, deadline_at: float | None) -> bool:
     """Wait for the socket; whether it is ready (an error counts: the next call on it tells)."""
     if deadline_at is None:
         return bool(poller.poll())
-    remaining_s = max(0.0, deadline_at - time.monotonic())
+    remaining_s = min(max(0.0, deadline_at - time.monotonic()), _LONGEST_WAIT_S)
     return bool(poller.poll(remaining_s * 1000))
 
 

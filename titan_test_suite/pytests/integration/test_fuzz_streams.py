@@ -66,6 +66,20 @@ def _connected(listener: socket.socket) -> tuple[FrameStream, socket.socket]:
     return FrameStream(listener.accept()[0], AUTHENTICATED), theirs
 
 
+def test_a_wait_may_be_as_long_as_a_number_can_say() -> None:
+    """Some waits are what a peer asked for."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        stream, theirs = _connected(listener)
+    frame = encode_frame(Opcode.GET_RUN, b"")
+    for timeout_s in (1e6, 1e15, 1e308, float("inf")):
+        sender = threading.Timer(0.02, theirs.sendall, (frame,))
+        sender.start()
+        assert stream.receive(timeout_s) is not None
+        sender.join()
+    stream.close()
+    theirs.close()
+
+
 def _made_up(dice: random.Random) -> bytes:
     """Bodies in one frame and in several, whole and not."""
     sent = []
