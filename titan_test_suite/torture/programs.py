@@ -7,16 +7,13 @@ one thread at a time: the one that starts the storm, then the one that makes the
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from titan_test_suite.pytests.support.cluster import Program
-
-_PORTS = range(20_000, 32_000)
-"""Below what the system gives to outgoing connections, so that a port stays ours while its program is down."""
+from titan_test_suite.pytests.support.examples import free_port
 
 
 class Member:
@@ -52,11 +49,6 @@ class Member:
         """How the present process ended; None while it runs."""
         return self._program.process.poll() if self._program else None
 
-    def wait(self) -> None:
-        """Until the present process has ended."""
-        if self._program is not None:
-            self._program.process.wait()
-
     def tail(self) -> str:
         return self._program.tail() if self._program else ""
 
@@ -69,7 +61,7 @@ class Programs:
 
     def __init__(self, home: Path, workers: int, master_flags: list[str]) -> None:
         self.home = home
-        self.master_port = self._free_port()
+        self.master_port = free_port()
         self.master = Member(
             "master",
             ["titan_core.master", "--port", str(self.master_port), *master_flags],
@@ -77,7 +69,7 @@ class Programs:
             # What is judged in the end must still be there.
             _environ(home, TITAN_MASTER_KEEP_RUNS="0", TITAN_MASTER_KEEP_DAYS="0"),
         )
-        self._ports = [self._free_port() for _ in range(workers)]
+        self._ports = [free_port() for _ in range(workers)]
         self.workers: list[Member] = []
 
     @property
@@ -102,16 +94,6 @@ class Programs:
             arguments = ["titan_core.worker", str(port), "127.0.0.1", str(route(name))]
             environ = _environ(home, TITAN_TOKEN_FILE=str(self.token_file))
             self.workers.append(Member(name, arguments, home, environ))
-
-    def _free_port(self) -> int:
-        while True:
-            port = secrets.choice(_PORTS)  # not by the seed: two storms of one seed may blow at once
-            with socket.socket() as probe:
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError:
-                    continue
-            return port
 
 
 def _environ(home: Path, **variables: str) -> dict[str, str]:

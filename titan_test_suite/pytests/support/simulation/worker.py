@@ -34,8 +34,6 @@ from titan_test_suite.pytests.support.simulation.oracle import Oracle
 HEARTBEAT_S = 8.0
 REGISTER_S = 15.0
 """How long the answer to a registration may take."""
-SERVICE_S = 1e9
-"""How long a service runs by itself."""
 FAILURES = (
     Outcome.FAILED,
     Outcome.FAILED,
