@@ -49,6 +49,11 @@ class Member:
         """How the present process ended; None while it runs."""
         return self._program.process.poll() if self._program else None
 
+    def wait(self) -> None:
+        """Until the present process has ended."""
+        if self._program is not None:
+            self._program.process.wait()
+
     def tail(self) -> str:
         return self._program.tail() if self._program else ""
 
