@@ -2,7 +2,8 @@
 
 Each client is a thread with chance of its own. It submits runs at a steady rate as long as not too many of its
 runs are open, cancels what is to be cancelled, and looks after the open ones until they are final. A request
-that gets no answer is sent again, a submission with the same request id, for as long as it takes.
+that gets no answer is sent again, a submission with the same request id, for as long as it takes. Now and then
+it sends one again though it was answered, as if it had not been, at once or when the master is another one.
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ from titan_test_suite.torture.scripts import Scripts
 ANSWER_S = 6.0
 """How long an answer may take; a request that got none is then sent again."""
 _PAUSE_S = 0.1
+_REPEATED = 0.1
+"""The part of the submissions that is sent once more though they were answered …"""
+_REPEATED_AFTER_S = 5.0
+"""… after so long, on average."""
 T = TypeVar("T")
 
 
@@ -51,7 +56,6 @@ class Promise:
     run_id: str
     sent_wall: float
     """When it was sent for the first time."""
-    acknowledged_wall: float
     cancelled: bool = False
     """A request to cancel it was granted."""
     end_at: float | None = None
@@ -60,6 +64,8 @@ class Promise:
     """Final states that the client was told, by job id: the first of each."""
     changed: list[str] = field(default_factory=list)
     """Sentences about final states that were followed by another."""
+    doubled: list[str] = field(default_factory=list)
+    """Runs that the same submission became when it was sent once more."""
     over: bool = False
 
 
@@ -71,7 +77,7 @@ class Book:
         self.refused: list[str] = []
         """Sentences about requests that were refused and should not have been."""
         self.counts: Counter[str] = Counter()
-        """`submitted`, `resent`, `cancelled`; jobs by kind of their plan."""
+        """`submitted`, `resent`, `repeated`, `cancelled`."""
 
 
 class Client:
@@ -88,6 +94,8 @@ class Client:
         self._most_open = most_open
         self._transport = Transport(access, ANSWER_S)
         self._open: list[Promise] = []
+        self._repetitions: list[tuple[float, SubmitRun, Promise]] = []
+        """What is to be sent once more, and when."""
         self._number = 0
         self._calm = threading.Event()
         self._leave = threading.Event()
@@ -109,11 +117,6 @@ class Client:
             self._thread.join()
 
     @property
-    def open_runs(self) -> list[str]:
-        """The runs that are not over yet, as far as it knows."""
-        return [promise.run_id for promise in list(self._open)]
-
-    @property
     def at_rest(self) -> bool:
         """It has submitted its last run, and all are over."""
         return not self._thread.is_alive()
@@ -124,8 +127,10 @@ class Client:
         try:
             self._submit(plans.lasting_service(self._scripts))
             self._submit_for_a_while()
-            while self._open:
-                self._look_after(self._open[0])
+            while self._open or self._repetitions:
+                self._repeat()
+                if self._open:
+                    self._look_after(self._open[0])
                 self._leave.wait(_PAUSE_S / 5)
         except ClientClosed:
             pass  # it is to leave
@@ -140,6 +145,7 @@ class Client:
                 due_at = max(due_at, time.monotonic() - 1.0) + len(plan.jobs) / self._rate
             elif self._open:
                 self._look_after(self._chance.choice(self._open))
+            self._repeat()
             self._calm.wait(max(0.001, min(_PAUSE_S, due_at - time.monotonic())))
 
     def _submit(self, plan: Plan) -> None:
@@ -153,13 +159,28 @@ class Client:
         submitted = self._patiently(lambda: self._transport.ask(request, Submitted))
         if submitted is None:
             return
-        promise = Promise(plan, name, submitted.run_id, sent_wall, time.time())
+        promise = Promise(plan, name, submitted.run_id, sent_wall)
         if plan.end_after_s is not None:
             promise.end_at = time.monotonic() + plan.end_after_s
         self.book.promises.append(promise)
         self.book.counts["submitted"] += len(plan.jobs)
         if not plan.lasts:
             self._open.append(promise)
+        if self._chance.random() < _REPEATED:
+            at = time.monotonic() + self._chance.expovariate(1 / _REPEATED_AFTER_S)
+            self._repetitions.append((at, request, promise))
+
+    def _repeat(self) -> None:
+        """Send again what is due; it must be taken for what it is."""
+        for repetition in [repetition for repetition in self._repetitions if repetition[0] <= time.monotonic()]:
+            self._repetitions.remove(repetition)
+            self._send_again(*repetition[1:])
+
+    def _send_again(self, request: SubmitRun, promise: Promise) -> None:
+        again = self._patiently(lambda: self._transport.ask(request, Submitted))
+        self.book.counts["repeated"] += 1
+        if again is not None and again.run_id != promise.run_id:
+            promise.doubled.append(again.run_id)
 
     def _look_after(self, promise: Promise) -> None:
         if promise.end_at is not None and time.monotonic() >= promise.end_at:

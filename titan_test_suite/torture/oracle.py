@@ -81,8 +81,10 @@ def _of_run(evidence: Evidence, promise: Promise) -> Iterator[Violation]:
     if known is None:
         yield Violation("I1", promise.run_id, "was acknowledged, and the master knows nothing of it")
         return
-    for text in promise.changed:
-        yield Violation("I3", promise.run_id, text)
+    yield from (Violation("I3", promise.run_id, text) for text in promise.changed)
+    yield from (
+        Violation("I2", promise.run_id, f"was submitted again, and became {other}") for other in promise.doubled
+    )
     for job in _planned(promise, known):
         status = known.get(job.job_id)
         key = f"{promise.run_id}/{job.job_id}"

@@ -7,6 +7,7 @@ storm blows, one of these things happens to a connection now and then, or to a w
     torn        a few more bytes pass one way, wherever that is in a frame, then both ends are reset
     slow        every piece one way comes late, for a while
     stalled     nothing passes one way, for a while
+    unanswered  what is asked still arrives, nothing comes back, then both ends are reset
     partition   nothing passes on the route either way, new connections included, for a while
 
 Bytes are never changed and never lost within a connection: that is TCP's part. One thread, an event loop of its
@@ -25,6 +26,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 _PIECE_BYTES = 65536
+_DOWN = 1
+"""Which of a connection's ways leads away from the master."""
 _TORN_BYTES = 60
 """At most so many bytes still pass before a connection is torn: about a frame of a session."""
 
@@ -33,7 +36,7 @@ _TORN_BYTES = 60
 class Weather:
     """How bad it is. Seconds."""
 
-    between_s: float = 0.7
+    between_s: float = 0.5
     """Between two misfortunes of connections, on average."""
     stall_most_s: float = 3.0
     late_most_s: float = 0.2
@@ -210,18 +213,24 @@ class Proxy:
             return
         route = self._chance.choice(routes)  # of a session as often as of the many connections of clients
         connection = self._chance.choice(list(route.connections))
-        way = self._chance.choice(connection.ways)
-        name = self._chance.choice(("cut", "torn", "torn", "slow", "stalled"))
+        name = self._chance.choice(("cut", "torn", "torn", "slow", "stalled", "unanswered"))
         self.happened[name] += 1
-        lasts_until_at = time.monotonic() + self._chance.uniform(0.1, self._weather.stall_most_s)
+        self._befall(name, connection, self._chance.choice(connection.ways))
+
+    def _befall(self, name: str, connection: _Connection, way: _Way) -> None:
+        lasts_s = self._chance.uniform(0.1, self._weather.stall_most_s)
+        until_at = time.monotonic() + lasts_s
         if name == "cut":
             connection.cut()
         elif name == "torn":
             way.bytes_left = self._chance.randint(1, _TORN_BYTES)
         elif name == "slow":
-            way.slow_until_at, way.late_s = lasts_until_at, self._chance.uniform(0.01, self._weather.late_most_s)
+            way.slow_until_at, way.late_s = until_at, self._chance.uniform(0.01, self._weather.late_most_s)
+        elif name == "stalled":
+            way.closed_until_at = until_at
         else:
-            way.closed_until_at = lasts_until_at
+            connection.ways[_DOWN].closed_until_at = until_at
+            asyncio.get_running_loop().call_later(lasts_s / 2, connection.cut)
 
     def _part(self) -> None:
         route = self._chance.choice([route for route in self._routes.values() if route.name.startswith("worker")])

@@ -74,7 +74,7 @@ class Outcome:
     """By program."""
     misfortunes: Counter[str]
     counts: Counter[str]
-    """Of the clients' books: `submitted`, `resent`, `cancelled`."""
+    """Of the clients' books."""
     runs: int
     states: Counter[str]
     """Jobs by what became of them."""

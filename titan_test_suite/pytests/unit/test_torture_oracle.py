@@ -39,7 +39,7 @@ class Story:
 
     def __init__(self) -> None:
         jobs = (TitanJob("a", "step.sh"), TitanJob("b", "step.sh", parents=("a",)))
-        self.promise = Promise(Plan("chain", jobs), "chain-client-0-1", RUN, 9.0, 9.1, seen_final={"a": "COMPLETED"})
+        self.promise = Promise(Plan("chain", jobs), "chain-client-0-1", RUN, 9.0, seen_final={"a": "COMPLETED"})
         self.lines = [line("start", "a", 1, 10.0), line("start", "a", 2, 12.0), line("end", "a", 2, 13.0)]
         self.lines += [line("start", "b", 1, 14.0), line("end", "b", 1, 15.0)]
         self.jobs = {
@@ -87,6 +87,10 @@ def count_twice(story: Story) -> None:
 
 def submit_twice(story: Story) -> None:
     story.lines.append(line("start", "a", 1, 10.0, OTHER_RUN))
+
+
+def answer_differently(story: Story) -> None:
+    story.promise.doubled.append(OTHER_RUN)
 
 
 def take_back(story: Story) -> None:
@@ -154,6 +158,7 @@ LIES: dict[Callable[[Story], None], set[str]] = {
     leave_waiting: {"I1"},
     count_twice: {"I2"},
     submit_twice: {"I2"},
+    answer_differently: {"I2"},
     take_back: {"I3"},
     never_run: {"I4"},
     never_end: {"I4"},
