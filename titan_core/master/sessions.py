@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -38,7 +38,7 @@ log = logging.getLogger("titan.master")
 OUTBOX_LIMIT = 50_000
 """Actions that may wait for a slow worker; a worker has few slots, so that many mean that it is stuck."""
 KNOWN_ATTEMPTS = 10_000
-"""Attempts a session remembers the log of; more than can be in flight."""
+"""Attempts that are over of which a session remembers the log: what it still owed of one may follow its result."""
 
 GREET_S = 0.2
 """How long a greeting may wait behind what is not on disk yet."""
@@ -87,8 +87,10 @@ class Session(Component):
         self._welcomed = False
         """The answer to the registration, which comes first, was sent."""
         self._filled = threading.Condition()
-        self._known: OrderedDict[bytes, tuple[LogName, bool]] = OrderedDict()
+        self._known: dict[bytes, tuple[LogName, bool]] = {}
         """By token: its log, and whether that is a service's."""
+        self._over: deque[bytes] = deque()
+        """Tokens of those that are over, oldest first."""
 
     # ── sending ───────────────────────────────────────────────────────────────────────────────────
 
@@ -100,6 +102,8 @@ class Session(Component):
         Actions are put under the engine's lock."""
         if isinstance(item, StartAttempt):
             self.know([item.attempt])
+        elif isinstance(item, AcknowledgeResult):
+            self._is_over(item.token)
         with self._filled:
             self._outbox.append(item)
             self._ticket = max(self._ticket, ticket)
@@ -180,8 +184,12 @@ class Session(Component):
         """Logs of these attempts may come over this session. Called under the engine's lock."""
         for attempt in attempts:
             self._known[attempt.token] = log_name(attempt), attempt.job.spec.service
-        while len(self._known) > KNOWN_ATTEMPTS:
-            self._known.popitem(last=False)
+
+    def _is_over(self, token: bytes) -> None:
+        """One that goes on, such as a service, is known however many begin and end meanwhile."""
+        self._over.append(token)
+        if len(self._over) > KNOWN_ATTEMPTS:
+            self._known.pop(self._over.popleft(), None)
 
     def set_load(self, load: messages.Heartbeat) -> None:
         self.load = load
