@@ -6,7 +6,6 @@ the engine like any other. Backups have a module of their own, since they are mo
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -18,9 +17,8 @@ from titan_core.protocol import messages
 from titan_core.protocol.checks import check_range
 from titan_core.scheduler.events import WorkerHoldRequested
 from titan_core.scheduler.state import State
-from titan_core.store.check import examine
+from titan_core.store.check import examine_file
 from titan_core.store.history import History, StoredEvent
-from titan_core.store.schema import connect_to_read
 
 MAX_EVENTS = 10_000
 """Of one answer; the client asks for the next ones."""
@@ -61,8 +59,7 @@ class Operations:
     def check(self, request: messages.Check) -> messages.CheckReport:
         """Reads all that is stored, beside everybody else. Raises Conflict where nothing is, Unavailable."""
         try:
-            with contextlib.closing(connect_to_read(self._kept())) as connection:
-                report = examine(connection)
+            report = examine_file(self._kept())
         except sqlite3.Error as error:
             raise Unavailable(f"the stored state can not be read: {error}") from None
         return messages.CheckReport(tuple(report.problems), report.runs, report.jobs, report.attempts)

@@ -39,6 +39,13 @@ class Report(NamedTuple):
     attempts: int
 
 
+def examine_file(path: Path) -> Report:
+    """All of the database at `path`, beside whoever uses it. Raises sqlite3.Error, ConfigError (another version)."""
+    with closing(schema.connect_to_read(path)) as connection:
+        schema.check_version(connection)
+        return examine(connection)
+
+
 def examine(connection: sqlite3.Connection) -> Report:
     """Everything that is checked, and how much there was to check."""
     connection.execute("BEGIN")
@@ -230,9 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"there is no stored state in {asked.home}: {path} does not exist", file=sys.stderr)
         return 2
     try:
-        with closing(schema.connect_to_read(path)) as connection:
-            schema.check_version(connection)
-            report = examine(connection)
+        report = examine_file(path)
     except (sqlite3.Error, TitanError) as error:
         report = Report([f"the stored state can not be read: {error}"], 0, 0, 0)
     _print(report, asked.json)

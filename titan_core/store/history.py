@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
@@ -128,8 +127,8 @@ class History:
     # ── jobs and events ───────────────────────────────────────────────────────────────────────────
 
     def jobs(self, state: str, limit: int, services_only: bool = False) -> tuple[list[tuple[str, str]], int]:
-        """(run id, job id) of the newest jobs in this state (empty: any), and how many there are."""
-        wanted = f"job_states.state = '{JobState(state).value}'" if state else "TRUE"  # so the index of DEAD is used
+        """(run id, job id) of the newest jobs in this state, and how many there are."""
+        wanted = f"job_states.state = '{JobState(state).value}'"  # no parameter, so that the index of DEAD is used
         text = (
             "FROM job_states JOIN jobs ON jobs.run = job_states.run AND jobs.sequence = job_states.job"
             f" JOIN runs ON runs.sequence = jobs.run WHERE {wanted}{' AND jobs.service' * services_only}"
@@ -154,13 +153,6 @@ class History:
         """When the worker last registered, or was given up; None = it never came."""
         rows = self.read(_all, "SELECT seen_at FROM workers WHERE worker_id = ?", worker_id)
         return float(rows[0][0]) if rows else None
-
-    def counts(self) -> dict[str, int]:
-        """All jobs that are stored, by state."""
-        total: Counter[str] = Counter()
-        for (counts,) in self.read(_all, "SELECT counts FROM runs"):
-            total.update(dict(zip((state.value for state in JobState), map(int, counts.split()), strict=True)))
-        return dict(total)
 
     def _number(self, text: str, *values: object) -> int | None:
         rows = self.read(_all, text, *values)

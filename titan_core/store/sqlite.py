@@ -29,7 +29,7 @@ from titan_core.failpoints import reach
 from titan_core.lifecycle import Component
 from titan_core.scheduler.records import Batch, StoredRun, WorkerRecord
 from titan_core.store import loading, retention, schema
-from titan_core.store.check import Report, damage, examine
+from titan_core.store.check import damage
 from titan_core.store.history import History
 from titan_core.store.lock import HomeLock
 from titan_core.store.rows import Pending, Writer
@@ -194,11 +194,6 @@ class Store(Component):
         with contextlib.closing(schema.connect_to_read(self._directory / schema.DATABASE)) as source:
             with contextlib.closing(sqlite3.connect(path)) as copy:
                 source.backup(copy)
-
-    def check(self) -> Report:
-        """What is not as it must be in what is stored now; takes some seconds where much is."""
-        with contextlib.closing(schema.connect_to_read(self._directory / schema.DATABASE)) as connection:
-            return examine(connection)
 
     # ── the thread ────────────────────────────────────────────────────────────────────────────────
 

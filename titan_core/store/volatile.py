@@ -11,7 +11,6 @@ from titan_core.clock import Clock
 from titan_core.errors import Conflict
 from titan_core.lifecycle import Component
 from titan_core.scheduler.records import Batch, StoredRun, WorkerRecord
-from titan_core.store.check import Report
 from titan_core.store.history import History
 
 
@@ -57,9 +56,6 @@ class Volatile(Component):
 
     def forgotten_since(self, wall: float) -> list[str]:
         return []
-
-    def check(self) -> Report:
-        return Report([], 0, 0, 0)
 
     def snapshot(self, path: Path) -> None:
         raise Conflict("this master runs with --in-memory: there is nothing stored to back up")

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from titan_core.clock import FakeClock
+from titan_core.store import check
 from titan_core.store.sqlite import Store
 from titan_test_suite.pytests.support.power_cut import ACKNOWLEDGED, Disk, Note, compiler, record
 from titan_test_suite.pytests.support.seeds import announced_seed
@@ -76,7 +77,7 @@ def _survives(disk: Disk, dice: random.Random, story: dict[int, Any], home: Path
     store = Store(state, FakeClock())
     try:
         store.load()
-        assert store.check().problems == [], home
+        assert store.history.read(check.problems) == [], home
         _holds(store, story, disk.acknowledged, home)
     finally:
         store.stop()

@@ -32,7 +32,7 @@ def test_a_wild_life_is_stored_without_contradictions(tmp_path: Path) -> None:
             cluster = StoredCluster(store)
             live(cluster, random.Random(seed + number))
             cluster.flush()
-            report = store.check()
+            report = check.examine_file(tmp_path / str(number) / ".titan" / schema.DATABASE)
             assert report.problems == [], f"life {seed + number}"
             assert (report.runs, report.jobs > 0, report.attempts > 0) == (len(store.history.runs(999)), True, True)
 
@@ -106,8 +106,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def examined(home: Path) -> list[str]:
-    with closing(schema.connect_to_read(home / ".titan" / schema.DATABASE)) as connection:
-        return check.examine(connection).problems
+    return check.examine_file(home / ".titan" / schema.DATABASE).problems
 
 
 NUMBER = "(SELECT sequence FROM jobs WHERE job_id = '{}')"

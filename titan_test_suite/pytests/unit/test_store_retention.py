@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from titan_core.clock import FakeClock
-from titan_core.store import retention
+from titan_core.store import check, retention
 from titan_core.store.sqlite import Store
 from titan_test_suite.pytests.support.stored_cluster import StoredCluster, open_store, stored_job
 from titan_test_suite.pytests.support.waiting import wait_until
@@ -72,7 +72,7 @@ def test_a_forgotten_run_leaves_nothing_but_its_name(cluster: StoredCluster, mon
     }  # fmt: skip
     assert store.forgotten_since(since_wall) == ["gone"] and store.forgotten_since(since_wall + 1) == []
     assert store.history.run("gone") is None and store.history.request(b"gone") is None
-    assert store.check().problems == []
+    assert store.history.read(check.problems) == []
 
 
 def test_what_is_live_is_not_deleted(cluster: StoredCluster) -> None:
@@ -100,7 +100,7 @@ def test_deleting_goes_on_after_a_restart(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         assert store.load()[0] == ()
         wait_until(lambda: not any(rows(store).values()), explain=lambda: rows(store))
-        assert store.check().problems == []
+        assert store.history.read(check.problems) == []
 
 
 def test_that_a_run_was_deleted_is_known_for_a_month(tmp_path: Path) -> None:
