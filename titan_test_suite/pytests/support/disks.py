@@ -22,7 +22,6 @@ class SmallDisk:
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
         self._size = size
-        self._ballast = path / "ballast"
 
     def __enter__(self) -> SmallDisk:
         self.path.mkdir(parents=True, exist_ok=True)
@@ -34,19 +33,24 @@ class SmallDisk:
         _run("umount", "--lazy", str(self.path))  # also when something that did not end has a file open there
 
     @property
+    def ballast(self) -> Path:
+        """The file that fills it."""
+        return self.path / "ballast"
+
+    @property
     def free(self) -> int:
         found = os.statvfs(self.path)
         return found.f_bavail * found.f_frsize
 
     def fill(self, leave: int = 0) -> None:
         """Until `leave` bytes are free."""
-        with open(self._ballast, "ab", buffering=0) as file, contextlib.suppress(_Full):
+        with open(self.ballast, "ab", buffering=0) as file, contextlib.suppress(_Full):
             while self.free > leave:
                 _write(file.fileno(), _PIECE[: max(1, min(len(_PIECE), self.free - leave))])
 
     def clear(self) -> None:
         """Free what was filled."""
-        self._ballast.unlink(missing_ok=True)
+        self.ballast.unlink(missing_ok=True)
 
 
 class _Full(Exception):

@@ -9,7 +9,7 @@ import pytest
 
 from titan_core.config import WorkerConfig
 from titan_core.worker.app import Worker
-from titan_test_suite.pytests.support.disks import small_disk
+from titan_test_suite.pytests.support.disks import MIB, SmallDisk, refusal
 from titan_test_suite.pytests.support.worker_master import TOKEN, WorkerMaster
 
 StartWorker = Callable[..., Worker]
@@ -60,8 +60,11 @@ def worker(master: WorkerMaster, start_worker: StartWorker) -> Worker:
     return worker
 
 
-@pytest.fixture(name="small_disk")
-def mounted_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB."""
-    with small_disk(tmp_path / "disk") as place:
-        yield place
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk of 4 MiB; skips the test of a user who may not mount one."""
+    why = refusal()
+    if why:
+        pytest.skip(why)
+    with SmallDisk(tmp_path / "disk", 4 * MIB) as disk:
+        yield disk

@@ -16,7 +16,7 @@ from titan_core.worker.disk_watch import DiskWatch
 from titan_core.worker.journal import Journal
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
 from titan_test_suite.pytests.integration.worker.test_assets import project
-from titan_test_suite.pytests.support.disks import fill
+from titan_test_suite.pytests.support.disks import SmallDisk
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import TOKEN, WorkerMaster
 
@@ -31,19 +31,19 @@ def troubles(master: WorkerMaster) -> list[str]:
 
 
 def test_a_full_disk_is_told_before_the_attempt_that_met_it(
-    small_disk: Path, master: WorkerMaster, start_worker: StartWorker
+    small_disk: SmallDisk, master: WorkerMaster, start_worker: StartWorker
 ) -> None:
-    worker = start_worker(home=small_disk)
+    worker = start_worker(home=small_disk.path)
     master.wait_for_worker()
     running = master.start(WAIT)
     wait_until(lambda: master.log(running) == b"up\n")
-    ballast = fill(small_disk)
+    small_disk.fill()
     result = master.run("true")
     assert result.outcome == "INTERRUPTED"
     assert "No space left on device" in result.reason
     beat = master.received[master.received.index(result) - 1]
     assert isinstance(beat, Heartbeat)
-    assert beat.trouble == f"can not write to {small_disk}/titan_workspace: No space left on device"
+    assert beat.trouble == f"can not write to {small_disk.path}/titan_workspace: No space left on device"
     assert running in beat.running
     refused = master.run("true")
     assert (refused.outcome, refused.reason) == ("INTERRUPTED", f"this worker {beat.trouble}")
@@ -54,7 +54,7 @@ def test_a_full_disk_is_told_before_the_attempt_that_met_it(
     master.wait_for_worker(2)
     wait_until(lambda: troubles(master)[beats:] and troubles(master)[-1] == beat.trouble)
 
-    ballast.unlink()
+    small_disk.clear()
     wait_until(lambda: troubles(master)[-1] == "")
     assert master.run("true").outcome == "SUCCEEDED"
 
@@ -71,26 +71,26 @@ def _status(worker: Worker) -> str:
 
 
 def test_what_runs_when_the_disk_is_full_ends_and_is_told(
-    small_disk: Path, master: WorkerMaster, start_worker: StartWorker, tmp_path: Path
+    small_disk: SmallDisk, master: WorkerMaster, start_worker: StartWorker, tmp_path: Path
 ) -> None:
     """Its result is in memory only, until there is room: then a successor would find it."""
-    start_worker(home=small_disk)
+    start_worker(home=small_disk.path)
     master.wait_for_worker()
     token = master.start("echo up; exec sleep 600")
     wait_until(lambda: master.log(token) == b"up\n")
-    ballast = fill(small_disk)
+    small_disk.fill()
     master.acknowledges = False
     master.stop(token, "x" * 20_000)  # more than what the end of the attempt frees
     assert master.result(token).outcome == "STOPPED"
     assert "No space left on device" in troubles(master)[-1]
-    assert not in_the_journal(small_disk, tmp_path / "before")
-    ballast.unlink()
+    assert not in_the_journal(small_disk.path, tmp_path / "before")
+    small_disk.clear()
     wait_until(lambda: troubles(master)[-1] == "")
-    assert in_the_journal(small_disk, tmp_path / "after") == [token]
+    assert in_the_journal(small_disk.path, tmp_path / "after") == [token]
     master.drop_session()
     assert [result.token for result in master.wait_for_worker(2).finished] == [token]
     master.send(ResultAck((token,)))
-    wait_until(lambda: not next(small_disk.glob("*/results/*/journal")).stat().st_size)
+    wait_until(lambda: not next(small_disk.path.glob("*/results/*/journal")).stat().st_size)
 
 
 def in_the_journal(disk: Path, copy: Path) -> list[bytes]:
@@ -105,43 +105,45 @@ def in_the_journal(disk: Path, copy: Path) -> list[bytes]:
 
 
 def test_a_disk_that_is_nearly_full_is_noticed_by_a_heartbeat(
-    small_disk: Path, master: WorkerMaster, start_worker: StartWorker
+    small_disk: SmallDisk, master: WorkerMaster, start_worker: StartWorker
 ) -> None:
     master.heartbeat_s = 0.05
-    start_worker(home=small_disk)
+    start_worker(home=small_disk.path)
     master.wait_for_worker()
     assert master.run("true").outcome == "SUCCEEDED"
-    (small_disk / "ballast").write_bytes(bytes(int(3.5 * 1024 * 1024)))
-    sentence = f"can not write to {small_disk}/titan_workspace: less than 1 MiB is free"
+    small_disk.ballast.write_bytes(bytes(int(3.5 * 1024 * 1024)))
+    sentence = f"can not write to {small_disk.path}/titan_workspace: less than 1 MiB is free"
     wait_until(lambda: troubles(master)[-1:] == [sentence])
-    os.truncate(small_disk / "ballast", int(2.5 * 1024 * 1024))  # more than 1 MiB is not enough to end it
+    os.truncate(small_disk.ballast, int(2.5 * 1024 * 1024))  # more than 1 MiB is not enough to end it
     beats = len(troubles(master))
     wait_until(lambda: len(troubles(master)) > beats + 30)
     assert {*troubles(master)[beats:]} == {sentence}
-    (small_disk / "ballast").unlink()
+    small_disk.clear()
     wait_until(lambda: troubles(master)[-1] == "")
 
 
 def test_a_disk_that_is_full_when_the_worker_starts(
-    small_disk: Path, master: WorkerMaster, start_worker: StartWorker
+    small_disk: SmallDisk, master: WorkerMaster, start_worker: StartWorker
 ) -> None:
-    (small_disk / "titan_workspace").mkdir()
-    (small_disk / "ballast").write_bytes(bytes(int(3.5 * 1024 * 1024)))
-    start_worker(home=small_disk)
+    (small_disk.path / "titan_workspace").mkdir()
+    small_disk.ballast.write_bytes(bytes(int(3.5 * 1024 * 1024)))
+    start_worker(home=small_disk.path)
     master.wait_for_worker()
     wait_until(
-        lambda: troubles(master)[:1] == [f"can not write to {small_disk}/titan_workspace: less than 1 MiB is free"]
+        lambda: (
+            troubles(master)[:1] == [f"can not write to {small_disk.path}/titan_workspace: less than 1 MiB is free"]
+        )
     )
-    (small_disk / "ballast").unlink()
+    small_disk.clear()
     wait_until(lambda: troubles(master)[-1] == "")
 
 
 @pytest.mark.parametrize("name", ["job.sh", "project.zip"])
 def test_files_of_a_job_for_which_there_is_no_room(
-    small_disk: Path, master: WorkerMaster, start_worker: StartWorker, name: str
+    small_disk: SmallDisk, master: WorkerMaster, start_worker: StartWorker, name: str
 ) -> None:
     """What was written of them is taken away, so that there is room again if there was before."""
-    start_worker(home=small_disk)
+    start_worker(home=small_disk.path)
     master.wait_for_worker()
     if name == "project.zip":
         content, entry = project({"main.sh": "true\n", "ballast": secrets.token_hex(900_000)}), "main.sh"
@@ -152,7 +154,7 @@ def test_files_of_a_job_for_which_there_is_no_room(
     assert "No space left on device" in result.reason
     assert "No space left on device" in troubles(master)[-1]
     if entry:  # what was fetched, and unpacked once, is still there
-        assert not list(small_disk.glob("titan_workspace/jobs/*/*/project-*"))
+        assert not list(small_disk.path.glob("titan_workspace/jobs/*/*/project-*"))
     else:
         wait_until(lambda: troubles(master)[-1] == "")
         assert master.run("true").outcome == "SUCCEEDED"

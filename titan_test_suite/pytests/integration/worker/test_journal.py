@@ -16,7 +16,7 @@ from titan_core.errors import ConfigError
 from titan_core.protocol.messages import Result
 from titan_core.worker import journal as journal_module
 from titan_core.worker.journal import DEAD_BYTES, Journal, Kept
-from titan_test_suite.pytests.support.disks import fill
+from titan_test_suite.pytests.support.disks import SmallDisk
 
 OpenJournal = Callable[[], Journal]
 
@@ -215,24 +215,24 @@ def test_a_place_that_can_not_be_used(directory: Path, tmp_path: Path, in_the_wa
     journal.close()
 
 
-def test_a_disk_that_fills_up_and_is_freed(small_disk: Path) -> None:
+def test_a_disk_that_fills_up_and_is_freed(small_disk: SmallDisk) -> None:
     failures: list[OSError] = []
-    journal = Journal(small_disk / "results", failures.append)
+    journal = Journal(small_disk.path / "results", failures.append)
     before, during = [kept() for _ in range(5)], [kept("x" * 3_000) for _ in range(5)]
     for entry in before:
         journal.add(entry)
-    ballast = fill(small_disk)
+    small_disk.fill()
     for entry in during:
         journal.add(entry)
     assert {failure.errno for failure in failures} == {28}
     journal.strike_out((before[0].result.token,))
-    shutil.copytree(small_disk / "results", small_disk.with_name("seen"))
-    seen = Journal(small_disk.with_name("seen"))
+    shutil.copytree(small_disk.path / "results", small_disk.path.with_name("seen"))
+    seen = Journal(small_disk.path.with_name("seen"))
     assert set(before[1:]) <= set(seen.recover())  # nothing that was there before is lost
     _drop([seen])
-    ballast.unlink()
+    small_disk.clear()
     journal.mend()
     _drop([journal])
-    successor = Journal(small_disk / "results")
+    successor = Journal(small_disk.path / "results")
     assert successor.recover() == [*before[1:], *during]
     _drop([successor])
