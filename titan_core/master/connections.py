@@ -208,9 +208,8 @@ class Connections:
             self._engine.submit(WorkerTroubleChanged(session.worker_id, session.number, trouble))
             log.warning("worker %s: %s", session.worker_id, trouble or "can work", extra={"action": "worker.trouble"})
         session.set_load(heartbeat)
-        strays = self._engine.strays(session, heartbeat.running) if heartbeat.running else ()
-        if strays:
-            session.greet(kill=strays)
+        if heartbeat.running:
+            self._engine.kill_strays(session, heartbeat.running)
 
 
 def _worker_info(register: messages.Register) -> WorkerInfo:

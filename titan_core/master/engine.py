@@ -101,10 +101,12 @@ class Engine:
                 why = self._store.trouble or "the master is slow to write to its disk"
                 raise Unavailable(f"{why}; whether this will be kept can not be promised: send it again")
 
-    def strays(self, session: Session, running: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        """Those of the attempts a worker says it runs that are not its to run."""
+    def kill_strays(self, session: Session, running: tuple[bytes, ...]) -> None:
+        """Have a worker end those of the attempts it says it runs that are not its to run."""
         with self.condition:
-            return workers.strays(self._core.state, session.worker_id, session.number, running)
+            strays = workers.strays(self._core.state, session.worker_id, session.number, running)
+            if strays:
+                session.kill(strays, self._store.last)
 
     def open_session(self, session: Session, event: WorkerRegistered) -> None:
         """A worker registers over `session`, which takes the place of an older one."""

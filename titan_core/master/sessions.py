@@ -112,11 +112,16 @@ class Session(Component):
         if overfull:
             self.end("it does not take its frames")
 
-    def greet(self, kill: tuple[bytes, ...] = ()) -> None:
+    def greet(self) -> None:
         """Send a HEARTBEAT, also while the disk takes nothing."""
         with self._filled:
-            self._greetings.append(messages.Heartbeat(kill=kill))
+            self._greetings.append(messages.Heartbeat())
             self._filled.notify()
+
+    def kill(self, tokens: tuple[bytes, ...], ticket: int) -> None:
+        """Have the worker end and forget these attempts. This waits for the disk, as one may just have ended: until
+        its result is written here, it is in the worker's journal alone."""
+        self.put(messages.Heartbeat(kill=tokens), ticket)
 
     def end(self, reason: str) -> None:
         """End the session; the thread that reads from it does the rest."""

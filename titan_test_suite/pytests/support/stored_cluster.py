@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from titan_core.clock import FakeClock
+from titan_core.clock import Clock, FakeClock
 from titan_core.protocol import messages
 from titan_core.scheduler.actions import Action
 from titan_core.scheduler.events import Event
@@ -40,7 +40,7 @@ class StoredCluster(Cluster):
 
 
 @contextmanager
-def open_store(home: Path, clock: FakeClock | None = None) -> Iterator[Store]:
+def open_store(home: Path, clock: Clock | None = None) -> Iterator[Store]:
     """The store of this home, loaded and started; stopped at the end."""
     store = Store(home / ".titan", clock or FakeClock())
     store.load()

@@ -218,8 +218,10 @@ class Master:
                 self.handle(WorkerTroubleChanged(session.worker_id, session.number, text))
             case Beat(running):
                 kill = workers.strays(self.core.state, session.worker_id, session.number, running)
-                if not session.ended:  # a greeting waits for no disk
-                    connection.send(DOWN, Beat(kill))
+                if kill:
+                    session.put(Beat(kill), self._store.last)
+                elif not session.ended:  # a greeting waits for no disk
+                    connection.send(DOWN, Beat(()))
 
     def _register(self, connection: Connection, frame: Register) -> None:
         worker_id = frame.info.worker_id
