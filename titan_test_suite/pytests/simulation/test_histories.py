@@ -11,10 +11,12 @@ import itertools
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 
 from titan_test_suite.pytests.support.seeds import TORTURE
-from titan_test_suite.pytests.support.simulation.cluster import ALL_RUNS, Broken, Figures, simulate
+from titan_test_suite.pytests.support.simulation.cluster import Figures, simulate
+from titan_test_suite.pytests.support.simulation.tables import Tables
 
 HISTORIES = 200
 CHECK_EACH = 1 if TORTURE else 30
@@ -33,33 +35,45 @@ def seeds(share: float) -> Iterator[int]:
     return iter(range(first, first + round(share * HISTORIES)))
 
 
-def lived(share: float, runs_kept: int) -> None:
-    """Live through this share of the histories there is time for."""
-    figures = [one(seed, runs_kept) for seed in seeds(share)]
+def lived(share: float, live: Callable[[int, int], Figures]) -> None:
+    """Live through this share of the histories there is time for: `live(seed, check_each)` is one of them."""
+    figures = [one(seed, live) for seed in seeds(share)]
     sums = Figures(*map(sum, zip(*figures, strict=True)))
     print(f"{len(figures)} histories: {sums}")
-    if len(figures) >= 30:  # a history in which nothing happens proves nothing
+    if len(figures) >= 20:  # a history in which nothing happens proves nothing
         assert sums.starts >= 20 * len(figures)
         assert sums.master_crashes >= 2 * len(figures)
         assert sums.worker_failures >= 4 * len(figures)
         assert sums.recoveries_compared >= len(figures)
 
 
-def one(seed: int, runs_kept: int) -> Figures:
+def one(seed: int, live: Callable[[int, int], Figures]) -> Figures:
     test = os.environ["PYTEST_CURRENT_TEST"].rpartition("::")[2].partition(" ")[0]
     try:
-        return simulate(seed, 1 if "TITAN_SIMULATION_SEED" in os.environ else CHECK_EACH, runs_kept)
-    except Broken as broken:
+        return live(seed, 1 if "TITAN_SIMULATION_SEED" in os.environ else CHECK_EACH)
+    except AssertionError as broken:
         raise AssertionError(f"{broken}\n\nrepeat it with: {REPLAY.format(seed, test)}") from broken
 
 
 def test_histories() -> None:
-    lived(0.8, ALL_RUNS)
+    lived(0.7, simulate)
 
 
 def test_histories_of_a_forgetful_master() -> None:
     """Of what is over, only the last runs are in memory; the rest is history, and is taken back when it is named."""
-    lived(0.2, runs_kept=4)
+    lived(0.2, lambda seed, check_each: simulate(seed, check_each, runs_kept=4))
+
+
+def test_histories_in_the_tables_of_the_real_store() -> None:
+    """What is written says the same when it is read, and `titan check` is content, at each start and at the end."""
+
+    def live(seed: int, check_each: int) -> Figures:
+        with closing(Tables()) as tables:
+            figures = simulate(seed, check_each, rows=tables)
+            tables.check()
+        return figures
+
+    lived(0.1, live)
 
 
 def test_a_seed_is_a_history() -> None:

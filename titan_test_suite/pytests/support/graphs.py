@@ -6,6 +6,7 @@ import random
 
 from hypothesis import strategies as st
 
+from titan_core.protocol.messages import Task
 from titan_core.scheduler.model import Affinity, JobSpec
 
 JOBS_MOST = 4
@@ -49,7 +50,7 @@ def rolled_graph(dice: random.Random, first: int, existing: list[str]) -> tuple[
 def _rolled_spec(dice: random.Random, name: str, parents: list[str]) -> JobSpec:
     return JobSpec(
         name,
-        None,
+        Task("x.sh"),
         parents=tuple(dict.fromkeys(dice.choices(parents, k=dice.randrange(4)))) if parents else (),
         requirement=dice.choice(["GENERAL", "GENERAL", "GENERAL", "GPU"]),
         priority=dice.randrange(3),

@@ -17,7 +17,7 @@ from titan_test_suite.pytests.support.simulation.master import Master
 from titan_test_suite.pytests.support.simulation.network import DOWN, UP
 from titan_test_suite.pytests.support.simulation.oracle import Oracle
 from titan_test_suite.pytests.support.simulation.promises import differences, promised
-from titan_test_suite.pytests.support.simulation.store import Store
+from titan_test_suite.pytests.support.simulation.store import Rows, Store
 from titan_test_suite.pytests.support.simulation.worker import Worker
 
 CAPABILITIES = frozenset({"GENERAL", "GPU"})
@@ -48,10 +48,11 @@ class Figures(NamedTuple):
     recoveries_compared: int
 
 
-def simulate(seed: int, check_each: int = 1, runs_kept: int = ALL_RUNS) -> Figures:
+def simulate(seed: int, check_each: int = 1, runs_kept: int = ALL_RUNS, rows: Rows | None = None) -> Figures:
     """Live through the history of this seed. The core's invariants, which read everything, are looked at after every
-    `check_each`-th step (0: never); the judge looks at each. `runs_kept`: finished runs that stay in memory."""
-    cluster = Cluster(seed, check_each, runs_kept)
+    `check_each`-th step (0: never); the judge looks at each. `runs_kept`: finished runs that stay in memory.
+    `rows`: where all is kept, if not in plain dictionaries."""
+    cluster = Cluster(seed, check_each, runs_kept, rows or Rows())
     try:
         return cluster.live()
     except Exception as error:
@@ -60,13 +61,13 @@ def simulate(seed: int, check_each: int = 1, runs_kept: int = ALL_RUNS) -> Figur
 
 
 class Cluster:
-    def __init__(self, seed: int, check_each: int, runs_kept: int) -> None:
+    def __init__(self, seed: int, check_each: int, runs_kept: int, rows: Rows) -> None:
         self.agenda = agenda = Agenda(seed)
         self._check_each = check_each
         self._grace_s = agenda.dice.choice([20.0, 60.0])
         self._settings = Settings(death_s=DEATH_S, runs_kept=runs_kept)
-        self.store = Store(agenda, lambda step: self.oracle.durable(step))
-        self.oracle = Oracle(agenda, self.store.rows, min(DEATH_S, self._grace_s))
+        self.store = Store(agenda, rows, lambda step: self.oracle.durable(step))
+        self.oracle = Oracle(agenda, rows, min(DEATH_S, self._grace_s))
         self.master: Master | None = None
         self.workers = [self._new_worker(number) for number in range(agenda.dice.randint(2, 4))]
         self.people = People(

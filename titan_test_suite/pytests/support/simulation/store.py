@@ -104,11 +104,11 @@ class Rows:
 class Store:
     """`on_durable(step)` is told of each step, in order, just before its rows are there; `on_commit()` of a group."""
 
-    def __init__(self, agenda: Agenda, on_durable: Callable[[Step], None]) -> None:
+    def __init__(self, agenda: Agenda, rows: Rows, on_durable: Callable[[Step], None]) -> None:
         self._agenda = agenda
         self._on_durable = on_durable
         self.on_commit: Callable[[], None] = lambda: None
-        self.rows = Rows()
+        self.rows = rows
         self.term = 0
         self.last = self.committed = 0
         """Tickets of the newest step, and of the newest that is durable and known to be."""
