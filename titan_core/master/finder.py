@@ -62,7 +62,10 @@ class Finder:
     def recall(self, run_ids: Iterable[str]) -> None:
         """Take these runs back into memory; those that are there, or nowhere, are no matter."""
         known = self._engine.read(lambda state: [run_id for run_id in run_ids if run_id in state.runs])
-        for run_id in set(run_ids).difference(known):
+        missing = set(run_ids).difference(known)
+        if missing:
+            self._engine.settle(changed=True)  # how a run ended may not be on disk yet when it leaves memory
+        for run_id in missing:
             stored = self._history.run(run_id)
             if stored is not None:
                 self._engine.submit(RunRecalled(stored))
@@ -86,6 +89,7 @@ class Finder:
             raise InvalidRequest(f"{shown(run_key)} fits several runs: {some}; give more of it")
         if not run_ids or self._engine.read(lambda state: run_ids[0] in state.runs):
             return None  # what memory holds was looked through already
+        self._engine.settle()
         stored = self._history.run(run_ids[0])
         if stored is None:
             return None

@@ -34,8 +34,8 @@ def on_recovered(state: State, event: StateRecovered) -> None:
 
 
 def on_recalled(state: State, stored: StoredRun) -> None:
-    """Take a finished run back into memory, at its place by age."""
-    if stored.run.run_id in state.runs:
+    """Take a finished run back into memory, at its place by age. Not one that is being deleted: it was read before."""
+    if stored.run.run_id in state.runs or stored.run.run_id in state.deleted:
         return
     run = restore_run(stored)
     state.runs = dict(sorted([*state.runs.items(), (run.run_id, run)], key=lambda item: item[1].sequence))

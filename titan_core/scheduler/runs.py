@@ -8,6 +8,9 @@ from titan_core.scheduler.actions import DeleteRun, ForgetRun
 from titan_core.scheduler.model import Job, Run
 from titan_core.scheduler.state import State
 
+DELETED_KNOWN = 20_000
+"""So many deleted runs are remembered: more than can be deleted while somebody has one in his hands."""
+
 
 def retire(state: State, run: Run) -> None:
     """Nothing of the run is alive: keep it for a while, and let the oldest such runs go."""
@@ -38,7 +41,10 @@ def on_expired(state: State, run_ids: Iterable[str]) -> None:
             state.over.remove(run)
             state.jobs_over -= len(run.jobs)
             _forget(state, run)
+        state.deleted[run_id] = None
         state.act(DeleteRun(run_id))
+    while len(state.deleted) > DELETED_KNOWN:
+        del state.deleted[next(iter(state.deleted))]
 
 
 def _forget(state: State, run: Run) -> None:

@@ -49,6 +49,8 @@ class State:
     """Runs without a job that is not final, in the order they got there."""
     jobs_over: int = 0
     """Jobs of the runs in `over`."""
+    deleted: dict[str, None] = field(default_factory=dict)
+    """Ids of runs that were given up for deletion, the latest last: they do not come back."""
     last_sequence: int = 0
 
     def act(self, action: Action) -> None:

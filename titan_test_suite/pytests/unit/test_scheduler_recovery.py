@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from titan_core.errors import Conflict
-from titan_core.scheduler import invariants
+from titan_core.errors import Conflict, NotFound
+from titan_core.scheduler import invariants, runs
 from titan_core.scheduler.actions import Action, DeleteRun, RecordChange, StartAttempt
 from titan_core.scheduler.core import Core
 from titan_core.scheduler.events import Event, RunRecalled, RunsExpired
@@ -279,6 +279,22 @@ def test_expired_runs_go_and_live_ones_stay(cluster: KeptCluster, worker: FakeWo
     deleted = [action.run_id for action in actions if isinstance(action, DeleteRun)]
     assert deleted == ["over", "on disk only"]
     assert list(cluster.core.state.runs) == ["live"]
+
+
+def test_a_run_that_is_being_deleted_does_not_come_back(
+    cluster: KeptCluster, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "DELETED_KNOWN", 2)
+    for name in ("r1", "r2", "r3"):
+        cluster.submit(job("a"), run_id=name)
+        cluster.fail(f"{name}/a")
+    read_before = cluster.rows.recovered(1, 0, recent=100).runs
+    cluster.handle(RunsExpired(("r1", "r2")))
+    cluster.handle(RunRecalled(read_before[0]))
+    with pytest.raises(NotFound, match="there is no run r1"):
+        cluster.retry_run("r1")
+    cluster.handle(RunsExpired(("r3",)))
+    assert list(cluster.core.state.deleted) == ["r2", "r3"]
 
 
 def test_a_restored_run_is_what_it_was(cluster: KeptCluster, worker: FakeWorker) -> None:
