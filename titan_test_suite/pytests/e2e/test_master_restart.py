@@ -131,8 +131,13 @@ class Scene:
         self.cluster.start_master("--port", self.cluster.master.arguments[2], "--grace-s", str(GRACE_S))
         with self.cluster.client() as client:
             self.at_first = {job.key: client.job(job.key) for job in (self.lost, self.once)}
+            # What is followed is to end in a session: of what ended before one, the result comes ahead of the log.
+            wait_until(lambda: self._is_online(client, self.stays), END_S, client.workers)
         self.returns = self.cluster.restart_worker(self.returns)
         self.witnesses.open("go")
+
+    def _is_online(self, client: TitanClient, program: Program) -> bool:
+        return any(worker.pid == program.pid and worker.state == "ONLINE" for worker in client.workers())
 
     def end(self) -> None:
         for follower in self.followers:
