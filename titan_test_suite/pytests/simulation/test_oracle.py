@@ -21,14 +21,14 @@ from titan_core.scheduler.model import EDGES, Attempt, Job, JobState, Outcome, W
 from titan_core.scheduler.records import Batch
 from titan_core.scheduler.state import State
 from titan_test_suite.pytests.support.simulation.cluster import Broken, simulate
-from titan_test_suite.pytests.support.simulation.frames import Acknowledge, Frame
+from titan_test_suite.pytests.support.simulation.frames import Acknowledge, Beat, Frame
 from titan_test_suite.pytests.support.simulation.master import Master, Session
 from titan_test_suite.pytests.support.simulation.network import DOWN
 from titan_test_suite.pytests.support.simulation.store import Store
 from titan_test_suite.pytests.support.simulation.worker import Worker as SimulatedWorker
 
-HISTORIES = 400
-"""Each defect is seen in one of so many; most are in the first, the rarest in one of thirty."""
+HISTORIES = 1000
+"""Each defect is seen in one of so many; most are in the first, the rarest in one of fifty."""
 
 Patch = pytest.MonkeyPatch
 DEFECTS: dict[str, Callable[[Patch], None]] = {}
@@ -141,6 +141,19 @@ def orders_are_sent_before_they_are_on_disk(monkeypatch: Patch) -> None:
         session.connection.send(DOWN, frame)
 
     monkeypatch.setattr(Session, "put", put)
+
+
+@defect
+def what_a_worker_is_to_forget_does_not_wait_for_the_disk(monkeypatch: Patch) -> None:
+    """A heartbeat may say that something runs whose result is here already, and not on disk."""
+
+    def put(original: Callable[..., Any], session: Session, frame: Frame, ticket: int) -> None:
+        if isinstance(frame, Beat):
+            session.connection.send(DOWN, frame)
+        else:
+            original(session, frame, ticket)
+
+    around(monkeypatch, Session, "put", put)
 
 
 def rows_without(monkeypatch: Patch, spoil: Callable[[Batch], Batch]) -> None:

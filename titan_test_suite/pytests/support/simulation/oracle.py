@@ -94,8 +94,8 @@ class Oracle:
         """Cleared away unseen: nobody tells how it ended."""
         self.executions[token].over = True
 
-    def acknowledged(self, token: bytes) -> None:
-        """The worker may forget the result: it is durable, or does not matter any more."""
+    def forgotten(self, token: bytes) -> None:
+        """The worker was told that it may forget the result: it is durable, or does not matter any more."""
         job, number = self._attempt_of[token]
         attempt, state = self._rows.attempts[job][number], self._rows.states[job]
         over = JobState(state.state) in FINAL or number <= state.attempts_before  # or was, until somebody retried it
@@ -103,9 +103,9 @@ class Oracle:
             truth = self.executions[token].outcome
             assert truth is not None
             assert attempt.outcome == truth.value, (
-                f"the result {truth.value} of {self._rows.key(job)} was acknowledged; durable is {attempt.outcome!r}"
+                f"the result {truth.value} of {self._rows.key(job)} is forgotten; durable is {attempt.outcome!r}"
             )
-        assert attempt.outcome, f"the result of {self._rows.key(job)} was acknowledged, and is not durable"
+        assert attempt.outcome, f"the result of {self._rows.key(job)} is forgotten, and is not durable"
 
     def worker_failed(self, worker_id: str) -> None:
         self._failing.add(worker_id)

@@ -188,8 +188,14 @@ class Worker:
         if self._registered and self._agenda.now - self._heard_at >= self._death_s:
             self._agenda.tell("worker does not hear the master", self.worker_id)
             self._redial()
-        self._say(Beat(tuple(self.running)))
+        # Another thread may tell a result between the look at what runs and the word of it.
+        connection, beat = self._connection, Beat(tuple(self.running))
+        self._agenda.after(self._agenda.spread(0.0001, 0.1), lambda: self._say_still(connection, beat))
         self._beat_later(process)
+
+    def _say_still(self, connection: Connection | None, frame: Frame) -> None:
+        if connection is self._connection:
+            self._say(frame)
 
     # ── orders ────────────────────────────────────────────────────────────────────────────────────
 
@@ -208,8 +214,7 @@ class Worker:
                 if token in self.running:
                     self._end_in(self._agenda.spread(0.01, 3), self.running[token], Outcome.STOPPED)
             case Acknowledge(token):
-                self._oracle.acknowledged(token)
-                self.journal.pop(token, None)
+                self._forget(token)
             case Beat(kill):
                 for token in kill:
                     self._give_up(token)
@@ -254,10 +259,14 @@ class Worker:
 
     def _give_up(self, token: bytes) -> None:
         """Nobody wants its result any more."""
-        self.journal.pop(token, None)
+        self._forget(token)
         execution = self.running.pop(token, None)
         if execution is not None:
             self._end_unseen(execution)
+
+    def _forget(self, token: bytes) -> None:
+        if self.journal.pop(token, None) is not None:
+            self._oracle.forgotten(token)
 
     # ── executions ────────────────────────────────────────────────────────────────────────────────
 
