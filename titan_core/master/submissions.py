@@ -65,6 +65,10 @@ class Submissions:
         secret = secrets.token_bytes(TOKEN_BYTES)
         for _ in range(_RUN_IDS_TRIED):
             run_id = new_run_id(request.name, self._engine.clock)
+            if self._history.has_run(
+                run_id
+            ):  # the clock may have been set back, and memory knows the latest runs only
+                continue
             with contextlib.suppress(Conflict):
                 self._engine.submit(
                     RunSubmitted(run_id, request.name, secret, specs, request.request_id, request.spawner)

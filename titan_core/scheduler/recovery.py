@@ -34,7 +34,7 @@ def on_recovered(state: State, event: StateRecovered) -> None:
 
 
 def on_recalled(state: State, stored: StoredRun) -> None:
-    """Take a finished run back into memory, at its place by age. Not one that is being deleted: it was read before."""
+    """Take a finished run back into memory, at its place by age; but not one that was deleted since it was read."""
     if stored.run.run_id in state.runs or stored.run.run_id in state.deleted:
         return
     run = restore_run(stored)

@@ -74,6 +74,10 @@ class History:
         found = () if number is None else self.read(read_runs, [number], self._offset_s)
         return found[0] if found else None
 
+    def has_run(self, run_id: str) -> bool:
+        """Whether there is a run of exactly this id."""
+        return self._number("SELECT sequence FROM runs WHERE run_id = ?", run_id) is not None
+
     def find_run_ids(self, key: str) -> list[str]:
         """The run of this id; else the newest of this name; else those, newest first, whose id begins so.
 

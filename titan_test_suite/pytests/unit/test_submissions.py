@@ -16,9 +16,13 @@ from titan_core.master.finder import Finder
 from titan_core.master.submissions import Submissions
 from titan_core.protocol.messages import AssetContent, JobSpec, SubmitRun, Task
 from titan_core.scheduler.core import Core
+from titan_core.scheduler.events import RunCancelRequested
+from titan_core.scheduler.state import Settings
 from titan_core.store.archive import inspect
 from titan_core.store.assets import AssetStore
+from titan_core.store.durability import Durability
 from titan_core.store.volatile import Volatile
+from titan_test_suite.pytests.support.stored_cluster import open_store
 
 SCRIPT = b"#!/bin/sh\n"
 SHA256 = hashlib.sha256(SCRIPT).hexdigest()
@@ -29,9 +33,11 @@ def request(number: int) -> SubmitRun:
     return SubmitRun("busy", jobs, number.to_bytes(16, "big"), contents=(AssetContent(SHA256, SCRIPT),))
 
 
-def make(tmp_path: Path, clock: FakeClock) -> Submissions:
-    store = Volatile(clock)
-    engine = Engine(Core(), clock, store)
+def make(
+    tmp_path: Path, clock: FakeClock, engine: Engine | None = None, store: Durability | None = None
+) -> Submissions:
+    store = store or Volatile(clock)
+    engine = engine or Engine(Core(), clock, store)
     finder = Finder(engine, store.history)
     assets = AssetStore(tmp_path / "perm_files", tmp_path / "assets")
     return Submissions(engine, assets, finder, store.history, check_room=lambda: None)
@@ -42,6 +48,21 @@ def test_many_runs_of_one_name_in_one_second(tmp_path):
     submissions = make(tmp_path, clock)
     accepted = [submissions.submit(request(number)).run_id for number in range(2000)]
     assert len(set(accepted)) == 2000
+
+
+def test_no_run_gets_the_id_of_one_that_left_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    names = iter(["busy-1", "busy-1", "busy-2"])
+    monkeypatch.setattr("titan_core.master.submissions.new_run_id", lambda name, clock: next(names))
+    with open_store(tmp_path, clock) as store:
+        engine = Engine(Core(Settings(runs_kept=0)), clock, store)
+        submissions = make(tmp_path, clock, engine, store)
+        assert submissions.submit(request(1)).run_id == "busy-1"
+        engine.submit(RunCancelRequested("busy-1", "over"))
+        engine.settle(changed=True)
+        assert submissions.submit(request(2)).run_id == "busy-2"
+        engine.settle(changed=True)
+        assert [run.run_id for run in store.history.runs(10)] == ["busy-2", "busy-1"]
 
 
 def test_the_same_submission_again_gets_the_same_run(tmp_path):
