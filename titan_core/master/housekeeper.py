@@ -50,7 +50,9 @@ class Housekeeper(Component):
                 return
 
     def _clean_up(self) -> None:
-        expired = self._store.expired(self._engine.clock.wall(), self._keep_days, self._keep_runs)
+        clock = self._engine.clock
+        now_wall = clock.to_wall(clock.monotonic())  # the age of a run does not grow when somebody sets the clock
+        expired = self._store.expired(now_wall, self._keep_days, self._keep_runs)
         for start in range(0, len(expired), AT_ONCE):
             if self.stopping.is_set():
                 return

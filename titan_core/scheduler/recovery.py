@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from titan_core.scheduler import attempts, dag, jobs
+from titan_core.scheduler import attempts, dag, jobs, retry
 from titan_core.scheduler.events import StateRecovered
 from titan_core.scheduler.model import Attempt, Job, JobState, Outcome, Run, Worker, WorkerInfo, WorkerState
 from titan_core.scheduler.records import AttemptRecord, StoredJob, StoredRun, WorkerRecord
@@ -141,7 +141,15 @@ def _set_going(state: State, job: Job) -> None:
         running = job.attempts[-1]
         attempts.hold(state, running, state.workers[running.worker_id])
     elif job.due_at is not None:
-        jobs.wake_at(state, job, job.due_at)
+        jobs.wake_at(state, job, min(job.due_at, state.now + _longest_wait_s(job)))
+
+
+def _longest_wait_s(job: Job) -> float:
+    """Whatever the wall clock, by which instants are stored, was set to while there was no master."""
+    if job.state is JobState.DELAYED:
+        return job.spec.delay_s
+    attempt = job.attempts[-1]
+    return max(retry.backoff_s(attempt), retry.trouble_backoff_s(attempt))
 
 
 def _file_requests(state: State, runs: Iterable[Run]) -> None:

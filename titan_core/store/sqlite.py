@@ -264,7 +264,7 @@ class Store(Component):
             condemned = self._condemned[: retention.PIECE_RUNS]
             del self._condemned[: retention.PIECE_RUNS]
         left: list[bool] = []
-        now_wall = self._clock.wall()
+        now_wall = self._clock.to_wall(self._clock.monotonic())  # as all instants are kept
         if not self._transaction(lambda: left.append(retention.sweep(self._connection, condemned, now_wall))):
             with self._lock:
                 self._condemned[:0] = condemned

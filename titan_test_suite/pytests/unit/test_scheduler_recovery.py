@@ -281,6 +281,19 @@ def test_expired_runs_go_and_live_ones_stay(cluster: KeptCluster, worker: FakeWo
     assert list(cluster.core.state.runs) == ["live"]
 
 
+def test_a_clock_that_was_set_back_makes_nothing_wait_for_longer(cluster: KeptCluster, worker: FakeWorker) -> None:
+    cluster.advance(7200.0)
+    cluster.submit(job("later", delay_s=50), job("flaky", retries=1, retry_backoff_s=8))
+    cluster.fail("flaky")
+    cluster.now -= 3600.0  # the next master's clocks are that far behind what is stored
+    cluster.restart_master()
+    cluster.register(worker)
+    due = {name: cluster.job(name).due_at - cluster.now for name in ("later", "flaky")}
+    assert due["later"] == 50 and 6 <= due["flaky"] <= 10
+    cluster.advance(50)
+    assert cluster.states() == {"later": "RUNNING", "flaky": "RUNNING"}
+
+
 def test_a_run_that_is_being_deleted_does_not_come_back(
     cluster: KeptCluster, worker: FakeWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from titan_core.clock import FakeClock
+from titan_core.master.engine import Engine
+from titan_core.master.housekeeper import Housekeeper
+from titan_core.master.logs import LogStore
 from titan_core.store import check, retention
 from titan_core.store.sqlite import Store
 from titan_test_suite.pytests.support.stored_cluster import StoredCluster, open_store, stored_job
@@ -115,3 +118,29 @@ def test_that_a_run_was_deleted_is_known_for_a_month(tmp_path: Path) -> None:
             wait_until(lambda: not rows(store)["runs"])
             clock.advance(retention.KNOWN_S + 1)
         assert store.forgotten_since(0.0) == ["second"]
+
+
+class SetClock(FakeClock):
+    """The machine's clock was set ahead by `ahead_s` while the master ran."""
+
+    ahead_s = 0.0
+
+    def wall(self) -> float:
+        return super().wall() + self.ahead_s
+
+
+def test_a_clock_that_is_set_ahead_deletes_nothing(tmp_path: Path) -> None:
+    clock = SetClock()
+    with open_store(tmp_path, clock) as store:
+        cluster = StoredCluster(store)
+        cluster.join("w")
+        finish_run(cluster, "over")
+        cluster.flush()
+        engine = Engine(cluster.core, clock, store)
+        housekeeper = Housekeeper(engine, store, LogStore(tmp_path / "logs", engine.topics), 30.0, 0)
+        clock.ahead_s = 40 * 86400.0
+        housekeeper._clean_up()
+        assert list(cluster.core.state.runs) == ["over"]
+        clock.advance(31 * 86400.0)
+        housekeeper._clean_up()
+        assert list(cluster.core.state.runs) == []
