@@ -15,7 +15,8 @@ from titan_core.master.engine import Engine
 from titan_core.protocol.checks import shown
 from titan_core.scheduler.events import RunRecalled
 from titan_core.scheduler.model import Job, Run
-from titan_core.scheduler.recovery import link_within, restore_run
+from titan_core.scheduler.records import StoredRun
+from titan_core.scheduler.recovery import link_within, parent_runs, restore_run
 from titan_core.scheduler.state import State
 from titan_core.store.history import History
 
@@ -60,15 +61,20 @@ class Finder:
         return self._engine.read(lambda state: lookup.find_run_or_job(state, job.key if job else run.run_id))
 
     def recall(self, run_ids: Iterable[str]) -> None:
-        """Take these runs back into memory; those that are there, or nowhere, are no matter."""
-        known = self._engine.read(lambda state: [run_id for run_id in run_ids if run_id in state.runs])
-        missing = set(run_ids).difference(known)
-        if missing:
+        """Take these runs back into memory, and those they depend on; what is there, or nowhere, is no matter."""
+        found: dict[str, StoredRun] = {}
+        wanted = self._not_in_memory(run_ids)
+        if wanted:
             self._engine.settle(changed=True)  # how a run ended may not be on disk yet when it leaves memory
-        for run_id in missing:
-            stored = self._history.run(run_id)
-            if stored is not None:
-                self._engine.submit(RunRecalled(stored))
+        while wanted:
+            read = [stored for run_id in wanted if (stored := self._history.run(run_id)) is not None]
+            found.update((stored.run.run_id, stored) for stored in read)
+            wanted = self._not_in_memory(set().union(*map(parent_runs, read)).difference(found))
+        for stored in sorted(found.values(), key=lambda stored: stored.run.sequence):  # parents before children
+            self._engine.submit(RunRecalled(stored))
+
+    def _not_in_memory(self, run_ids: Iterable[str]) -> set[str]:
+        return self._engine.read(lambda state: {run_id for run_id in run_ids if run_id not in state.runs})
 
     def _find(self, in_memory: Callable[[State], T], key: str, in_past: Callable[[State], T]) -> T:
         try:

@@ -59,6 +59,20 @@ def restore_run(stored: StoredRun) -> Run:
     return run
 
 
+def parent_runs(stored: StoredRun) -> set[str]:
+    """The ids of the other runs that those of its jobs depend on that may still begin, if only by a retry by hand.
+
+    They have to be in memory before the run is, as a job knows only the parents that it finds there.
+    """
+    return {
+        parent.partition("/")[0]
+        for job in stored.jobs
+        if job.asked.spec.parents and job.became.state != JobState.COMPLETED.value
+        for parent in job.asked.spec.parents
+        if "/" in parent
+    }
+
+
 def link_within(run: Run) -> None:
     """Let the jobs of a restored run, which stays outside the core, know their parents of the same run."""
     for job in run.jobs.values():
@@ -122,7 +136,7 @@ def _expect(state: State, record: WorkerRecord) -> None:
 
 
 def _link(state: State, run: Run) -> None:
-    """A parent in another run that is not in memory has ended, and is satisfied or else the job is final."""
+    """A parent in another run that is not in memory was deleted, or the job is COMPLETED: see `parent_runs`."""
     for job in run.jobs.values():
         if job.spec.parents:
             parents = (jobs.find(state, run, name) for name in job.spec.parents)

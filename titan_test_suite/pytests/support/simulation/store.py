@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from titan_core.scheduler.events import Event, StateRecovered
-from titan_core.scheduler.model import FINAL
 from titan_core.scheduler.records import (
     GONE,
     AttemptRecord,
@@ -24,6 +23,7 @@ from titan_core.scheduler.records import (
     StoredRun,
     WorkerRecord,
 )
+from titan_core.scheduler.recovery import parent_runs
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
 
 _LOOK_S = 0.5
@@ -74,20 +74,17 @@ class Rows:
         return self._stored(numbers)[0] if numbers else None
 
     def recovered(self, term: int, grace_s: float, recent: int) -> StateRecovered:
-        """What the next master is told: what is alive, so many runs that are over, and parents of what is alive."""
+        """What the next master is told: what is alive, so many runs that are over, and their parents' runs."""
         over = sorted(number for number, run in self.runs.items() if not run.live_jobs)
         wanted = {number for number, run in self.runs.items() if run.live_jobs} | set(over[-recent:])
-        parents = {parent.partition("/")[0] for number in wanted for parent in self._waited_for(number)}
-        wanted |= {number for number, run in self.runs.items() if run.run_id in parents}
+        parents = wanted
+        while parents:
+            names = {name for stored in self._stored(sorted(parents)) for name in parent_runs(stored)}
+            parents = {number for number, run in self.runs.items() if run.run_id in names} - wanted
+            wanted |= parents
         workers = [worker for worker in self.workers.values() if worker.state != GONE]
         last_sequence = max([0, *self.runs, *self.jobs])
         return StateRecovered(term, grace_s, self._stored(sorted(wanted)), tuple(workers), last_sequence)
-
-    def _waited_for(self, run: int) -> list[str]:
-        """Parents in other runs, as jobs of this one that are not final name them."""
-        final = {state.value for state in FINAL}
-        open_jobs = [n for n, job in self.jobs.items() if job.run == run and self.states[n].state not in final]
-        return [parent for n in open_jobs for parent in self.jobs[n].spec.parents if "/" in parent]
 
     def _stored(self, numbers: list[int]) -> tuple[StoredRun, ...]:
         jobs: dict[int, list[StoredJob]] = defaultdict(list)
