@@ -160,6 +160,7 @@ class Connections:
             session.end(str(error))
         finally:
             session.stop()
+            session.expect_no_more()
             session.join(SESSION_JOIN_S)
             self._engine.close_session(session, stream.last_received_at)
             log.info("worker %s disconnected", session.worker_id, extra={"action": "worker.disconnected"})
@@ -188,7 +189,7 @@ class Connections:
 
     def _read_session(self, session: Session) -> None:
         reactions: dict[type[Message], Callable[[Any], object]] = {
-            messages.Result: lambda result: self._engine.submit(AttemptFinished(session.worker_id, _report(result))),
+            messages.Result: lambda result: self._on_result(session, result),
             messages.AttemptStarted: lambda m: self._engine.submit(AttemptStarted(session.worker_id, m.token)),
             messages.LogBatch: session.keep_log,
             messages.Heartbeat: lambda m: self._on_heartbeat(session, m),
@@ -201,6 +202,10 @@ class Connections:
             if reaction is None:
                 raise ProtocolError(f"{type(message).__name__} is not for a session")
             reaction(message)
+
+    def _on_result(self, session: Session, result: messages.Result) -> None:
+        self._engine.submit(AttemptFinished(session.worker_id, _report(result)))
+        session.log_is_whole(result.token)
 
     def _on_heartbeat(self, session: Session, heartbeat: messages.Heartbeat) -> None:
         if heartbeat.trouble != session.load.trouble:

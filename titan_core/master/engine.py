@@ -115,8 +115,10 @@ class Engine:
             self._sessions[session.worker_id] = session
             try:
                 session.know([a for token in _tokens(event) if (a := _attempt(self._core.state, token))])
+                session.expect_logs(report.token for report in event.finished)
                 self._handle(event)
             except BaseException:
+                session.expect_no_more()
                 self._restore(session.worker_id, older)
                 raise
         if older is not None:

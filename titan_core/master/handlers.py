@@ -226,7 +226,7 @@ class Handlers:
         topic = ("log", job.run.run_id, job.job_id)
         for _ in self._engine.topics.changes(topic, min(request.wait_s, MAX_WAIT_S)):
             chunk = self._log_chunk(job, request)
-            if chunk.data or chunk.end or chunk.final:
+            if chunk.data or chunk.end:
                 break
         return chunk
 
@@ -236,6 +236,7 @@ class Handlers:
             return messages.LogChunk(job.run.run_id, job.job_id, 0, 0, b"", final, final)
         name = LogName(job.run.run_id, job.job_id, number)
         start, data = self._logs.read(name, request.offset, LOG_CHUNK)
+        over = over and not self._logs.is_awaited(name)  # asked before the size: it may be sent in between
         end = over and start + len(data) >= self._logs.size(name)
         return messages.LogChunk(*name, start, data, end, final)
 

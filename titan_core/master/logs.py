@@ -60,6 +60,7 @@ class LogStore:
         self._rotation_lock = threading.Lock()
         """Held while a piece of a service's log is written."""
         self._current: OrderedDict[LogName, LogFile] = OrderedDict()
+        self._awaited: set[LogName] = set()
         directory.mkdir(parents=True, exist_ok=True)
 
     def append(self, name: LogName, offset: int, data: bytes, rotate: bool = False) -> None:
@@ -73,6 +74,19 @@ class LogStore:
                 _write(self._path(name), offset, data)
         except OSError as error:
             log.error("log of %s/%s not kept: %s", name.run_id, name.job_id, error, extra={"action": "log.failed"})
+        self._topics.publish(("log", name.run_id, name.job_id))
+
+    def await_rest(self, name: LogName) -> None:
+        """The attempt is over, and its worker is about to send its log, or what is missing of it."""
+        self._awaited.add(name)
+
+    def is_awaited(self, name: LogName) -> bool:
+        """Whether the log may still grow though its attempt is over."""
+        return name in self._awaited
+
+    def rest_is_here(self, name: LogName) -> None:
+        """The log is whole, or nobody is there any more to send what is missing."""
+        self._awaited.discard(name)
         self._topics.publish(("log", name.run_id, name.job_id))
 
     def size(self, name: LogName) -> int:

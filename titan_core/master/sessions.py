@@ -89,6 +89,8 @@ class Session(Component):
         self._filled = threading.Condition()
         self._known: dict[bytes, tuple[LogName, bool]] = {}
         """By token: its log, and whether that is a service's."""
+        self._owed: dict[bytes, LogName] = {}
+        """By token: logs of attempts that were over before the session, to be sent now, each before its result."""
         self._over: deque[bytes] = deque()
         """Tokens of those that are over, oldest first."""
 
@@ -189,6 +191,24 @@ class Session(Component):
         """Logs of these attempts may come over this session. Called under the engine's lock."""
         for attempt in attempts:
             self._known[attempt.token] = log_name(attempt), attempt.job.spec.service
+
+    def expect_logs(self, tokens: Iterable[bytes]) -> None:
+        """The registration named these results. Called under the engine's lock, before they count."""
+        for token in tokens:
+            if token in self._known:
+                self._owed[token] = self._known[token][0]
+                self._logs.await_rest(self._owed[token])
+
+    def log_is_whole(self, token: bytes) -> None:
+        """The result of this attempt came, and so has all of its log."""
+        name = self._owed.pop(token, None)
+        if name is not None:
+            self._logs.rest_is_here(name)
+
+    def expect_no_more(self) -> None:
+        """The session is over."""
+        for token in list(self._owed):
+            self.log_is_whole(token)
 
     def _is_over(self, token: bytes) -> None:
         """One that goes on, such as a service, is known however many begin and end meanwhile."""

@@ -237,7 +237,7 @@ class LogFollower(Component):
 
 
 def _send_owed(outbox: Outbox, log: AttemptLog, offset: int, then: bytes) -> None:
-    if log.send_again(outbox, offset) and then:
+    if log.send_again(outbox, offset):
         outbox.put_bytes(then)
 
 

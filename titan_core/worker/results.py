@@ -1,9 +1,10 @@
 """How attempts ended, kept until the master has acknowledged it.
 
 A result goes into the journal first, then the rest of its log and the result are sent, if there is a session.
-It is kept in any case, and told again in the registration of the next session until a RESULT_ACK names it; its
-log is then sent once more from the start, since nobody knows how much of it arrived. A worker that is killed
-has a successor that finds the results in the journal (`restore`).
+It is kept in any case, and told in the registration of the next session, so that it counts at once; its log is
+then sent once more from the start, since nobody knows how much of it arrived, and the result after it. Only the
+RESULT_ACK of that lets it be forgotten: the one of the registration came before the log. A worker that is
+killed has a successor that finds the results in the journal (`restore`).
 
 `report` is called by slot threads, `restore` before there are any, the rest by the link's reader.
 """
@@ -37,6 +38,8 @@ class Results:
         self._journal = journal
         self._changed = threading.Condition()
         self._kept: dict[bytes, Finished] = {}
+        self._told: set[bytes] = set()
+        """Those that the registration named, and that have not been acknowledged for it yet."""
         self._outbox: Outbox | None = None
 
     def __contains__(self, token: bytes) -> bool:
@@ -69,12 +72,15 @@ class Results:
         if log is None or logged_to is outbox:
             outbox.put(result)
         else:  # this session began while the log was being finished
-            self._owe(finished, 0, tell=True)
+            self._owe(finished, 0)
 
     def acknowledge(self, tokens: tuple[bytes, ...]) -> None:
-        """The master has these results."""
+        """The master has these results; and their logs, unless it has them from the registration."""
         reach("worker.after_result_sent")
-        self.forget(tokens)
+        with self._changed:
+            whole = tuple(token for token in tokens if token not in self._told)
+            self._told.difference_update(tokens)
+        self.forget(whole)
 
     def forget(self, tokens: tuple[bytes, ...]) -> None:
         """The master has these results, or does not want them."""
@@ -88,11 +94,10 @@ class Results:
         """A session has begun whose registration named the results in `told`, and its attempts as running
         whose results came since; `offsets` says how much of their logs the master holds."""
         with self._changed:
-            self._outbox = outbox
+            self._outbox, self._told = outbox, told & self._kept.keys()
             kept = list(self._kept.values())
         for finished in kept:
-            token = finished.result.token
-            self._owe(finished, offsets.get(token, 0), tell=token not in told)
+            self._owe(finished, offsets.get(finished.result.token, 0))
 
     def detach(self) -> None:
         """The session is over."""
@@ -108,12 +113,12 @@ class Results:
                 self._changed.wait(until_at - time.monotonic())
             return not self._kept
 
-    def _owe(self, finished: Finished, offset: int, tell: bool) -> None:
-        then = encode(finished.result) if tell else b""
+    def _owe(self, finished: Finished, offset: int) -> None:
+        """Send the log from `offset`, then the result."""
         if finished.log is not None:
-            self._follower.owe(finished.log, offset, then)
-        elif then and self._outbox is not None:
-            self._outbox.put_bytes(then)
+            self._follower.owe(finished.log, offset, encode(finished.result))
+        elif self._outbox is not None:
+            self._outbox.put(finished.result)
 
 
 def _to_be_kept(result: Result, log: AttemptLog | None) -> Kept:

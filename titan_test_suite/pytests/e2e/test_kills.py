@@ -166,3 +166,20 @@ def test_an_attempt_whose_files_were_not_there_yet_waits_for_the_next_master(
         start_anew(cluster)
         status = submitted.result(END_S).result(END_S)
         assert [attempt.outcome for attempt in status.attempts] == ["SUCCEEDED"]
+
+
+def test_a_log_is_followed_to_its_end_though_the_job_ended_while_there_was_no_master(
+    cluster: Cluster, witnesses: Witnesses
+) -> None:
+    cluster.start_worker()
+    text = "echo early; note start; until_gate; for n in {1..20000}; do echo late; done; note end"
+    with ThreadPoolExecutor() as pool, cluster.client() as client:
+        job = client.submit_job(witnesses.job("prints", text, gate="end"))
+        lines = client.stream_logs(job)
+        assert next(lines) == "early"
+        following = pool.submit(list, lines)
+        cluster.master.kill()
+        witnesses.open("end")
+        wait_until(lambda: witnesses.ends(job.key), END_S)
+        start_anew(cluster)
+        assert following.result(END_S) == ["late"] * 20000
