@@ -75,13 +75,10 @@ class Listings:
         return set(state.runs), listed
 
     def _past_jobs(self, keys: list[tuple[str, str]]) -> list[Job]:
-        jobs = []
-        for run_id, of_run in itertools.groupby(keys, key=lambda key: key[0]):
-            stored = self._history.run(run_id)
-            if stored is not None:
-                run = restore_run(stored)
-                jobs += [run.jobs[job_id] for _, job_id in of_run]
-        return jobs
+        """Each run is read once, however the jobs of several that grew at the same time lie among each other."""
+        read = map(self._history.run, dict(keys))
+        runs = {stored.run.run_id: restore_run(stored) for stored in read if stored is not None}
+        return [runs[run_id].jobs[job_id] for run_id, job_id in keys if run_id in runs]
 
 
 def _run_fits(run: Run, request: messages.ListRuns) -> bool:
@@ -96,6 +93,8 @@ def _jobs_of(run: Run, request: messages.ListJobs) -> list[Job]:
     if not request.state and run.live_jobs == 0:
         return []
     wanted = request.state
+    if wanted and not run.counts[JobState(wanted)]:
+        return []
     return [
         job
         for job in run.jobs.values()

@@ -1,0 +1,45 @@
+"""Lists of jobs, whose runs may be history."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from titan_core.clock import FakeClock
+from titan_core.master.engine import Engine
+from titan_core.master.listings import Listings
+from titan_core.master.views import Views
+from titan_core.protocol.messages import ListJobs
+from titan_core.scheduler.core import Core
+from titan_core.scheduler.records import StoredRun
+from titan_core.store.history import History
+from titan_test_suite.pytests.support.stored_cluster import StoredCluster, open_store, stored_job
+
+
+def test_runs_that_grew_at_the_same_time_are_read_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    read_run = History.run
+
+    def count(history: History, run_id: str) -> StoredRun | None:
+        read.append(run_id)
+        return read_run(history, run_id)
+
+    monkeypatch.setattr(History, "run", count)
+    with open_store(tmp_path) as store:
+        cluster = StoredCluster(store)
+        cluster.join("w")
+        for run_id in ("left", "right"):
+            cluster.submit(stored_job("waits", requirement="GPU"), run_id=run_id)
+        for number in range(5):
+            for run_id in ("left", "right"):
+                cluster.add(stored_job(f"j{number}"), run_id=run_id)
+                cluster.fail(f"{run_id}/j{number}")
+        for run_id in ("left", "right"):
+            cluster.cancel_run(run_id)
+        cluster.flush()
+        listings = Listings(Engine(Core(), FakeClock(), store), store.history, Views(FakeClock()))
+        listed = listings.jobs(ListJobs(state="DEAD", limit=3))
+    assert [(job.run_id, job.job_id) for job in listed.jobs] == [("right", "j4"), ("left", "j4"), ("right", "j3")]
+    assert listed.total == 10
+    assert sorted(read) == ["left", "right"]
