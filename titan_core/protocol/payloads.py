@@ -63,7 +63,7 @@ def is_number(field: str) -> bool:
 def number(field: str, what: str) -> int:
     if not is_number(field):
         raise InvalidRequest(f"{what} {shown(field.strip())} is not a whole number")
-    return int(field)
+    return int(field.strip())
 
 
 def decoded(encoded: str, file: str) -> bytes:

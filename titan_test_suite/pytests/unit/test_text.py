@@ -308,6 +308,7 @@ class TestSingleJobs:
         assert parse_deploy("s.py|9000") == service("s.py", 9000)
         assert parse_deploy("s.py||GPU") == service("s.py", 0, "GPU")
         assert parse_deploy("s.py") == service("s.py", 0)
+        assert parse_deploy("s.py|\x1c9000\x1f") == service("s.py", 9000)  # what `int` itself does not take for blank
         with pytest.raises(InvalidRequest, match=r"python -m titan_core\.worker"):
             parse_deploy("Worker.jar|8090|GPU")
         assert "port is 70000" in refusal("s.py|70000|GPU", parse_deploy)
