@@ -45,6 +45,8 @@ from titan_core.worker.terms import Terms
 log = logging.getLogger("titan.worker")
 
 REGISTER_TIMEOUT_S = 15.0
+MAX_INTERVAL_S = 86_400.0
+"""The longest that settings of a master allow."""
 
 
 class Link(Component):
@@ -149,10 +151,7 @@ class Link(Component):
         introduction = self._foreman.introduction()
         reach("worker.before_register")
         stream.send(introduction)
-        frame = stream.receive(REGISTER_TIMEOUT_S)
-        if frame is None:
-            raise ConnectionLost(f"{stream.peer} closed the connection instead of registering this worker")
-        registered = decode(frame, stream.receive_body(frame), Registered)
+        registered = _answer(stream)
         self._terms.check(registered.cluster, registered.term)
         self._say_once(f"registered with the master at {stream.peer} as {registered.worker_id}")
         return self._begin(stream, introduction, registered)
@@ -191,6 +190,22 @@ class Link(Component):
         if sentence != self._said:
             self._said = sentence
             log.info("%s", sentence, extra={"action": "link.changed"})
+
+
+def _answer(stream: FrameStream) -> Registered:
+    """What the master says to the registration. Raises what it refuses with, and ConnectionLost for what makes no
+    sense: it has proved that it knows the token, so that it is worth another try."""
+    try:
+        frame = stream.receive(REGISTER_TIMEOUT_S)
+        if frame is None:
+            raise ConnectionLost(f"{stream.peer} closed the connection instead of registering this worker")
+        registered = decode(frame, stream.receive_body(frame), Registered)
+    except ProtocolError as error:
+        raise ConnectionLost(f"{stream.peer} did not answer the registration: {error}") from None
+    for interval_s in (registered.heartbeat_s, registered.death_s):
+        if not 0 < interval_s <= MAX_INTERVAL_S:
+            raise ConnectionLost(f"{stream.peer} asks for heartbeats that nobody can keep to: every {interval_s:g} s")
+    return registered
 
 
 class _Session:

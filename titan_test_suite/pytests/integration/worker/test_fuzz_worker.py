@@ -45,6 +45,8 @@ from titan_test_suite.pytests.support.worker_master import TOKEN, WorkerMaster
 
 CONNECTIONS = 5_000 if TORTURE else 120
 SESSIONS = 2_000 if TORTURE else 60
+INTERVALS_S = (0.01, 0.01, 0.01, 0.0, -1.0, 1e308, float("nan"))
+"""How often a hostile master wants a heartbeat."""
 ORDERS = (StartAttempt, StopAttempt, ResultAck, Heartbeat, ForgetRuns, Error, Ack, Registered)
 """What a master may say, and some that it may not; no Shutdown, which is obeyed."""
 
@@ -85,8 +87,9 @@ class HostileMaster:
     def _hold(self, stream: FrameStream, register: Register) -> None:
         dice = self._dice
         adopted = tuple(LogPosition(token, dice.choice((0, -1, 2**62))) for token in (*register.running, bytes(16)))
-        registered = Registered(f"here:{register.port}", 0.01, 30.0, adopted)
-        stream.send_bytes(encode_body(Opcode.DATA, registered.encode()))
+        registered = Registered(f"here:{register.port}", dice.choice(INTERVALS_S), 30.0, adopted)
+        answer = registered.encode() if dice.random() < 0.9 else mutated_body(dice, registered.encode())
+        stream.send_bytes(encode_body(Opcode.DATA, answer) + dice.choice((b"", b"", b"", b"GET / HTTP/1.1")))
         stream.receive(10)  # a greeting: it has begun to obey
         self.sessions += 1
         for _ in range(dice.randrange(1, 6)):

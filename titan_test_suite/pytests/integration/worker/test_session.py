@@ -141,6 +141,7 @@ def test_a_result_is_told_again_until_it_is_acknowledged(master: WorkerMaster, w
     master.acknowledges = True
     master.drop_session()
     assert master.wait_for_worker(3).finished == (first,)
+    wait_until(lambda: not worker._results.kept())
     master.drop_session()
     assert master.wait_for_worker(4).finished == ()
 
