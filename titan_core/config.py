@@ -204,8 +204,8 @@ class WorkerConfig:
     shutdown_grace_s: float = setting(10.0, seconds(0, 3600))
     """What a job gets between its stop signal and SIGKILL when the worker stops, if its own grace is not shorter."""
     max_log_bytes: int = setting(64 * MIB, whole(4096, 1 << 40))
-    """What is kept of one attempt's output: half of it from the beginning, half from the end; the log says what was cut.
-    Not of a service, whose logs rotate."""
+    """What is kept of one attempt's output: half of it from the beginning, half from the end; the log says what was
+    cut. Not of a service, whose logs rotate."""
 
 
 # ── reading them ──────────────────────────────────────────────────────────────────────────────────

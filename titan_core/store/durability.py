@@ -10,7 +10,7 @@ from titan_core.store.history import History
 
 
 class Durability(Protocol):
-    """Steps go in under the engine's lock, in order, and are known by their tickets; they become durable in order too."""
+    """Steps go in under the engine's lock, in order, and are known by their tickets; in order they become durable."""
 
     trouble: str
     """Why nothing can be written at present, as a sentence; empty: it can."""
