@@ -48,6 +48,8 @@ LOG_CHUNK = 512 * 1024
 """Bytes of a log in one answer."""
 NAMED_CANCELLED = 1000
 """Jobs that the answer to a cancellation names."""
+RECALLED_AT_ONCE = 100
+"""Runs that are taken back into memory for a retry of all that is DEAD, before they are retried."""
 NAMED_AGAIN = 100_000
 """Jobs that the answer to a retry names."""
 
@@ -213,9 +215,15 @@ class Handlers:
         return _again(self._engine.submit(RunRetryRequested(run.run_id)))
 
     def _retry_every_dead(self) -> messages.Ack:
+        """What is history comes back a few runs at a time: memory has room for so many, and those that end meanwhile
+        push older ones out."""
         past, _ = self._history.jobs(JobState.DEAD.value, MAX_LISTED)
-        self._finder.recall({run_id for run_id, _ in past})
-        return _again(self._engine.submit(DeadRetryRequested()))
+        run_ids = list(dict(past))
+        actions = self._engine.submit(DeadRetryRequested())
+        for start in range(0, len(run_ids), RECALLED_AT_ONCE):
+            self._finder.recall(run_ids[start : start + RECALLED_AT_ONCE])
+            actions += self._engine.submit(DeadRetryRequested())
+        return _again(actions)
 
     # ── logs ──────────────────────────────────────────────────────────────────────────────────────
 
