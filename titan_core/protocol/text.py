@@ -117,8 +117,9 @@ def parse_kill_worker(body: str) -> ShutdownWorker:
     host, _, port = body.rpartition("|")
     if not host.strip():
         raise InvalidRequest(f"{shown(body.strip())} is not a worker: write host|port", field="worker")
-    check_range(number(port, "the port"), 1, 65535, "port")
-    return ShutdownWorker(f"{host.strip()}:{int(port)}")
+    found = number(port, "the port")
+    check_range(found, 1, 65535, "port")
+    return ShutdownWorker(f"{host.strip()}:{found}")
 
 
 def parse_upload(body: str) -> Upload:
@@ -224,4 +225,4 @@ def _parents(field: str) -> tuple[str, ...]:
 
 def _peeled(fields: list[str], default: int) -> int:
     """The last field, taken away, if it is a number that follows something."""
-    return int(fields.pop()) if len(fields) > 1 and is_number(fields[-1]) else default
+    return number(fields.pop(), "the last field") if len(fields) > 1 and is_number(fields[-1]) else default

@@ -43,7 +43,7 @@ OTHERS = {
     text.parse_upload: (f"x.py|{B64}", "dir/x.zip|"),
     text.parse_fetch: ("x.py", "dir/x.zip"),
 }
-TOKENS = ["|", ";", "[", "]", ",", "/", "..", ".zip/", " ", "\0", "é", "٣", "-1", "9" * 16, "1e9", "", "DAG-"]
+TOKENS = ["|", ";", "[", "]", ",", "/", "..", ".zip/", " ", "\0", "\x1c", "é", "٣", "-1", "9" * 16, "1e9", "", "DAG-"]
 TOKENS += [B64, "AFFINITY", "STICKY", "GENERAL", *READERS]
 
 

@@ -327,6 +327,7 @@ class TestOtherRequests:
 
     def test_kill_worker(self):
         assert parse_kill_worker("localhost|8081") == ShutdownWorker("localhost:8081")
+        assert parse_kill_worker("localhost| \x1c8081") == ShutdownWorker("localhost:8081")
         for bad in ("", "8081", "|8081", "host|", "host|x", "host|0", "host|65536"):
             refusal(bad, parse_kill_worker)
 
