@@ -44,10 +44,16 @@ class Housekeeper(Component):
         return [ForgetRuns(tuple(run_ids[start : start + AT_ONCE])) for start in range(0, len(run_ids), AT_ONCE)]
 
     def _run(self) -> None:
+        self._finish()
         while True:
             self._clean_up()
             if self.stopping.wait(EVERY_S):
                 return
+
+    def _finish(self) -> None:
+        """A master that was killed may have deleted runs, and not yet their logs."""
+        for run_id in self._logs.run_ids().intersection(self._store.forgotten_since(0.0)):
+            self._logs.forget(run_id)
 
     def _clean_up(self) -> None:
         clock = self._engine.clock

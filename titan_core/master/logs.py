@@ -107,6 +107,10 @@ class LogStore:
                     return start, opened.read(limit)
         return start, b""
 
+    def run_ids(self) -> set[str]:
+        """The runs of which there are logs."""
+        return {path.name for path in self._directory.iterdir()}
+
     def forget(self, run_id: str) -> None:
         """Delete the logs of a run."""
         with self._rotation_lock:

@@ -10,7 +10,7 @@ import pytest
 from titan_core.clock import FakeClock
 from titan_core.master.engine import Engine
 from titan_core.master.housekeeper import Housekeeper
-from titan_core.master.logs import LogStore
+from titan_core.master.logs import LogName, LogStore
 from titan_core.store import check, retention
 from titan_core.store.sqlite import Store
 from titan_test_suite.pytests.support.stored_cluster import StoredCluster, open_store, stored_job
@@ -144,3 +144,23 @@ def test_a_clock_that_is_set_ahead_deletes_nothing(tmp_path: Path) -> None:
         clock.advance(31 * 86400.0)
         housekeeper._clean_up()
         assert list(cluster.core.state.runs) == []
+
+
+def test_logs_of_deleted_runs_that_a_killed_master_left_are_deleted(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with open_store(tmp_path, clock) as store:
+        cluster = StoredCluster(store)
+        cluster.join("w")
+        engine = Engine(cluster.core, clock, store)
+        logs = LogStore(tmp_path / "logs", engine.topics)
+        for run_id in ("gone", "kept"):
+            finish_run(cluster, run_id)
+            logs.append(LogName(run_id, "j0", 1), 0, b"printed\n")
+        cluster.flush()
+        store.forget(["gone"])
+        wait_swept(store)
+        housekeeper = Housekeeper(engine, store, logs, 30.0, 0)
+        housekeeper.start()
+        wait_until(lambda: logs.run_ids() == {"kept"}, explain=logs.run_ids)
+        housekeeper.stop()
+        assert housekeeper.join(5.0)
