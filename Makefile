@@ -18,9 +18,10 @@ lint:     ## style and types
 bench:    ## measure, beside the peers that are installed
 	@$(RUN) --extra bench titan_test_suite.pytests.benchmarks $(ARGS)
 
-torture:  ## a storm of kills over a real cluster, then random histories; MINUTES=1 (10) for each, ARGS="--seed 7" for the storm
+torture:  ## a storm of kills, then made-up histories, MINUTES=1 (10) of each (ARGS="--seed 7": of the storm), then long fuzz and cuts
 	@$(RUN) titan_test_suite.torture --minutes $(MINUTES) $(ARGS)
-	@TITAN_HYPOTHESIS_PROFILE=torture TITAN_SIMULATION_MINUTES=$(MINUTES) $(RUN) --extra test pytest -s titan_test_suite/pytests/simulation
+	@TITAN_TORTURE=1 TITAN_SIMULATION_MINUTES=$(MINUTES) $(RUN) --extra test pytest -s titan_test_suite/pytests/simulation
+	@TITAN_TORTURE=1 $(RUN) --extra test pytest -k "fuzz or partition or store_check"
 
 clean:    ## remove what was made, the virtual environment too
 	@python3 -c "import shutil; [shutil.rmtree(d, ignore_errors=True) for d in ('.venv', '.pytest_cache', '.mypy_cache', '.ruff_cache', '.hypothesis', 'build', 'titan_orchestrator.egg-info')]"

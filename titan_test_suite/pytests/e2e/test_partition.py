@@ -1,7 +1,7 @@
 """Two workers are cut off from the master, for less and for more than it takes to give them up, and return.
 
 The cut is one in a network of namespaces: packets vanish, nobody is told. Times are a seventh of the real ones; with
-TITAN_HYPOTHESIS_PROFILE=torture they are real: cuts of 20 s and 60 s, and the default settings.
+TITAN_TORTURE=1 they are real: cuts of 20 s and 60 s, and the default settings.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A real master among strangers: it stays up, serves who behaves, and keeps nothing of the others.
 
-`TITAN_HYPOTHESIS_PROFILE=torture` makes it long. `TITAN_SEED=…` repeats what the strangers did, though not when.
+`TITAN_TORTURE=1` makes it long. `TITAN_SEED=…` repeats what the strangers did, though not when.
 """
 
 from __future__ import annotations

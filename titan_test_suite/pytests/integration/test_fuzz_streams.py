@@ -1,6 +1,6 @@
 """Streams over real sockets whose peer sends frames that somebody touched, and then hangs up.
 
-`TITAN_HYPOTHESIS_PROFILE=torture` makes it long. `TITAN_SEED=…` repeats a run whose seed was printed.
+`TITAN_TORTURE=1` makes it long. `TITAN_SEED=…` repeats a run whose seed was printed.
 """
 
 from __future__ import annotations

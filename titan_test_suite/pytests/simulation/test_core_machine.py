@@ -5,13 +5,11 @@ every kind, duplicates, cancels, retries, time. The invariants are checked after
 judges what the core made of it. At the end the faults stop, and every job must reach a final state, or
 have a reason that names a worker that is not there.
 
-`TITAN_HYPOTHESIS_PROFILE=torture` makes it long. `TITAN_SEED=…` repeats a run whose seed was printed.
+`TITAN_TORTURE=1` makes it long. `TITAN_SEED=…` repeats a run whose seed was printed.
 """
 
 from __future__ import annotations
 
-import os
-import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
@@ -34,13 +32,11 @@ from titan_core.scheduler.model import Job, JobState, Outcome
 from titan_test_suite.pytests.support.cluster_model import FakeWorker, report
 from titan_test_suite.pytests.support.graphs import graphs
 from titan_test_suite.pytests.support.ledger import Ledger, WatchedCluster
+from titan_test_suite.pytests.support.seeds import TORTURE, announced_seed
 
 T = TypeVar("T")
 
-PROFILES = {
-    "default": settings(max_examples=90, stateful_step_count=50),
-    "torture": settings(max_examples=5000, stateful_step_count=120),
-}
+EXAMPLES, STEPS = (5000, 120) if TORTURE else (90, 50)
 CAPABILITIES = ["GENERAL", "GPU"]
 OFFERS = st.sampled_from([("GENERAL",), ("GENERAL",), ("GENERAL", "GPU"), ("GPU",)])
 WORKERS_MOST = 4
@@ -373,10 +369,9 @@ class ClusterMachine(RuleBasedStateMachine):
 
 
 def test_the_core_keeps_its_promises() -> None:
-    number = int(os.environ.get("TITAN_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"seed {number}; run it again with TITAN_SEED={number}")
     chosen = settings(
-        PROFILES[os.environ.get("TITAN_HYPOTHESIS_PROFILE", "default")],
+        max_examples=EXAMPLES,
+        stateful_step_count=STEPS,
         deadline=None,
         database=None,
         print_blob=True,
@@ -384,4 +379,4 @@ def test_the_core_keeps_its_promises() -> None:
         phases=[Phase.generate, Phase.shrink],
         report_multiple_bugs=False,
     )
-    run_state_machine_as_test(seed(number)(ClusterMachine), settings=chosen)
+    run_state_machine_as_test(seed(announced_seed())(ClusterMachine), settings=chosen)

@@ -1,7 +1,7 @@
 """Made-up histories of a whole cluster: masters and workers that crash, a network that loses and delays, people.
 
 Each has a seed, and nothing else decides what happens. What must be true of all is in `support/simulation/oracle.py`.
-`TITAN_SIMULATION_SEED=…` repeats one history, and prints its story; with `TITAN_HYPOTHESIS_PROFILE=torture` there
+`TITAN_SIMULATION_SEED=…` repeats one history, and prints its story; with `TITAN_TORTURE=1` there
 are as many as `TITAN_SIMULATION_MINUTES` (10) allow.
 """
 
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from titan_test_suite.pytests.support.seeds import TORTURE
+from titan_test_suite.pytests.support.seeds import TORTURE, announced_seed
 from titan_test_suite.pytests.support.simulation.cluster import Figures, simulate
 from titan_test_suite.pytests.support.simulation.tables import Tables
 
@@ -24,11 +24,10 @@ REPLAY = "TITAN_SIMULATION_SEED={} make test ARGS='titan_test_suite/pytests/simu
 
 
 def seeds(share: float) -> Iterator[int]:
-    """Those that are to be tried now; the first is said, the others follow."""
+    """Those that are to be tried now: the announced one, and those that follow it."""
     if "TITAN_SIMULATION_SEED" in os.environ:
         return iter([int(os.environ["TITAN_SIMULATION_SEED"])])
-    first = int(os.environ.get("TITAN_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"seeds from {first}")
+    first = announced_seed()
     if TORTURE:
         until_at = time.monotonic() + share * 60 * float(os.environ.get("TITAN_SIMULATION_MINUTES", "10"))
         return itertools.takewhile(lambda seed: time.monotonic() < until_at, itertools.count(first))

@@ -1,6 +1,6 @@
 """Bodies that were right until somebody touched them: a message, or a BadBody; never more memory than they are worth.
 
-`TITAN_HYPOTHESIS_PROFILE=torture` makes it long. `TITAN_SEED=…` repeats a run whose seed was printed.
+`TITAN_TORTURE=1` makes it long. `TITAN_SEED=…` repeats a run whose seed was printed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Streams of frames that were right until somebody touched them, fed in any pieces: frames, or a ProtocolError.
 
-`TITAN_HYPOTHESIS_PROFILE=torture` makes it long. `TITAN_SEED=…` repeats a run whose seed was printed.
+`TITAN_TORTURE=1` makes it long. `TITAN_SEED=…` repeats a run whose seed was printed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Text bodies of the Java system that were right until somebody touched them: jobs that can be run, or a refusal.
 
-`TITAN_HYPOTHESIS_PROFILE=torture` makes it long. `TITAN_SEED=…` repeats a run whose seed was printed.
+`TITAN_TORTURE=1` makes it long. `TITAN_SEED=…` repeats a run whose seed was printed.
 """
 
 from __future__ import annotations

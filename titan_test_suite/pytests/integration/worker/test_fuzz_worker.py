@@ -1,6 +1,6 @@
 """A worker among strangers at its own port, and under a master that says what no master says.
 
-`TITAN_HYPOTHESIS_PROFILE=torture` makes it long. `TITAN_SEED=…` repeats what was said, though not when.
+`TITAN_TORTURE=1` makes it long. `TITAN_SEED=…` repeats what was said, though not when.
 """
 
 from __future__ import annotations
