@@ -625,11 +625,13 @@ class Heartbeat(Message):
 
 @dataclass(frozen=True, slots=True)
 class Shutdown(Message):
-    pass
+    """Master → worker: stop, as at a stop signal."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForgetRuns(Message):
+    """Master → worker: nobody will ask for these runs again; delete their files."""
+
     run_ids: tuple[str, ...] = tag(1, ())
 
 

@@ -95,7 +95,7 @@ class WorkerDisconnected:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDrained:
-    """A worker takes no more work: it is stopping, or somebody asked for it."""
+    """A worker said goodbye: it is stopping, and takes no more work."""
 
     worker_id: str
 

@@ -197,6 +197,23 @@ def test_budgets() -> None:
 # ── architecture ──────────────────────────────────────────────────────────────────────────────────
 
 
+def test_threads() -> None:
+    (rows,) = tables(DOCS / "architecture.md", "Threads")
+    documented = [name for row in rows for name in names_in(row[0])]
+    made = {name for path in SOURCES for name in _threads(ast.parse(path.read_text()))}
+    assert made
+    assert not [name for name in made if not any(row.startswith(name) for row in documented)]
+
+
+def _threads(module: ast.Module) -> Iterator[str]:
+    """The names that threads are given, up to what is filled in."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".spawn"):
+            name = node.args[0].values[0] if isinstance(node.args[0], ast.JoinedStr) else node.args[0]
+            assert isinstance(name, ast.Constant)
+            yield name.value
+
+
 def test_locks() -> None:
     (rows,) = tables(DOCS / "architecture.md", "Locks")
     documented = sorted(name for row in rows for name in names_in(row[0]))
