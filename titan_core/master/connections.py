@@ -35,8 +35,8 @@ from titan_core.scheduler.events import (
     AttemptFinished,
     AttemptReport,
     AttemptStarted,
-    WorkerDrained,
     WorkerRegistered,
+    WorkerSaidGoodbye,
     WorkerTroubleChanged,
 )
 from titan_core.scheduler.model import Outcome, WorkerInfo
@@ -193,7 +193,7 @@ class Connections:
             messages.AttemptStarted: lambda m: self._engine.submit(AttemptStarted(session.worker_id, m.token)),
             messages.LogBatch: session.keep_log,
             messages.Heartbeat: lambda m: self._on_heartbeat(session, m),
-            messages.Goodbye: lambda m: self._engine.submit(WorkerDrained(session.worker_id)),
+            messages.Goodbye: lambda m: self._engine.submit(WorkerSaidGoodbye(session.worker_id)),
         }
         stream = session.stream
         while (frame := stream.receive()) is not None:

@@ -173,7 +173,7 @@ class Handlers:
         return replace(status, jobs=self._listings.statuses(jobs))
 
     def _get_job(self, request: messages.GetJob) -> messages.JobStatus:
-        job = self._find_job(request.key)
+        job = self._finder.job(request.key)
         topic = ("job", job.run.run_id, job.job_id)
         for _ in self._engine.topics.changes(topic, min(request.wait_s, MAX_WAIT_S)):
             if job.final:
@@ -181,7 +181,7 @@ class Handlers:
         return self._engine.read(lambda state: self._views.job(state, job))
 
     def _explain(self, request: messages.Explain) -> messages.Explanation:
-        job = self._find_job(request.key)
+        job = self._finder.job(request.key)
         now = self._engine.clock.monotonic()
         return self._engine.read(
             lambda state: messages.Explanation(
@@ -228,7 +228,7 @@ class Handlers:
     # ── logs ──────────────────────────────────────────────────────────────────────────────────────
 
     def _get_logs(self, request: messages.GetLogs) -> messages.LogChunk:
-        job = self._find_job(request.key)
+        job = self._finder.job(request.key)
         if request.attempt < 0:
             raise InvalidRequest(f"attempt {request.attempt} does not exist; the first is 1", field="attempt")
         topic = ("log", job.run.run_id, job.job_id)
@@ -247,9 +247,6 @@ class Handlers:
         over = over and not self._logs.is_awaited(name)  # asked before the size: it may be sent in between
         end = over and start + len(data) >= self._logs.size(name)
         return messages.LogChunk(*name, start, data, end, final)
-
-    def _find_job(self, key: str) -> Job:
-        return self._finder.job(key)
 
 
 def _attempt_facts(job: Job, request: messages.GetLogs) -> tuple[int, bool, bool]:

@@ -32,9 +32,9 @@ from titan_core.scheduler.events import (
     StateRecovered,
     TimePassed,
     WorkerDisconnected,
-    WorkerDrained,
     WorkerHoldRequested,
     WorkerRegistered,
+    WorkerSaidGoodbye,
     WorkerShutdownRequested,
     WorkerTroubleChanged,
 )
@@ -55,8 +55,8 @@ class Core:
             JobsAdded: self._on_jobs_added,
             WorkerRegistered: lambda event: workers.on_registered(self.state, event),
             WorkerDisconnected: lambda event: workers.on_disconnected(self.state, event),
-            WorkerDrained: lambda event: workers.on_drained(self.state, event.worker_id),
-            WorkerShutdownRequested: self._on_worker_shutdown_requested,
+            WorkerSaidGoodbye: lambda event: workers.on_goodbye(self.state, event.worker_id),
+            WorkerShutdownRequested: lambda event: workers.on_shutdown_requested(self.state, event),
             WorkerHoldRequested: lambda event: workers.on_hold_requested(self.state, event),
             WorkerTroubleChanged: lambda event: workers.on_trouble_changed(self.state, event),
             AttemptStarted: self._on_attempt_started,
@@ -124,9 +124,6 @@ class Core:
         attempt = self.state.attempts.get(event.token)
         if attempt is not None and attempt.worker_id == event.worker_id:
             attempts.on_started(self.state, attempt)
-
-    def _on_worker_shutdown_requested(self, event: WorkerShutdownRequested) -> None:
-        workers.on_shutdown_requested(self.state, event.worker_id, event.force)
 
     def _on_run_retry_requested(self, event: RunRetryRequested) -> None:
         run = self._run(event.run_id)

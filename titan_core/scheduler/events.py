@@ -94,8 +94,8 @@ class WorkerDisconnected:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerDrained:
-    """A worker said goodbye: it is stopping, and takes no more work."""
+class WorkerSaidGoodbye:
+    """It is stopping, and takes no more work."""
 
     worker_id: str
 
@@ -194,7 +194,7 @@ Event = (
     | JobsAdded
     | WorkerRegistered
     | WorkerDisconnected
-    | WorkerDrained
+    | WorkerSaidGoodbye
     | AttemptStarted
     | AttemptFinished
     | JobCancelRequested

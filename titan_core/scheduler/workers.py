@@ -31,6 +31,7 @@ from titan_core.scheduler.events import (
     WorkerDisconnected,
     WorkerHoldRequested,
     WorkerRegistered,
+    WorkerShutdownRequested,
     WorkerTroubleChanged,
 )
 from titan_core.scheduler.model import Attempt, Worker, WorkerState
@@ -82,7 +83,7 @@ def on_silent(state: State, worker: Worker) -> None:
     _bury(state, worker, reason)
 
 
-def on_drained(state: State, worker_id: str) -> None:
+def on_goodbye(state: State, worker_id: str) -> None:
     """It is stopping, and takes no more work; what it runs comes back as interrupted."""
     worker = state.workers.get(worker_id)
     if worker is not None and worker.state is not WorkerState.DISCONNECTED:
@@ -116,15 +117,15 @@ def strays(state: State, worker_id: str, session: int, running: Iterable[bytes])
     return tuple(token for token in running if token not in worker.running and token not in worker.services)
 
 
-def on_shutdown_requested(state: State, worker_id: str, force: bool) -> None:
-    worker = _find(state, worker_id)
-    if worker.info.permanent and not force:
-        raise Conflict(f"worker {worker_id} is permanent; use --force to stop it all the same")
+def on_shutdown_requested(state: State, event: WorkerShutdownRequested) -> None:
+    worker = _find(state, event.worker_id)
+    if worker.info.permanent and not event.force:
+        raise Conflict(f"worker {worker.worker_id} is permanent; use --force to stop it all the same")
     if worker.state is WorkerState.DISCONNECTED:
-        raise Conflict(f"worker {worker_id} is not connected; stop it on its machine")
+        raise Conflict(f"worker {worker.worker_id} is not connected; stop it on its machine")
     worker.shutting_down = not worker.leaving
     _set_state(state, worker)
-    state.act(ShutDownWorker(worker_id))
+    state.act(ShutDownWorker(worker.worker_id))
 
 
 def on_result(state: State, worker_id: str, report: AttemptReport) -> None:

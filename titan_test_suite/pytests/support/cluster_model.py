@@ -45,9 +45,9 @@ from titan_core.scheduler.events import (
     ServiceStopRequested,
     TimePassed,
     WorkerDisconnected,
-    WorkerDrained,
     WorkerHoldRequested,
     WorkerRegistered,
+    WorkerSaidGoodbye,
     WorkerShutdownRequested,
     WorkerTroubleChanged,
 )
@@ -235,7 +235,7 @@ class Cluster:
         return self.handle(WorkerDisconnected(worker.worker_id, worker.session, self.now - silent_s))
 
     def drain(self, worker: FakeWorker) -> list[Action]:
-        return self.handle(WorkerDrained(worker.worker_id))
+        return self.handle(WorkerSaidGoodbye(worker.worker_id))
 
     def shut_down(self, worker: FakeWorker, force: bool = False) -> list[Action]:
         return self.handle(WorkerShutdownRequested(worker.worker_id, force))

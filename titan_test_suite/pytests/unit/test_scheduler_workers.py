@@ -6,7 +6,7 @@ import pytest
 
 from titan_core.errors import Conflict, NotFound, Unavailable
 from titan_core.scheduler.actions import AcceptWorker, AcknowledgeResult, RecordWorker, ShutDownWorker, StartAttempt
-from titan_core.scheduler.events import AttemptStarted, WorkerDisconnected, WorkerDrained, WorkerShutdownRequested
+from titan_core.scheduler.events import AttemptStarted, WorkerDisconnected, WorkerSaidGoodbye, WorkerShutdownRequested
 from titan_core.scheduler.model import RECENT_KEPT, Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, job, report, service, started_jobs
 
@@ -288,7 +288,7 @@ def test_the_end_of_a_session_that_was_replaced_is_no_matter(cluster: Cluster, w
 
 def test_what_is_said_of_workers_that_are_gone_is_no_matter(cluster: Cluster) -> None:
     assert cluster.handle(WorkerDisconnected("w:1", 1, cluster.now)) == []
-    assert cluster.handle(WorkerDrained("w:1")) == []
+    assert cluster.handle(WorkerSaidGoodbye("w:1")) == []
     assert cluster.handle(AttemptStarted("w:1", b"?")) == []
 
 

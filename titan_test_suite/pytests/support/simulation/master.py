@@ -29,8 +29,8 @@ from titan_core.scheduler.events import (
     RunRecalled,
     TimePassed,
     WorkerDisconnected,
-    WorkerDrained,
     WorkerRegistered,
+    WorkerSaidGoodbye,
     WorkerTroubleChanged,
 )
 from titan_core.scheduler.state import Settings
@@ -213,7 +213,7 @@ class Master:
             case Started(token):
                 self.handle(AttemptStarted(session.worker_id, token))
             case Goodbye():
-                self.handle(WorkerDrained(session.worker_id))
+                self.handle(WorkerSaidGoodbye(session.worker_id))
             case Trouble(text):
                 self.handle(WorkerTroubleChanged(session.worker_id, session.number, text))
             case Beat(running):
