@@ -28,6 +28,7 @@ CLOCK_S = 1.0
 _FINAL = ", ".join(f"'{state.value}'" for state in FINAL)
 _EDGES = {(before.value, after.value) for before, afters in EDGES.items() for after in afters}
 _KEPT = "NOT IN (SELECT run FROM leftovers)"
+_STATES = "jobs JOIN job_states ON job_states.run = jobs.run AND job_states.job = jobs.sequence"
 _JOB = "(SELECT run_id FROM runs WHERE sequence = jobs.run) || '/' || job_id"
 
 
@@ -124,8 +125,7 @@ def _runs_count_right(connection: sqlite3.Connection) -> Iterator[str]:
 
 def _ends_are_there(connection: sqlite3.Connection) -> Iterator[str]:
     rows = connection.execute(
-        f"SELECT {_JOB}, state, finished_at FROM jobs JOIN job_states"
-        " ON job_states.run = jobs.run AND job_states.job = jobs.sequence"
+        f"SELECT {_JOB}, state, finished_at FROM {_STATES}"
         f" WHERE (state IN ({_FINAL})) <> (finished_at IS NOT NULL) AND jobs.run {_KEPT}"
     )
     for job, state, finished_at in rows:
@@ -137,7 +137,7 @@ def _attempts_fit(connection: sqlite3.Connection) -> Iterator[str]:
     rows = connection.execute(
         f"SELECT {_JOB}, state, ifnull(n, 0), ifnull(last, 0), ifnull(unfinished, 0), ifnull(last_unfinished, 0),"
         " ifnull(counted, 0), ifnull(last_counted, 0)"
-        " FROM jobs JOIN job_states ON job_states.run = jobs.run AND job_states.job = jobs.sequence LEFT JOIN"
+        f" FROM {_STATES} LEFT JOIN"
         " (SELECT job, count(*) n, max(number) last, sum(outcome = '') unfinished, sum(counted) counted,"
         "  max(CASE WHEN outcome = '' THEN number END) last_unfinished, max(CASE WHEN counted THEN number END)"
         "  last_counted FROM attempts GROUP BY job) a ON a.job = jobs.sequence"
@@ -170,8 +170,7 @@ def _events_follow_the_edges(connection: sqlite3.Connection) -> Iterator[str]:
 
 def _events_end_where_jobs_are(connection: sqlite3.Connection) -> Iterator[str]:
     rows = connection.execute(
-        f"SELECT {_JOB}, state, after FROM jobs JOIN job_states"
-        " ON job_states.run = jobs.run AND job_states.job = jobs.sequence"
+        f"SELECT {_JOB}, state, after FROM {_STATES}"
         " LEFT JOIN (SELECT run, job, after, max(version) FROM events GROUP BY run, job) last"
         " ON last.run = jobs.run AND last.job = jobs.sequence"
         f" WHERE state <> ifnull(after, 'BLOCKED') AND jobs.run {_KEPT}"
