@@ -51,7 +51,9 @@ def died(program: Program) -> bool:
     return program.process.wait(20) == -signal.SIGKILL
 
 
-def test_results_outlive_a_killed_worker(master: WorkerMaster, start: StartProgram, ledger: Path) -> None:
+def test_results_outlive_a_killed_worker(
+    master: WorkerMaster, start: StartProgram, ledger: Path, tmp_path: Path
+) -> None:
     program = start()
     master.acknowledges = False
     tokens = [master.start(f"echo {n} >> ledger; echo said {n}; exit {n}") for n in range(3)]
@@ -69,6 +71,8 @@ def test_results_outlive_a_killed_worker(master: WorkerMaster, start: StartProgr
     master.acknowledges = True
     master.drop_session()
     master.wait_for_worker(3)
+    (journal,) = tmp_path.glob("titan_workspace/results/*/journal")
+    wait_until(lambda: not journal.stat().st_size)
     master.drop_session()
     assert master.wait_for_worker(4).finished == ()
     successor.kill()
