@@ -84,7 +84,7 @@ def test_jobs_at_the_same_time_are_in_different_ones(master: WorkerMaster, own: 
 def test_what_hides_ends_with_its_job_while_a_service_runs(master: WorkerMaster, own: str, shared: Path) -> None:
     service = master.start("exec sleep 600", service=True)
     assert master.run(f"{HIDE} exit 3").exit_code == 3
-    assert in_cgroup(own) == [os.getpid(), *procfs.children(os.getpid())]
+    assert in_cgroup(own) == sorted([os.getpid(), *procfs.children(os.getpid())])
     master.stop(service)
     master.result(service)
 
