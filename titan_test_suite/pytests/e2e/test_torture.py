@@ -1,4 +1,4 @@
-"""What the crash storm says when it can not begin. A minute of it blows in `.ci/run`, longer ones by `make torture`."""
+"""What the storm says when it can not begin. A minute of it blows in `.ci/run`, longer ones by `make torture`."""
 
 from __future__ import annotations
 
