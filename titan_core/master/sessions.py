@@ -166,12 +166,14 @@ class Session(Component):
             self.stream.send_bytes(b"".join(map(encode, greetings)))
 
     def _send(self, items: list[Action | Message]) -> None:
-        for name, kind in (("master.before_send", StartAttempt), ("master.before_ack", AcknowledgeResult)):
-            if any(isinstance(item, kind) for item in items):
-                reach(name)
+        kinds = set(map(type, items))
+        if StartAttempt in kinds:
+            reach("master.before_send")
+        if AcknowledgeResult in kinds:
+            reach("master.before_ack")
         self.stream.send_bytes(b"".join(map(self._frame, items)))
         self._welcomed = True
-        if any(isinstance(item, StartAttempt) for item in items):
+        if StartAttempt in kinds:
             reach("master.after_send")
 
     def _frame(self, item: Action | Message) -> bytes:
