@@ -19,21 +19,36 @@ import dataclasses
 import difflib
 import ipaddress
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from titan_core.errors import ConfigError, InvalidRequest
+from titan_core.errors import ConfigError
 from titan_core.net.credentials import DEFAULT_PORT, find_master, home_directory
 from titan_core.net.dial import split_address
-from titan_core.protocol.checks import MAX_SERVICES, MAX_SLOTS, check_capability
+from titan_core.protocol.checks import MAX_SERVICES, MAX_SLOTS, shortened
 from titan_core.protocol.wire import MIB
+from titan_core.setting_kinds import (
+    Kind,
+    capabilities,
+    command_line,
+    host_name,
+    host_name_or_none,
+    networks,
+    one_of,
+    path,
+    path_text,
+    port_range,
+    seconds,
+    switch,
+    url,
+    whole,
+    worker_name_or_none,
+)
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
-
-Kind = Callable[[Any], Any]
-"""Makes a setting's value of what was written, or raises ValueError with what it must be."""
+PROVISIONERS = ("inception", "webhook", "command", "none")
 
 
 def setting(default: Any, kind: Kind, variable: str = "", outranked_by: str = "", flag: str = "") -> Any:
@@ -45,100 +60,6 @@ def setting(default: Any, kind: Kind, variable: str = "", outranked_by: str = ""
     if callable(default):
         return dataclasses.field(default_factory=default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
-
-
-# ── the kinds of values ───────────────────────────────────────────────────────────────────────────
-
-
-def text(value: Any) -> str:
-    if not isinstance(value, str) or not value.strip() or any(ord(char) < 32 for char in value):
-        raise ValueError("it must be a text that is not empty")
-    return value.strip()
-
-
-def host_name(value: Any) -> str:
-    """The name of a machine or an address; part of a worker's id, so without blanks, `/` and `,`."""
-    name = text(value)
-    if len(name) > 255 or any(char in " /," for char in name):
-        raise ValueError("it must be the name of a host, or an address")
-    return name
-
-
-def path(value: Any) -> Path:
-    if isinstance(value, Path):
-        return value.absolute()
-    return Path(text(value)).expanduser().absolute()
-
-
-def path_text(value: Any) -> str:
-    return str(path(value))
-
-
-def whole(low: int, high: int) -> Kind:
-    def parse(value: Any) -> int:
-        number = value
-        if isinstance(value, str) and value.strip().lstrip("-").isdecimal():
-            number = int(value)
-        if type(number) is not int or not low <= number <= high:
-            raise ValueError(f"it must be a whole number from {low} to {high}")
-        return number
-
-    return parse
-
-
-def seconds(low: float, high: float) -> Kind:
-    def parse(value: Any) -> float:
-        try:
-            number = float(value) if not isinstance(value, bool) else -1.0
-        except (TypeError, ValueError):
-            number = -1.0
-        if not low <= number <= high:
-            raise ValueError(f"it must be a number of seconds from {low:g} to {high:g}")
-        return number
-
-    return parse
-
-
-def switch(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    known = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-    if str(value).strip().lower() not in known:
-        raise ValueError("it must be true or false")
-    return known[str(value).strip().lower()]
-
-
-def level(value: Any) -> str:
-    name = str(value).strip().lower()
-    if name not in LOG_LEVELS:
-        raise ValueError(f"it must be one of {', '.join(LOG_LEVELS)}")
-    return name
-
-
-def capabilities(value: Any) -> tuple[str, ...]:
-    """`GPU,HIGH_MEM` or a list; without duplicates, in the order given."""
-    names = _items(value)
-    try:
-        return tuple(dict.fromkeys(check_capability(name) for name in names))
-    except InvalidRequest:
-        raise ValueError("it must be names such as GENERAL or GPU, separated by commas") from None
-
-
-def networks(value: Any) -> tuple[str, ...]:
-    try:
-        return tuple(str(ipaddress.ip_network(name, strict=False)) for name in _items(value))
-    except ValueError:
-        raise ValueError("it must be networks such as 127.0.0.0/8, separated by commas") from None
-
-
-def _items(value: Any) -> list[str]:
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list | tuple) or not all(isinstance(item, str) for item in texts):
-        raise ValueError("it must be a text or a list of texts")
-    items = [part.strip() for item in texts for part in item.split(",") if part.strip()]
-    if not items:
-        raise ValueError("it must not be empty")
-    return items
 
 
 # ── the settings ──────────────────────────────────────────────────────────────────────────────────
@@ -168,7 +89,38 @@ class MasterConfig:
     """With less room on its disk the master takes no new submissions, so that what runs can end; MiB."""
     in_memory: bool = setting(False, switch)
     """Store nothing: all that is known of runs ends with the process. For throw-away clusters."""
-    log_level: str = setting("info", level, "TITAN_LOG_LEVEL")
+    provisioner: str = setting("inception", one_of(*PROVISIONERS))
+    """How the cluster grows: `inception` (a worker starts another one beside it), `webhook`, `command`, or `none`."""
+    max_workers: int = setting(5, whole(0, 10_000))
+    """The cluster does not grow beyond so many workers, whoever started them."""
+    max_workers_per_pool: int = setting(0, whole(0, 10_000))
+    """The same for the workers of one capability; 0 = no limit of its own."""
+    max_workers_per_host: int = setting(0, whole(0, 10_000))
+    """The same for one machine; 0 = four for each of its processors."""
+    scale_s: float = setting(15.0, seconds(0.05, 3600))
+    """How often waiting jobs are held against free slots, beside the moments in which a pool has just filled up."""
+    scale_up_s: float = setting(1.0, seconds(0, 3600))
+    """A pool grows when jobs found no free slot for so long."""
+    scale_down_s: float = setting(45.0, seconds(0.05, 86400))
+    """An ephemeral worker that is idle for so long is stopped, if its pool has not grown within that time."""
+    worker_ports: tuple[int, int] = setting((8090, 8200), port_range)
+    """The ports that workers of the inception provisioner get."""
+    provision_s: float = setting(300.0, seconds(0.1, 86400))
+    """What a worker of the webhook or command provisioner may take to register, before another one is asked for."""
+    webhook_url: str = setting("", url)
+    webhook_secret_file: str | None = setting(None, path_text)
+    """With what is in it, calls of the webhook are signed."""
+    provision_command: str = setting("", command_line)
+    """Run, without a shell, when workers are wanted; {capability} and {count} are filled in."""
+    release_command: str = setting("", command_line)
+    """The same when the master stops a worker that is idle; {worker} and {capability} are filled in."""
+    restart_max_s: float = setting(60.0, seconds(0, 86400))
+    """The longest pause before a service that has ended is started again."""
+    crash_loop_restarts: int = setting(10, whole(1, 1_000_000))
+    """More restarts within ten minutes, or in a row, are a crash loop."""
+    crash_loop_retry_s: float = setting(3600.0, seconds(0.01, 365 * 86400))
+    """How long a service rests in its crash loop before it is tried again."""
+    log_level: str = setting("info", one_of(*LOG_LEVELS), "TITAN_LOG_LEVEL")
     token_file: str | None = setting(None, path_text, "TITAN_TOKEN_FILE", "TITAN_TOKEN")
 
     def admits_legacy(self, host: str) -> bool:
@@ -190,7 +142,13 @@ class WorkerConfig:
     master_port: int = setting(DEFAULT_PORT, whole(1, 65535), flag="--master")
     capabilities: tuple[str, ...] = setting(("GENERAL",), capabilities, flag="--capability")
     permanent: bool = setting(False, switch)
-    """Not to be shut down when there is little to do."""
+    """Nobody stops it by mistake: only with --force."""
+    ephemeral: bool = setting(False, switch)
+    """Stopped by the master when there is nothing to do, and by itself when there is no master for two minutes."""
+    address: str = setting("", host_name_or_none)
+    """Where its services are reached; empty: the address from which it dials the master."""
+    parent: str = setting("", worker_name_or_none)
+    """The worker that started it; set by that one."""
     slots: int = setting(4, whole(1, MAX_SLOTS))
     """Jobs at the same time."""
     max_services: int = setting(32, whole(0, MAX_SERVICES))
@@ -198,7 +156,7 @@ class WorkerConfig:
     hostname: str = setting(socket.gethostname, host_name)
     """With the port, the worker's name in the cluster."""
     token_file: str | None = setting(None, path_text, "TITAN_TOKEN_FILE", "TITAN_TOKEN")
-    log_level: str = setting("info", level, "TITAN_LOG_LEVEL")
+    log_level: str = setting("info", one_of(*LOG_LEVELS), "TITAN_LOG_LEVEL")
     reconnect_min_s: float = setting(0.1, seconds(0.001, 60))
     reconnect_max_s: float = setting(10.0, seconds(0.001, 3600))
     shutdown_grace_s: float = setting(10.0, seconds(0, 3600))
@@ -218,7 +176,16 @@ def load_master(flags: Mapping[str, Any], environ: Mapping[str, str]) -> MasterC
         raise ConfigError(
             f"master death_s is {config.death_s:g}: it must be more than heartbeat_s ({config.heartbeat_s:g})"
         )
+    _check_provisioner(config)
     return config
+
+
+def _check_provisioner(config: MasterConfig) -> None:
+    """Whoever asks others for workers must know how to reach them."""
+    if config.provisioner == "webhook" and not config.webhook_url:
+        raise ConfigError("master provisioner is webhook: it needs webhook_url, the address that is called")
+    if config.provisioner == "command" and not config.provision_command:
+        raise ConfigError("master provisioner is command: it needs provision_command, which is run")
 
 
 def load_worker(flags: Mapping[str, Any], environ: Mapping[str, str]) -> WorkerConfig:
@@ -226,6 +193,8 @@ def load_worker(flags: Mapping[str, Any], environ: Mapping[str, str]) -> WorkerC
     values = _collect(WorkerConfig, "worker", _with_master(flags, environ), environ)
     if "master_host" not in values and "master_port" not in values:
         values["master_host"], values["master_port"] = find_master(home=values["home"], environ={})
+    if values.get("permanent") and values.get("ephemeral"):
+        raise ConfigError("a worker is permanent or ephemeral, not both")
     return WorkerConfig(**values)
 
 
@@ -301,7 +270,7 @@ def _read_yaml(source: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{source}, line {line}: not YAML: {error.problem}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8; a number without end
         raise ConfigError(f"{source} can not be read: {getattr(error, 'strerror', None) or error}") from None
 
 
@@ -309,7 +278,7 @@ def _parse(field: dataclasses.Field[Any], section: str, value: Any, source: str)
     try:
         return field.metadata["kind"](value)
     except ValueError as error:
-        raise ConfigError(f"{section} {field.name} is {value!r} ({source}): {error}") from None
+        raise ConfigError(f"{section} {field.name} is {shortened(repr(value))} ({source}): {error}") from None
 
 
 def _suggestion(name: str, fields: Mapping[str, dataclasses.Field[Any]]) -> str:

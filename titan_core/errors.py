@@ -20,7 +20,8 @@
     │   └── InternalError             a defect in Titan; the log of the master has the details
     ├── ArchiveRefused                an archive that would escape, explode or repeat itself
     ├── ChecksumMismatch              the bytes are not those that were announced
-    └── ConfigError                   a flag, variable or file that can not be used
+    ├── ConfigError                   a flag, variable or file that can not be used
+    └── ProvisioningFailed            whoever makes workers outside of the cluster did not
 
 Each class has a stable `code` (it is what an ERROR frame carries), says whether trying again can
 help (`retryable`), and its docstring is its message when none is given.
@@ -167,6 +168,12 @@ class ConfigError(TitanError):
     """A setting can not be used."""
 
     code = "CONFIG"
+
+
+class ProvisioningFailed(TitanError):
+    """Workers could not be asked for."""
+
+    code = "PROVISIONING"
 
 
 def _tree(root: type[TitanError]) -> list[type[TitanError]]:

@@ -43,6 +43,7 @@ __all__ = [
     "RequestRefused",
     "RunFailed",
     "RunHandle",
+    "ServiceFailed",
     "TitanClient",
     "TitanError",
     "TitanJob",

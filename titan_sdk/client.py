@@ -41,18 +41,24 @@ from titan_core.protocol.messages import (
     ListAssets,
     ListJobs,
     ListRuns,
+    ListServices,
     ListWorkers,
     LogChunk,
+    RestartService,
     RetryJob,
     RunList,
     RunStatus,
+    ServiceList,
+    ServiceStatus,
     ShutdownWorker,
+    StartService,
+    StartWorker,
     StatsText,
     StopService,
     WorkerList,
     WorkerStatus,
 )
-from titan_sdk import events, logs, polling
+from titan_sdk import events, logs, polling, services
 from titan_sdk.access import Access, OwnAttempt
 from titan_sdk.figures import figures
 from titan_sdk.handles import JobHandle, Key, RunHandle, key_of
@@ -256,10 +262,6 @@ class TitanClient:
         """Run every DEAD job there is again; which, and a sentence."""
         return self._transport.ask(RetryJob(every_dead=True), Ack, repeatable=False)
 
-    def stop_service(self, key: Key) -> Ack:
-        """Stop a service; which, and a sentence. Raises NotFound, Conflict."""
-        return self._ask(StopService(key_of(key)), Ack)
-
     def drain_worker(self, worker: str, undo: bool = False) -> Ack:
         """Give a worker, `host:port` or its port, no more jobs; or jobs again. What runs there goes on.
 
@@ -267,9 +269,70 @@ class TitanClient:
         """
         return self._ask(DrainWorker(worker, undo), Ack)
 
-    def shutdown_worker(self, worker: str, force: bool = False) -> Ack:
-        """Stop a worker, `host:port` or its port; a permanent one only with `force`. Raises NotFound, Conflict."""
-        return self._ask(ShutdownWorker(worker, force), Ack)
+    def start_worker(self, port: int, capability: str = "", beside: str = "") -> Ack:
+        """Have a worker start another one on its host, at `port`; which starts it, and a sentence.
+
+        Without `capability` the new one can do what its starter can; `beside`, `host:port` or its port, is the
+        starter, else the master chooses. Raises NotFound, Conflict, Unavailable.
+        """
+        return self._transport.ask(StartWorker(port, capability, beside), Ack, repeatable=False)
+
+    def shutdown_worker(self, worker: str, force: bool = False, now: bool = False) -> Ack:
+        """Stop a worker, `host:port` or its port, once its jobs are over; with `now`, at once: they are made again
+        elsewhere. A permanent one only with `force`. Raises NotFound, Conflict."""
+        return self._ask(ShutdownWorker(worker, force, now), Ack)
+
+    # ── services ──────────────────────────────────────────────────────────────────────────────────
+
+    def services(self, key: Key = "") -> tuple[ServiceStatus, ...]:
+        """The services that are wanted; with a `key`, that service, or those of that run. Raises NotFound."""
+        return self._ask(ListServices(key_of(key) if key else ""), ServiceList).services
+
+    def service(self, key: Key) -> ServiceStatus:
+        """A service with its instances. Raises NotFound; InvalidRequest for a run with several services."""
+        return services.find(self._transport, key_of(key))
+
+    def service_addresses(self, key: Key) -> list[str]:
+        """`host:port` of each instance of a service that is ready. Raises NotFound."""
+        return services.addresses(self.service(key))
+
+    def wait_service(self, key: Key, timeout: float | None = None, since: int = 0) -> ServiceStatus:
+        """The service once it is READY; with `since`, the `revision` it had before an update, once a later one is.
+
+        Raises WaitTimedOut after `timeout` seconds, NotFound; ServiceFailed as soon as it is CRASHLOOP, DEAD or
+        STOPPED, or the later revision was taken back.
+        """
+        *_, status = self.watch_service(key, timeout, since)
+        return status
+
+    def watch_service(self, key: Key, timeout: float | None = None, since: int = 0) -> Iterator[ServiceStatus]:
+        """The service as it changes; ends once it is READY. Raises as `wait_service` does."""
+        return services.until_ready(self._transport, key_of(key), timeout, since)
+
+    def start_service(self, key: Key) -> Ack:
+        """Want a stopped service again, or those of a run; try one in a crash loop now. Raises NotFound, Conflict."""
+        return self._ask(StartService(key_of(key)), Ack)
+
+    def stop_service(self, key: Key) -> Ack:
+        """Stop a service, or those of a run; which, and a sentence. Raises NotFound, Conflict."""
+        return self._ask(StopService(key_of(key)), Ack)
+
+    def restart_service(self, key: Key) -> Ack:
+        """Restart a service, or those of a run, one instance after the other. Raises NotFound, Conflict."""
+        return self._transport.ask(RestartService(key_of(key)), Ack, repeatable=False)
+
+    def scale_service(self, key: Key, instances: int) -> Ack:
+        """Have so many instances of a service. Raises InvalidRequest, NotFound, Conflict."""
+        return services.scale(self._transport, key_of(key), instances)
+
+    def update_service(self, key: Key, job: TitanJob | Pipeline | Pathname) -> Ack:
+        """Replace the definition of a service, one instance after the other: by `job`, or by the job of its name in a
+        pipeline. Its id, parents, instances and scope stay. Raises InvalidRequest, NotFound, Conflict, PipelineError.
+        """
+        if isinstance(job, TitanJob):
+            return self._submitter.update(key_of(key), job)
+        pipeline = job if isinstance(job, Pipeline) else load(job)
+        return services.update(self._submitter, self.service(key), pipeline)
 
     # ── assets ────────────────────────────────────────────────────────────────────────────────────
 

@@ -38,7 +38,7 @@ class Contents:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or Path()
+        self.folder = folder or Path()
         self.by_sha256: dict[str, LocalFile] = {}
         self._sources: dict[tuple[str, bool], Source] = {}
         self._by_name: dict[str, LocalFile | None] = {}
@@ -71,7 +71,7 @@ class Contents:
     def _local(self, filename: str) -> LocalFile | None:
         """The local file of this name; None when there is none."""
         if filename not in self._by_name:
-            path = find_file(self._folder / filename)
+            path = find_file(self.folder / filename)
             self._by_name[filename] = None if path is None else self._read(path)
         return self._by_name[filename]
 

@@ -6,6 +6,7 @@ TitanError
 ├── WaitTimedOut      the caller's own time-out passed first
 ├── JobFailed         a job ended DEAD or CANCELLED; `.status` is its JobStatus
 ├── RunFailed         a run ended FAILED or CANCELLED; `.status` is its RunStatus
+├── ServiceFailed     a service that was waited for will not be ready; `.status` is its ServiceStatus
 └── InvalidRequest
     └── PipelineError a pipeline file that can not be used; `.file` and `.line` say where
 """
@@ -30,7 +31,7 @@ from titan_core.errors import (
     TitanError,
     Unavailable,
 )
-from titan_core.protocol.messages import JobStatus, RunStatus
+from titan_core.protocol.messages import JobStatus, RunStatus, ServiceStatus
 
 __all__ = [
     "ArchiveRefused",
@@ -51,6 +52,7 @@ __all__ = [
     "ProtocolError",
     "RequestRefused",
     "RunFailed",
+    "ServiceFailed",
     "TitanError",
     "Unavailable",
     "WaitTimedOut",
@@ -87,6 +89,16 @@ class RunFailed(TitanError):
 
     def __init__(self, message: str, status: RunStatus) -> None:
         super().__init__(message)
+        self.status = status
+
+
+class ServiceFailed(TitanError):
+    """The service will not be ready."""
+
+    code = "SERVICE_FAILED"
+
+    def __init__(self, message: str, status: ServiceStatus) -> None:
+        super().__init__(message, job=status.job_id)
         self.status = status
 
 

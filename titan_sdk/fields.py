@@ -17,10 +17,15 @@ from datetime import timedelta
 from typing import Any
 
 from titan_core.errors import InvalidRequest
-from titan_core.protocol.checks import shown
+from titan_core.protocol.checks import AUTO_PORT, RESTARTS, SCOPES, shown
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"\s*(-?\d+(?:\.\d*)?)\s*(ms|s|m|h|d)\s*")
+_POWERS = "KMGT"
+_BYTES = re.compile(rf"\s*([0-9]{{1,15}}(?:\.[0-9]{{0,15}})?)\s*([{_POWERS}])(?:i?B)?\s*", re.IGNORECASE)
+_PLAIN_BYTES = re.compile(r"\s*([0-9]{1,18})\s*")
+AUTO = "auto"
+"""The port of a service that takes a free one."""
 
 ALIASES = {
     "id": "job_id",
@@ -55,11 +60,15 @@ def field_name(word: str, known: Iterable[str]) -> str:
 
 def read_field(name: str, value: object) -> Any:
     """The value of field `name` that `value` stands for. Raises InvalidRequest naming both."""
+    return _read(READERS[name], value, name, name)
+
+
+def _read(reader: Callable[[object], Any], value: object, called: str, field: str) -> Any:
     try:
-        return READERS[name](value)
+        return reader(value)
     except WrongType as error:
         found = value if error.found is _WHOLE else error.found
-        raise InvalidRequest(f"{name} {error}, not {described(found)}", field=name) from None
+        raise InvalidRequest(f"{called} {error}, not {described(found)}", field=field) from None
 
 
 def described(value: object) -> str:
@@ -97,6 +106,15 @@ def path(value: object) -> str:
 def integer(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise WrongType("must be a whole number")
+    return value
+
+
+def port(value: object) -> int | str:
+    """A port, or `auto`."""
+    if value == AUTO:
+        return AUTO
+    if isinstance(value, bool) or not isinstance(value, int) or value == AUTO_PORT:
+        raise WrongType("must be a whole number, or 'auto'")
     return value
 
 
@@ -149,6 +167,46 @@ def milliseconds(value: object) -> float:
     return _duration_s(value, 0.001) * 1000
 
 
+def memory(value: object) -> int:
+    """Bytes: a whole number, or `300M`, `1.5G`, `512 KiB`. Units are powers of 1024, however they are spelled."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and (plain := _PLAIN_BYTES.fullmatch(value)):
+        return int(plain[1])
+    match = _BYTES.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        raise WrongType("must be a whole number of bytes, or a number with a unit such as 512K, 300M or 1.5G")
+    return round(float(match[1]) * 2.0 ** (10 + 10 * _POWERS.index(match[2].upper())))
+
+
+def health(value: object) -> dict[str, Any]:
+    """How a service's health is checked, by the names of HEALTH."""
+    if not isinstance(value, Mapping):
+        raise WrongType("must be a mapping such as {http: /health}")
+    given = {_health_key(key): item for key, item in value.items() if item is not None}
+    return {key: _read(HEALTH[key], item, f"health: {key}", "health") for key, item in given.items()}
+
+
+def _health_key(key: object) -> str:
+    if not isinstance(key, str):
+        raise WrongType("may have only strings for keys", key)
+    return field_name(key, HEALTH)
+
+
+def url_path(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise WrongType("must be a path such as /health")
+    return value
+
+
+def command(value: object) -> tuple[str, ...]:
+    """A program and its arguments: a list, or one string that is split as a shell would."""
+    words = arguments(value)
+    if not words:
+        raise WrongType("must name a program")
+    return words
+
+
 def affinity(value: object) -> bool | str:
     if value in ("", "prefer"):
         return bool(value)
@@ -157,10 +215,15 @@ def affinity(value: object) -> bool | str:
     return value
 
 
-def kind(value: object) -> str:
-    if value not in ("run", "service"):
-        raise WrongType("must be 'run' or 'service'")
-    return str(value)
+def one_of(*choices: str) -> Callable[[object], str]:
+    """A reader of one of these words."""
+
+    def read(value: object) -> str:
+        if value not in choices:
+            raise WrongType(f"must be {', '.join(map(repr, choices[:-1]))} or {choices[-1]!r}")
+        return str(value)
+
+    return read
 
 
 def signal_number(value: object) -> int:
@@ -219,7 +282,7 @@ READERS: dict[str, Callable[[object], Any]] = {
     "parents": words,
     "is_archive": boolean,
     "args": arguments,
-    "port": integer,
+    "port": port,
     "delay": milliseconds,
     "affinity": affinity,
     "env": variables,
@@ -229,6 +292,34 @@ READERS: dict[str, Callable[[object], Any]] = {
     "max_attempts": integer,
     "stop_signal": signal_number,
     "stop_grace": seconds,
-    "type": kind,
+    "type": one_of("run", "service"),
+    "restart": one_of(*RESTARTS),
+    "min_uptime": seconds,
+    "instances": integer,
+    "scope": one_of(*SCOPES),
+    "max_memory": memory,
+    "health": health,
+    "unhealthy_after": integer,
+    "ready_timeout": seconds,
 }
 """Every field of a job, and what reads it."""
+
+HEALTH: dict[str, Callable[[object], Any]] = {
+    "http": url_path,
+    "command": command,
+    "interval": seconds,
+    "timeout": seconds,
+}
+"""What `health` may hold."""
+
+FOR_SERVICES = (
+    "restart",
+    "min_uptime",
+    "instances",
+    "scope",
+    "max_memory",
+    "health",
+    "unhealthy_after",
+    "ready_timeout",
+)
+"""Fields that only services have; of `port`, the value `auto`."""

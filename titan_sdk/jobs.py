@@ -9,10 +9,10 @@ from pathlib import PurePath
 from typing import Any
 
 from titan_core.errors import InvalidRequest, TitanError
-from titan_core.protocol.checks import check_job, shown
-from titan_core.protocol.messages import JobSpec, Task
+from titan_core.protocol.checks import AUTO_PORT, check_job, shown
+from titan_core.protocol.messages import Health, JobSpec, Task
 from titan_sdk.contents import Contents, Source
-from titan_sdk.fields import field_name, read_field
+from titan_sdk.fields import AUTO, field_name, read_field
 
 
 @dataclass(frozen=True, init=False)
@@ -39,8 +39,8 @@ class TitanJob:
     """`filename` is `project.zip/path/entry.py`."""
     args: tuple[str, ...] = ()
     """A list, or a string that is split as a shell would."""
-    port: int = 0
-    """The TCP port a service listens on; 0 = none."""
+    port: int | str = 0
+    """The TCP port a service listens on; "auto": one that is free on its worker; 0 = none."""
     delay: float = 0.0
     """Milliseconds to wait once the parents are done."""
     affinity: bool | str = False
@@ -58,7 +58,23 @@ class TitanJob:
     stop_grace: float = 10.0
     """Seconds after the stop signal before the job is killed."""
     type: str = "run"
-    """`run`, or `service`: meant to keep running."""
+    """`run`, or `service`: meant to keep running. What follows is for services only."""
+    restart: str = "always"
+    """When it has ended by itself: "always", "on-failure" (not after exit code 0) or "never"."""
+    min_uptime: float = 10.0
+    """Seconds after which an attempt was a good one: the next restart is immediate again."""
+    instances: int = 1
+    scope: str = "cluster"
+    """"cluster": until it is stopped; "run": until nothing else of its run goes on."""
+    max_memory: int = 0
+    """Bytes of all its processes together beyond which it is restarted, or a text such as "300M"; 0 = no limit."""
+    health: dict[str, Any] = None  # type: ignore[assignment]  # a new {} for each job, made in __init__
+    """`{"http": "/path"}` or `{"command": "…"}`, with `interval` and `timeout` (10 and 2 seconds) if they are to be
+    others. Without it a service is ready when its port accepts connections, or if it has none, at once."""
+    unhealthy_after: int = 3
+    """So many failed checks in a row end the attempt."""
+    ready_timeout: float = 60.0
+    """Seconds after which an attempt that is not ready yet is ended; 0 = no limit."""
 
     def __init__(
         self, job_id: str | None = None, filename: str | os.PathLike[str] | None = None, **values: Any
@@ -66,6 +82,7 @@ class TitanJob:
         try:
             given = _given({"job_id": job_id, "filename": filename}, values)
             given.setdefault("env", {})
+            given.setdefault("health", {})
             if "job_id" not in given:
                 given["job_id"] = _default_id(given["filename"])
             for name, default in _DEFAULTS.items():
@@ -83,6 +100,8 @@ class TitanJob:
 
 
 _AFFINITY: dict[bool | str, str] = {False: "", True: "prefer", "strict": "strict"}
+_IN_HEALTH = {"http": "http", "command": "command", "interval": "interval_s", "timeout": "timeout_s"}
+"""The keys of `health`, and what `Health` calls them."""
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TitanJob)}
 
 
@@ -120,6 +139,10 @@ def _spec(job: TitanJob, source: Source) -> JobSpec:
         retry_backoff_s=job.retry_backoff,
         max_attempts=job.max_attempts,
         service=job.service,
+        restart=job.restart,
+        min_uptime_s=job.min_uptime,
+        instances=job.instances,
+        scope=job.scope,
     )
 
 
@@ -131,10 +154,17 @@ def _task(job: TitanJob, source: Source) -> Task:
         args=job.args,
         env=tuple(job.env.items()),
         timeout_s=job.timeout,
-        port=job.port,
+        port=AUTO_PORT if job.port == AUTO else int(job.port),
         stop_signal=job.stop_signal,
         stop_grace_s=job.stop_grace,
+        health=_health(job),
+        max_memory=job.max_memory,
     )
+
+
+def _health(job: TitanJob) -> Health:
+    given = {_IN_HEALTH[key]: value for key, value in job.health.items()}
+    return Health(unhealthy_after=job.unhealthy_after, ready_timeout_s=job.ready_timeout, **given)
 
 
 def _given(positional: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from titan_core.errors import InvalidRequest, NotFound
 from titan_core.protocol.checks import MAX_NAME, check_id, shown
 from titan_core.protocol.wire import MIB
-from titan_sdk.fields import READERS, field_name
+from titan_sdk.fields import AUTO, FOR_SERVICES, HEALTH, READERS, field_name
 from titan_sdk.jobs import TitanJob, check_values
 from titan_sdk.local_files import find_file, opened
 from titan_sdk.pipeline import JobLines, Pipeline
@@ -26,7 +26,9 @@ MAX_BYTES = 16 * MIB
 STDIN = "-"
 _TOP_KEYS = ("name", "project", "defaults", "jobs")
 _USUAL_NAMES = ("titan.yaml", "titan.yml", "pipeline.yaml", "pipeline.yml")
-_AS_WRITTEN = frozenset({"job_id", "filename", "requirement", "type", "parents", "args", "env"})
+_AS_WRITTEN = frozenset(
+    {"job_id", "filename", "requirement", "type", "parents", "args", "env", "restart", "scope", "http", "command"}
+)
 """Fields that are text: `args: [yes]` is the word, not a boolean."""
 
 Fields = dict[str, tuple[ScalarNode, Node]]
@@ -123,7 +125,7 @@ class _Reader:
         lines: dict[str, JobLines] = {}
         for item in self._file.list(node, "jobs"):
             own = self._fields(item, "a job", tuple(READERS))
-            job = self._job({**defaults, **own}, item)
+            job = self._job(self._fitting(defaults, own), item)
             self._check_new(job, lines, own, item)
             if project and job.is_archive:
                 raise self._file.error("in a project every file is an entry already: leave is_archive out", item)
@@ -133,6 +135,18 @@ class _Reader:
         if not jobs:
             raise self._file.error("'jobs:' is an empty list; there is nothing to run", node)
         return jobs, lines
+
+    def _fitting(self, defaults: Fields, own: Fields) -> Fields:
+        """A job's own fields over the defaults. Those for services only are refused in a job that is none; as
+        defaults they just do not hold for it."""
+        fields = {**defaults, **own}
+        kind = fields["type"][1] if "type" in fields else None
+        if kind is not None and not is_null(kind) and kind.value != "run":
+            return fields
+        for name, (key, value) in own.items():
+            if _is_for_services(name, value):
+                raise self._file.error(f"{_called(name)} is for services; add type: service", key, field=name)
+        return {name: item for name, item in fields.items() if name in own or not _is_for_services(name, item[1])}
 
     def _check_new(self, job: TitanJob, lines: dict[str, JobLines], own: Fields, item: Node) -> None:
         first = lines.get(job.job_id)
@@ -158,6 +172,9 @@ class _Reader:
         return job
 
     def _job_value(self, name: str, node: Node) -> Any:
+        if name == "health" and isinstance(node, MappingNode):
+            keys = self._fields(node, "health", tuple(HEALTH))
+            return {key: self._value(key, value, key in _AS_WRITTEN) for key, (_, value) in keys.items()}
         value = self._value(name, node, as_written=name in _AS_WRITTEN)
         if name == "delay" and isinstance(value, int | float) and not isinstance(value, bool):
             return value * 1000  # seconds here, milliseconds in a TitanJob
@@ -188,6 +205,14 @@ class _Reader:
         if as_written and not is_null(node):
             return node.value
         return self._file.scalar(node)
+
+
+def _is_for_services(name: str, value: Node) -> bool:
+    return (name in FOR_SERVICES and not is_null(value)) or (name == "port" and value.value == AUTO)
+
+
+def _called(name: str) -> str:
+    return "port: auto" if name == "port" else name
 
 
 def _field_at_fault(error: InvalidRequest, fields: Fields) -> str:

@@ -8,12 +8,13 @@ that one whose answer was lost can be sent again. Any thread.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from titan_core.errors import AssetMissing, NotFound
-from titan_core.protocol.messages import AssetContent, JobSpec, SubmitRun, Submitted
+from titan_core.protocol.messages import Ack, AssetContent, JobSpec, SubmitRun, Submitted, UpdateService
 from titan_sdk.access import OwnAttempt
 from titan_sdk.contents import Contents
 from titan_sdk.jobs import TitanJob, job_spec
@@ -24,6 +25,9 @@ from titan_sdk.transport import Transport
 
 JOBS_PER_SECOND = 1000
 """Slowest acceptance that is still waited for."""
+
+R = TypeVar("R")
+Inline = tuple[AssetContent, ...]
 
 
 class Submitter:
@@ -43,16 +47,20 @@ class Submitter:
         contents = Contents(folder)
         specs = tuple(job_spec(job, contents) for job in jobs)
         request = SubmitRun(name, specs, secrets.token_bytes(16), run_id, self._own.token)
-        files = list(contents.by_sha256.values())
-        unknown = [file for file in files if file.sha256 not in self._known]
-        try:
-            return self._send(request, unknown)
-        except AssetMissing:
-            if len(unknown) == len(files):
-                raise
-            return self._send(request, files)
-        except NotFound as error:
-            raise _nowhere(error, (folder or Path()).absolute()) from None
+        return self._with_contents(contents, lambda inline: self._ask(replace(request, contents=inline)))
+
+    def update(self, key: str, job: TitanJob, folder: Path | None = None) -> Ack:
+        """Give the service `key` this definition. Sent once: when the answer is lost, ConnectionLost leaves it open.
+
+        Raises InvalidRequest, NotFound, Conflict.
+        """
+        contents = Contents(folder)
+        request = UpdateService(key, job_spec(job, contents))
+
+        def send(inline: Inline) -> Ack:
+            return self._transport.ask(replace(request, contents=inline), Ack, repeatable=False)
+
+        return self._with_contents(contents, send)
 
     def submit_specs(
         self, name: str, specs: tuple[JobSpec, ...], contents: tuple[AssetContent, ...] = ()
@@ -61,12 +69,25 @@ class Submitter:
         request = SubmitRun(name, specs, secrets.token_bytes(16), spawner=self._own.token, contents=contents)
         return self._ask(request)
 
-    def _send(self, request: SubmitRun, files: list[LocalFile]) -> Submitted:
+    def _with_contents(self, contents: Contents, send: Callable[[Inline], R]) -> R:
+        """`send` what the master is not known to have; and once more with everything, should it miss something."""
+        files = list(contents.by_sha256.values())
+        unknown = [file for file in files if file.sha256 not in self._known]
+        try:
+            return self._send(unknown, send)
+        except AssetMissing:
+            if len(unknown) == len(files):
+                raise
+            return self._send(files, send)
+        except NotFound as error:
+            raise _nowhere(error, contents.folder.absolute()) from None
+
+    def _send(self, files: list[LocalFile], send: Callable[[Inline], R]) -> R:
         inline = tuple(AssetContent(file.sha256, file.data) for file in files if file.data is not None)
         for file in files:
             if file.data is None:
                 upload(self._transport, "", file)
-        accepted = self._ask(replace(request, contents=inline))
+        accepted = send(inline)
         self._known.update(file.sha256 for file in files)
         return accepted
 

@@ -21,6 +21,8 @@ MAX_DEPTH = 32
 MAX_REPEATED = 100_000
 """Nodes that aliases may add to those that are written out."""
 
+_TOO_DEEP = "exceeded maximum nesting depth"
+"""What libyaml says, which reads ahead and has a limit of its own."""
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "tag:yaml.org,2002:merge"
 _PLAIN_TAGS = tuple(
@@ -101,10 +103,12 @@ class YamlFile:
             for event in yaml.parse(text, Loader=_LOADER):
                 depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
                 if depth > MAX_DEPTH:
-                    line = event.start_mark.line + 1 if event.start_mark else 0
-                    raise PipelineError(f"there are more than {MAX_DEPTH} levels of nesting", self.name, line)
+                    raise self._too_deep(event.start_mark.line + 1 if event.start_mark else 0)
         except yaml.YAMLError as error:
             raise self._syntax_error(error, text) from None
+
+    def _too_deep(self, line: int) -> PipelineError:
+        return PipelineError(f"there are more than {MAX_DEPTH} levels of nesting", self.name, line)
 
     def _composed(self, text: str) -> Node | None:
         try:
@@ -115,6 +119,8 @@ class YamlFile:
     def _syntax_error(self, error: yaml.YAMLError, text: str) -> PipelineError:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 1 if mark else 0
+        if getattr(error, "problem", None) == _TOO_DEEP:
+            return self._too_deep(line)
         if _indented_by_tab(text, line):
             return PipelineError("a tab indents this line; YAML takes only spaces there", self.name, line)
         parts = [getattr(error, "context", None), getattr(error, "problem", None) or str(error)]

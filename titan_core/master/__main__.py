@@ -45,7 +45,22 @@ def parser() -> argparse.ArgumentParser:
     option("--keep-runs", metavar="COUNT", help="delete the oldest finished runs beyond so many (default 10000)")
     option("--in-memory", action="store_const", const=True, help="store nothing: for throw-away clusters")
     option("--log-level", help="debug, info, warning or error (default info)")
+    _add_scaling(arguments)
     return arguments
+
+
+def _add_scaling(arguments: argparse.ArgumentParser) -> None:
+    option = arguments.add_argument_group("how the cluster grows and shrinks").add_argument
+    option("--provisioner", metavar="NAME", help="inception, webhook, command or none (default inception)")
+    option("--max-workers", metavar="COUNT", help="do not grow beyond so many workers (default 5)")
+    option("--scale-s", metavar="SECONDS", help="look this often whether workers are wanted (default 15)")
+    option("--scale-up-s", metavar="SECONDS", help="grow when jobs have found no slot for so long (default 1)")
+    option("--scale-down-s", metavar="SECONDS", help="stop ephemeral workers that were idle so long (default 45)")
+    option("--worker-ports", metavar="LOW-HIGH", help="ports for workers that workers start (default 8090-8200)")
+    option("--webhook-url", metavar="URL", help="where the provisioner webhook asks for workers")
+    option("--webhook-secret-file", metavar="FILE", help="sign these calls with the secret in this file")
+    option("--provision-command", metavar="COMMAND", help="what the provisioner command runs to get workers")
+    option("--release-command", metavar="COMMAND", help="what it runs when a worker has been stopped")
 
 
 def main(argv: list[str] | None = None) -> int:

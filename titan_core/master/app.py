@@ -26,13 +26,15 @@ from titan_core.master.heartbeat import HeartbeatExecutor
 from titan_core.master.housekeeper import Housekeeper
 from titan_core.master.legacy import LegacyClients
 from titan_core.master.logs import LogStore
+from titan_core.master.provisioners import make_provisioner
+from titan_core.master.scaler import ScalerExecutor
 from titan_core.master.sessions import Identity, Timing
 from titan_core.net.credentials import find_token, make_token
 from titan_core.net.server import MAX_CONNECTIONS, Server
 from titan_core.protocol.wire import LEGACY
 from titan_core.scheduler.core import Core
 from titan_core.scheduler.events import StateRecovered
-from titan_core.scheduler.state import Settings
+from titan_core.scheduler.settings import ScalingSettings, Settings
 from titan_core.store.assets import AssetStore
 from titan_core.store.room import check_room
 from titan_core.store.schema import DATABASE
@@ -65,12 +67,13 @@ class Master(Component):
         clock = SystemClock()
         # First, as it makes sure that this master is the only one of its home.
         self._store = Volatile(clock) if config.in_memory else Store(self._state_dir, clock)
-        self.engine = Engine(Core(Settings(death_s=config.death_s)), clock, self._store, self._on_forgotten)
+        self.engine = Engine(Core(_settings(config)), clock, self._store, self._on_forgotten)
         self._logs = LogStore(self._state_dir / "logs", self.engine.topics)
         self._clock_watcher = ClockWatcher(self.engine)
         self._heartbeat = HeartbeatExecutor(self.engine, timing)
         self._housekeeper = Housekeeper(self.engine, self._store, self._logs, config.keep_days, config.keep_runs)
         try:
+            self._scaler = self._make_scaler()
             self._server = self._make_server(timing)
         except BaseException:
             self._store.stop()
@@ -80,9 +83,17 @@ class Master(Component):
             self._heartbeat,
             self._clock_watcher,
             self._housekeeper,
+            self._scaler,
         )
         for part in (*self._parts, self._store):
             part.on_failure = self._on_part_failure
+
+    def _make_scaler(self) -> ScalerExecutor:
+        """Raises ConfigError when the provisioner can not be had."""
+        provisioner = make_provisioner(self.config, self._store.cluster)
+        scaler = ScalerExecutor(self.engine, self.config.scale_s, provisioner)
+        self.engine.on_provision = scaler.put
+        return scaler
 
     def _make_server(self, timing: Timing) -> Server:
         """What answers those who connect. Raises ConfigError when the address can not be bound."""
@@ -125,6 +136,7 @@ class Master(Component):
         self._clock_watcher.start()
         self._heartbeat.start()
         self._housekeeper.start()
+        self._scaler.start()
         # The door last, when everything behind it is there; then the word where it is.
         self._server.start()
         self._write_address()
@@ -192,6 +204,27 @@ class Master(Component):
         with contextlib.suppress(OSError, ValueError):
             if json.loads(self._address_file.read_text()).get("pid") == os.getpid():
                 self._address_file.unlink()
+
+
+def _settings(config: MasterConfig) -> Settings:
+    external = config.provisioner in ("webhook", "command")
+    scaling = ScalingSettings(
+        provisioner="external" if external else config.provisioner,
+        max_workers=config.max_workers,
+        max_per_pool=config.max_workers_per_pool,
+        max_per_host=config.max_workers_per_host,
+        up_s=config.scale_up_s,
+        down_s=config.scale_down_s,
+        ports=config.worker_ports,
+        provision_s=config.provision_s,
+    )
+    return Settings(
+        death_s=config.death_s,
+        restart_max_s=config.restart_max_s,
+        crash_loop_restarts=config.crash_loop_restarts,
+        crash_loop_retry_s=config.crash_loop_retry_s,
+        scaling=scaling,
+    )
 
 
 def tune_interpreter() -> None:

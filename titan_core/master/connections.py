@@ -34,12 +34,14 @@ from titan_core.protocol.wire import MAX_NATIVE, Flag, Frame, encode_frame
 from titan_core.scheduler.events import (
     AttemptFinished,
     AttemptReport,
-    AttemptStarted,
+    ServiceReady,
+    SpawnFailed,
     WorkerRegistered,
     WorkerSaidGoodbye,
     WorkerTroubleChanged,
 )
-from titan_core.scheduler.model import Outcome, WorkerInfo
+from titan_core.scheduler.model import WorkerInfo
+from titan_core.scheduler.states import Outcome
 from titan_core.store.assets import AssetStore
 from titan_core.store.durability import Durability
 
@@ -166,7 +168,7 @@ class Connections:
             log.info("worker %s disconnected", session.worker_id, extra={"action": "worker.disconnected"})
 
     def _open_session(self, stream: FrameStream, register: messages.Register) -> Session:
-        info = _worker_info(register)
+        info = _worker_info(register, stream.peer_host)
         session = Session(info.worker_id, stream, self._logs, self._timing, self._identity, self._store)
         finished = tuple(map(_report, register.finished))
         missed = self._missed(info.worker_id)
@@ -190,7 +192,8 @@ class Connections:
     def _read_session(self, session: Session) -> None:
         reactions: dict[type[Message], Callable[[Any], object]] = {
             messages.Result: lambda result: self._on_result(session, result),
-            messages.AttemptStarted: lambda m: self._engine.submit(AttemptStarted(session.worker_id, m.token)),
+            messages.ServiceReady: lambda m: self._engine.submit(ServiceReady(session.worker_id, m.token, m.port)),
+            messages.SpawnFailed: lambda m: self._on_spawn_failed(session, m),
             messages.LogBatch: session.keep_log,
             messages.Heartbeat: lambda m: self._on_heartbeat(session, m),
             messages.Goodbye: lambda m: self._engine.submit(WorkerSaidGoodbye(session.worker_id)),
@@ -207,6 +210,17 @@ class Connections:
         self._engine.submit(AttemptFinished(session.worker_id, _report(result)))
         session.log_is_whole(result.token)
 
+    def _on_spawn_failed(self, session: Session, failed: messages.SpawnFailed) -> None:
+        reason = shortened(failed.reason)
+        log.warning(
+            "worker %s could not start one on port %d: %s",
+            session.worker_id,
+            failed.port,
+            reason,
+            extra={"action": "scaling.failed"},
+        )
+        self._engine.submit(SpawnFailed(session.worker_id, failed.port, reason))
+
     def _on_heartbeat(self, session: Session, heartbeat: messages.Heartbeat) -> None:
         if heartbeat.trouble != session.load.trouble:
             trouble = shortened(heartbeat.trouble)
@@ -217,7 +231,7 @@ class Connections:
             self._engine.kill_strays(session, heartbeat.running)
 
 
-def _worker_info(register: messages.Register) -> WorkerInfo:
+def _worker_info(register: messages.Register, peer_host: str) -> WorkerInfo:
     """Checked. Raises InvalidRequest."""
     check_range(register.port, 1, 65535, "port")
     check_range(register.slots, 1, MAX_SLOTS, "slots")
@@ -228,8 +242,11 @@ def _worker_info(register: messages.Register) -> WorkerInfo:
     for capability in register.capabilities:
         check_capability(capability, "capability")
     host = register.hostname
-    if not host or len(host) > 255 or not all(char.isalnum() or char in "._-:" for char in host):
+    if not _is_host(host):
         raise InvalidRequest(f"{host!r} is not a host name; give the worker one with --hostname", field="hostname")
+    address = register.address or peer_host
+    if not _is_host(address):
+        raise InvalidRequest(f"{address!r} is not an address; give the worker one with --address", field="address")
     return WorkerInfo(
         worker_id=f"{host}:{register.port}",
         instance=register.instance,
@@ -238,7 +255,15 @@ def _worker_info(register: messages.Register) -> WorkerInfo:
         max_services=register.max_services,
         permanent=register.permanent,
         facts=replace(register, running=(), finished=()),
+        ephemeral=register.ephemeral,
+        parent=shortened(register.parent),
+        address=address,
+        cpu_count=max(1, register.cpu_count),
     )
+
+
+def _is_host(text: str) -> bool:
+    return bool(text) and len(text) <= 255 and all(char.isalnum() or char in "._-:%" for char in text)
 
 
 def _report(result: messages.Result) -> AttemptReport:

@@ -27,17 +27,22 @@ from titan_core.scheduler.actions import (
     Action,
     DeleteRun,
     ForgetRun,
+    Provision,
     RecordChange,
     RecordJobsAdded,
     RecordRunFinished,
+    RecordService,
+    Release,
     ShutDownWorker,
+    SpawnWorker,
     StartAttempt,
     StopAttempt,
 )
 from titan_core.scheduler.core import Core
 from titan_core.scheduler.events import Event, WorkerDisconnected, WorkerRegistered
-from titan_core.scheduler.model import FINAL, Attempt
+from titan_core.scheduler.model import Attempt
 from titan_core.scheduler.state import State
+from titan_core.scheduler.states import FINAL
 from titan_core.store.durability import Durability
 
 KEPT_S = 10.0
@@ -64,6 +69,8 @@ class Engine:
         self.condition = threading.Condition(threading.Lock())
         """The lock; notified when the next timer is due earlier than it was."""
         self.topics = Topics()
+        self.on_provision: Callable[[Provision | Release], None] = lambda action: None
+        """Told, under the lock, what the provisioner is to do; must not wait."""
         self.clock = clock
         self._core = core
         self._on_forget = on_forget
@@ -163,7 +170,7 @@ class Engine:
         match action:
             case StartAttempt(attempt):
                 self._send(attempt.worker_id, action, ticket)
-            case StopAttempt() | AcknowledgeResult() | AcceptWorker() | ShutDownWorker():
+            case StopAttempt() | AcknowledgeResult() | AcceptWorker() | ShutDownWorker() | SpawnWorker():
                 self._send(action.worker_id, action, ticket)
             case RecordChange(job, _, after):
                 self.topics.publish(("run", job.run.run_id))
@@ -172,12 +179,16 @@ class Engine:
                     self.topics.publish(("job", job.run.run_id, job.job_id))
             case RecordJobsAdded(run):
                 self.topics.publish(("run", run.run_id))
+            case RecordService(service):
+                self.topics.publish(("run", service.head.run.run_id))
             case RecordRunFinished(run):
                 self.topics.publish(("run over", run.run_id))
             case ForgetRun(run_id):
                 self._on_forget(run_id)
             case DeleteRun(run_id):
                 self._store.forget([run_id])
+            case Provision() | Release():
+                self.on_provision(action)
 
     def _send(self, worker_id: str, action: Action, ticket: int) -> None:
         """A worker without a session learns what it must know when it registers again."""

@@ -14,12 +14,12 @@ from typing import Any
 
 from titan_core.errors import InvalidRequest, NotFound, TitanError, Unavailable
 from titan_core.failpoints import reach
-from titan_core.master import lookup
 from titan_core.master.engine import Engine
 from titan_core.master.finder import Finder
 from titan_core.master.listings import MAX_LISTED, Listings
 from titan_core.master.logs import LogName, LogStore
 from titan_core.master.operations import Operations
+from titan_core.master.service_requests import ServiceRequests
 from titan_core.master.submissions import Submissions
 from titan_core.master.views import Views, changed_jobs
 from titan_core.protocol import messages
@@ -33,12 +33,11 @@ from titan_core.scheduler.events import (
     JobRetryRequested,
     RunCancelRequested,
     RunRetryRequested,
-    ServiceStopRequested,
-    WorkerShutdownRequested,
 )
 from titan_core.scheduler.explain import explain
-from titan_core.scheduler.model import FINAL, Job, JobState, Run
+from titan_core.scheduler.model import Job, Run
 from titan_core.scheduler.state import State
+from titan_core.scheduler.states import FINAL, JobState
 from titan_core.store.assets import AssetStore
 from titan_core.store.history import History
 
@@ -57,6 +56,11 @@ CHANGES = (
     messages.SubmitRun,
     messages.CancelJob,
     messages.StopService,
+    messages.StartService,
+    messages.RestartService,
+    messages.ScaleService,
+    messages.UpdateService,
+    messages.StartWorker,
     messages.RetryJob,
     messages.ShutdownWorker,
     messages.DrainWorker,
@@ -86,6 +90,7 @@ class Handlers:
         self._listings = Listings(engine, history, self._views)
         self._submissions = Submissions(engine, assets, self._finder, history, check_room)
         self._operations = Operations(engine, self._finder, history, database)
+        services = ServiceRequests(engine, self._finder, self._submissions, self._views)
         self._reactions: dict[type[Message], Callable[[Any], Message]] = {
             messages.SubmitRun: self._submissions.submit,
             messages.GetStats: self._stats,
@@ -99,9 +104,15 @@ class Handlers:
             messages.GetLogs: self._get_logs,
             messages.Explain: self._explain,
             messages.CancelJob: self._cancel,
-            messages.StopService: self._stop_service,
+            messages.ListServices: services.listing,
+            messages.StopService: services.stop,
+            messages.StartService: services.start,
+            messages.RestartService: services.restart,
+            messages.ScaleService: services.scale,
+            messages.UpdateService: services.update,
             messages.RetryJob: self._retry,
-            messages.ShutdownWorker: self._shutdown_worker,
+            messages.ShutdownWorker: self._operations.shut_down,
+            messages.StartWorker: self._operations.start_worker,
             messages.DrainWorker: self._operations.drain,
             messages.ListEvents: self._operations.events,
             messages.Check: self._operations.check,
@@ -147,11 +158,6 @@ class Handlers:
     def _workers(self, request: Message) -> messages.WorkerList:
         sessions = self._engine.sessions()
         return messages.WorkerList(self._engine.read(lambda state: self._views.workers(state, sessions)))
-
-    def _shutdown_worker(self, request: messages.ShutdownWorker) -> messages.Ack:
-        worker_id = self._engine.read(lambda state: lookup.find_worker(state, request.worker).worker_id)
-        self._engine.submit(WorkerShutdownRequested(worker_id, request.force))
-        return messages.Ack(f"worker {worker_id} is stopping", (worker_id,))
 
     # ── runs and jobs ─────────────────────────────────────────────────────────────────────────────
 
@@ -200,11 +206,6 @@ class Handlers:
         stopping = [change.job.key for change in changes if change.after is change.before]
         keys = tuple(stopping + cancelled)[:NAMED_CANCELLED]
         return messages.Cancelled(keys, _cancel_sentence(len(cancelled), len(stopping)))
-
-    def _stop_service(self, request: messages.StopService) -> messages.Ack:
-        job = self._finder.job_in_memory(request.key)
-        self._engine.submit(ServiceStopRequested(job.run.run_id, job.job_id, "stopped on request"))
-        return messages.Ack(f"STOPPED: service {job.key} is stopping", (job.key,))
 
     def _retry(self, request: messages.RetryJob) -> messages.Ack:
         if request.every_dead:

@@ -37,7 +37,7 @@ class LegacyClients:
         self._requests: dict[int, Callable[[str], str]] = {
             Opcode.SUBMIT_JOB: lambda body: self._submit("job", text.parse_job(body), "JOB_ACCEPTED"),
             Opcode.SUBMIT_DAG: lambda body: self._submit("dag", text.parse_dag(body), "DAG_ACCEPTED"),
-            Opcode.DEPLOY: lambda body: self._submit("deploy", text.parse_deploy(body), "DEPLOY_QUEUED"),
+            Opcode.DEPLOY: self._deploy,
             Opcode.RUN: self._run,
             Opcode.STOP: self._stop,
             Opcode.STATS: lambda body: self._ask(messages.GetStats(), messages.StatsText).text,
@@ -78,6 +78,14 @@ class LegacyClients:
     def _submit(self, name: str, submission: text.Submission, accepted: str) -> str:
         self._start(name, submission)
         return accepted
+
+    def _deploy(self, body: str) -> str:
+        wanted = text.parse_deploy(body)
+        if isinstance(wanted, messages.StartWorker):
+            self._ask(wanted, messages.Ack)
+        else:
+            self._start("deploy", wanted)
+        return "DEPLOY_QUEUED"
 
     def _run(self, body: str) -> str:
         submission = text.parse_run(body)

@@ -13,9 +13,10 @@ from titan_core.master.engine import Engine
 from titan_core.master.views import Views
 from titan_core.protocol import messages
 from titan_core.protocol.checks import check_range
-from titan_core.scheduler.model import FINAL, Job, JobState, Run, RunState
+from titan_core.scheduler.model import Job, Run
 from titan_core.scheduler.recovery import restore_run
 from titan_core.scheduler.state import State
+from titan_core.scheduler.states import FINAL, JobState, RunState
 from titan_core.store.history import History
 
 JOBS_AT_ONCE = 500

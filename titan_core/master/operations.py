@@ -1,4 +1,4 @@
-"""What people do to keep a cluster going: see what happened, drain a worker, check what is stored.
+"""What people do to keep a cluster going: see what happened, start, drain and stop workers, check what is stored.
 
 Functions behind requests, called by the threads of connections; what changes something is an event for
 the engine like any other. Backups have a module of their own, since they are more than an answer.
@@ -14,8 +14,9 @@ from titan_core.master import lookup
 from titan_core.master.engine import Engine
 from titan_core.master.finder import Finder
 from titan_core.protocol import messages
-from titan_core.protocol.checks import check_range
-from titan_core.scheduler.events import WorkerHoldRequested
+from titan_core.protocol.checks import check_capability, check_range
+from titan_core.scheduler.actions import SpawnWorker
+from titan_core.scheduler.events import WorkerHoldRequested, WorkerShutdownRequested, WorkerStartRequested
 from titan_core.scheduler.state import State
 from titan_core.store.check import examine_file
 from titan_core.store.history import History, StoredEvent
@@ -56,6 +57,28 @@ class Operations:
         word = "gets jobs again" if request.undo else "gets no more jobs; what runs there goes on"
         return messages.Ack(f"worker {worker_id} {word}", (worker_id,))
 
+    def shut_down(self, request: messages.ShutdownWorker) -> messages.Ack:
+        """Raises NotFound, Conflict."""
+        worker_id = self._worker_id(request.worker)
+        self._engine.submit(WorkerShutdownRequested(worker_id, request.force, request.now))
+        jobs = self._engine.read(lambda state: _jobs_on(state, worker_id))
+        waits = f" once its {jobs} job{'s have' if jobs != 1 else ' has'} ended" if jobs and not request.now else ""
+        return messages.Ack(f"worker {worker_id} is stopping{waits}", (worker_id,))
+
+    def start_worker(self, request: messages.StartWorker) -> messages.Ack:
+        """Raises NotFound, Conflict, InvalidRequest."""
+        check_range(request.port, 1, 65535, "port")
+        if request.capability:
+            check_capability(request.capability, "capability")
+        beside = self._worker_id(request.beside) if request.beside else ""
+        actions = self._engine.submit(WorkerStartRequested(request.port, request.capability, beside))
+        parent = next(action.worker_id for action in actions if isinstance(action, SpawnWorker))
+        worker_id = f"{parent.rpartition(':')[0]}:{request.port}"
+        return messages.Ack(f"worker {worker_id} is being started by {parent}", (worker_id,))
+
+    def _worker_id(self, key: str) -> str:
+        return self._engine.read(lambda state: lookup.find_worker(state, key).worker_id)
+
     def check(self, request: messages.Check) -> messages.CheckReport:
         """Reads all that is stored, beside everybody else. Raises Conflict where nothing is, Unavailable."""
         try:
@@ -76,6 +99,11 @@ class Operations:
             return run_key, job_id or None
         run, job = self._finder.run_or_job(key)
         return run.run_id, job.job_id if job else None
+
+
+def _jobs_on(state: State, worker_id: str) -> int:
+    worker = state.workers.get(worker_id)
+    return len(worker.running) if worker is not None else 0
 
 
 def _event(stored: StoredEvent) -> messages.JobEvent:

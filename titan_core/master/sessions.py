@@ -27,6 +27,7 @@ from titan_core.scheduler.actions import (
     AcknowledgeResult,
     Action,
     ShutDownWorker,
+    SpawnWorker,
     StartAttempt,
     StopAttempt,
 )
@@ -75,7 +76,9 @@ class Session(Component):
         self.worker_id = worker_id
         self.stream = stream
         self.load = messages.Heartbeat()
-        """What the worker last said of its load."""
+        """What the worker last said of its load …"""
+        self.usage: dict[bytes, messages.ServiceUsage] = {}
+        """… and of what its services take, by token."""
         self._logs = logs
         self._timing = timing
         self._identity = identity
@@ -220,6 +223,7 @@ class Session(Component):
 
     def set_load(self, load: messages.Heartbeat) -> None:
         self.load = load
+        self.usage = {usage.token: usage for usage in load.usage}
 
     def keep_log(self, batch: messages.LogBatch) -> None:
         """Store what an attempt printed; a batch of an attempt that is not known is dropped."""
@@ -236,7 +240,7 @@ def log_name(attempt: Attempt) -> LogName:
 def _start(action: StartAttempt) -> Message:
     attempt, spec = action.attempt, action.attempt.job.spec
     return messages.StartAttempt(
-        attempt.token, attempt.job.run.run_id, spec.job_id, attempt.number, spec.task, spec.service
+        attempt.token, attempt.job.run.run_id, spec.job_id, attempt.number, spec.task, spec.service, action.services
     )
 
 
@@ -245,4 +249,5 @@ _MESSAGES: dict[type, Callable[..., Message]] = {
     StopAttempt: lambda action: messages.StopAttempt(action.token, action.reason),
     AcknowledgeResult: lambda action: messages.ResultAck((action.token,)),
     ShutDownWorker: lambda action: messages.Shutdown(),
+    SpawnWorker: lambda action: messages.SpawnWorker(action.port, action.capabilities, action.ephemeral),
 }

@@ -18,13 +18,15 @@ from titan_core.errors import AssetMissing, Conflict, InvalidRequest, TitanError
 from titan_core.master.engine import Engine
 from titan_core.master.finder import Finder
 from titan_core.protocol import messages
-from titan_core.protocol.checks import check_submission
+from titan_core.protocol.checks import check_job, check_submission
 from titan_core.scheduler.attempts import TOKEN_BYTES
 from titan_core.scheduler.events import JobsAdded, RunSubmitted
-from titan_core.scheduler.model import Affinity, JobSpec
+from titan_core.scheduler.model import USUAL_POLICY, JobSpec
+from titan_core.scheduler.states import Affinity
 from titan_core.store.archive import inspect
 from titan_core.store.assets import AssetStore
 from titan_core.store.history import History
+from titan_core.store.specs import service_policy
 
 _NAMED_MISSING = 1000
 _RUN_IDS_TRIED = 100
@@ -55,6 +57,12 @@ class Submissions:
             specs = self._specs(request)
             run_id = self._extend(request, specs) if request.run_id else self._begin(request, specs)
         return messages.Submitted(run_id, len(request.jobs))
+
+    def definition(self, job: messages.JobSpec, contents: tuple[messages.AssetContent, ...]) -> JobSpec:
+        """What a service is to run from now on. Raises what a submission of it would be refused with."""
+        check_job(job)
+        self._check_room()
+        return self._specs(messages.SubmitRun(job.job_id, (job,), contents=contents))[0]
 
     def _extend(self, request: messages.SubmitRun, specs: tuple[JobSpec, ...]) -> str:
         self._engine.submit(JobsAdded(request.run_id, specs, request.request_id, request.spawner))
@@ -138,6 +146,7 @@ class Submissions:
             retry_backoff_s=job.retry_backoff_s,
             max_attempts=job.max_attempts,
             service=job.service,
+            policy=service_policy(job) if job.service else USUAL_POLICY,
         )
 
     def _pin(self, job: messages.JobSpec, archives: _Archives) -> str:

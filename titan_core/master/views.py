@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from titan_core.clock import Clock
 from titan_core.master.sessions import Session
 from titan_core.protocol import messages
+from titan_core.scheduler import restarts, scaling, services
+from titan_core.scheduler.attempts import address
 from titan_core.scheduler.explain import reason
-from titan_core.scheduler.model import Attempt, Job, JobState, Run, Worker
+from titan_core.scheduler.model import Attempt, Job, Run, Service, Worker
 from titan_core.scheduler.records import RunRecord
-from titan_core.scheduler.state import State
+from titan_core.scheduler.state import PoolGrowth, State
+from titan_core.scheduler.states import JobState, WorkerState
+
+Usage = Mapping[bytes, messages.ServiceUsage]
+"""What services take, by the token of their attempt."""
 
 
 class Views:
@@ -35,7 +41,7 @@ class Views:
             requirement=job.spec.requirement,
             priority=job.spec.priority,
             service=job.spec.service,
-            port=task.port,
+            port=max(0, task.port),
             parents=job.spec.parents,
             worker=latest.worker_id if latest else "",
             exit_code=latest.exit_code if latest else -1,
@@ -45,6 +51,10 @@ class Views:
             due_wall=self._wall(job.due_at),
             attempts=tuple(map(self._attempt, job.attempts)) if attempts else (),
             final=job.final,
+            ready=job.ready,
+            address=address(state, job),
+            instance_of=_instance_of(job),
+            revision=job.revision,
         )
 
     def run(self, run: Run) -> messages.RunStatus:
@@ -85,13 +95,53 @@ class Views:
             peak_memory=attempt.peak_memory,
         )
 
+    # ── services ──────────────────────────────────────────────────────────────────────────────────
+
+    def service(self, state: State, service: Service, usage: Usage) -> messages.ServiceStatus:
+        spec, policy = service.spec, service.spec.policy
+        task: messages.Task = spec.task
+        return messages.ServiceStatus(
+            run_id=service.head.run.run_id,
+            job_id=service.head.job_id,
+            state=services.state_of(service).value,
+            reason=service_reason(state, service),
+            wanted=service.wanted,
+            ready=sum(job.ready for job in service.live),
+            revision=service.revision,
+            asset=f"{task.asset}/{task.entry}" if task.entry else task.asset,
+            requirement=spec.requirement,
+            restart=policy.restart.value,
+            scope="run" if policy.run_scoped else "cluster",
+            port=task.port,
+            instances=tuple(self._instance(state, job, usage) for job in shown_instances(service)),
+        )
+
+    def _instance(self, state: State, job: Job, usage: Usage) -> messages.InstanceStatus:
+        latest = job.attempt
+        used = usage.get(latest.token) if latest is not None else None
+        return messages.InstanceStatus(
+            job_id=job.job_id,
+            state=job.state.value,
+            reason=reason(state, job),
+            ready=job.ready,
+            worker=latest.worker_id if latest else "",
+            address=address(state, job),
+            attempt=latest.number if latest else 0,
+            restarts=restarts.count(job),
+            revision=job.revision,
+            started_wall=self._wall(job.started_at),
+            cpu_percent=used.cpu_percent if used else 0.0,
+            memory=used.memory if used else 0,
+        )
+
     # ── workers ───────────────────────────────────────────────────────────────────────────────────
 
     def cluster(self, state: State, sessions: Iterable[Session]) -> messages.ClusterStatus:
         counts: Counter[JobState] = Counter()
         for run in state.runs.values():
             counts.update(run.counts)
-        return messages.ClusterStatus(self.workers(state, sessions), _counts(counts))
+        pools = tuple(_pool(state, name, growth) for name, growth in scaling.pools(state).items())
+        return messages.ClusterStatus(self.workers(state, sessions), _counts(counts), pools=pools)
 
     def workers(self, state: State, sessions: Iterable[Session]) -> tuple[messages.WorkerStatus, ...]:
         by_id = {session.worker_id: session for session in sessions}
@@ -118,6 +168,10 @@ class Views:
             connected_wall=self._wall(worker.connected_at),
             history=tuple(map(self._history, [*worker.running.values(), *reversed(worker.recent)])),
             trouble=worker.trouble,
+            ephemeral=worker.info.ephemeral,
+            parent=facts.parent,
+            max_services=worker.info.max_services,
+            started_wall=facts.started_wall,
         )
 
     def _history(self, attempt: Attempt) -> messages.WorkerHistory:
@@ -127,6 +181,46 @@ class Views:
 
     def _wall(self, instant_at: float | None) -> float:
         return 0.0 if instant_at is None else self._clock.to_wall(instant_at)
+
+
+def usage_of(sessions: Iterable[Session]) -> Usage:
+    """What the workers last said of their services, by token."""
+    return {token: used for session in sessions for token, used in session.usage.items()}
+
+
+def shown_instances(service: Service) -> list[Job]:
+    """Those that are wanted, or still there."""
+    return service.live or service.instances[: service.wanted]
+
+
+def service_reason(state: State, service: Service) -> str:
+    """Why a service is not as it is wanted to be; or how its last renewal ended, if not well."""
+    if service.rolling:
+        done = sum(job.revision == service.revision and job.ready for job in service.live)
+        return f"{done} of {service.wanted} renewed to revision {service.revision}" + f"; {service.note}" * bool(
+            service.note
+        )
+    lacking = next((job for job in shown_instances(service) if not job.ready), None)
+    why = reason(state, lacking) if lacking is not None else ""
+    return "; ".join(filter(None, (why, service.note)))
+
+
+def _pool(state: State, name: str, growth: PoolGrowth) -> messages.PoolStatus:
+    workers = [w for w in state.workers.values() if name in w.info.capabilities and w.state is WorkerState.ONLINE]
+    return messages.PoolStatus(
+        capability=name,
+        workers=len(workers),
+        slots=sum(worker.info.slots for worker in workers),
+        free=sum(worker.free_slots for worker in workers),
+        waiting=state.placement.waiting(name, scaling.MOST_COUNTED),
+        starting=sum(name in expected.capabilities for expected in state.growth.expected),
+        trouble=growth.trouble,
+    )
+
+
+def _instance_of(job: Job) -> str:
+    service = job.service
+    return "" if service is None or service.head is job else service.head.job_id
 
 
 def changed_jobs(run: Run, since: int) -> list[Job]:

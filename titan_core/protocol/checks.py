@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Iterable
 
 from titan_core.errors import InvalidRequest
 from titan_core.protocol.messages import JobSpec, SubmitRun, Task
@@ -30,13 +31,26 @@ MAX_REQUEST_ID = 64
 """Bytes; clients use 16."""
 MAX_NAME = 100
 """Characters of a pipeline's name; the run id adds 21."""
+MAX_INSTANCES = 1_000
+"""Of one service."""
+MAX_SERVICE_ID = 123
+"""Characters of a service's job id; those of its instances have up to five more."""
+MAX_MEMORY = 1 << 50
+"""Bytes; more than any machine has."""
+MAX_URL_PATH = 2_048
+"""Characters."""
 AFFINITIES = ("", "prefer", "strict")
+RESTARTS = ("always", "on-failure", "never")
+SCOPES = ("cluster", "run")
+AUTO_PORT = -1
+"""`Task.port`: the worker takes a free one."""
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _CAPABILITY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NOT_IN_PATHS = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
+_NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f]")
 _NOT_IN_TEXTS = re.compile(r"[\x00\ud800-\udfff]")
 _STOP_SIGNALS = frozenset(map(int, signal.valid_signals() - {signal.SIGSTOP, signal.SIGCONT}))
 
@@ -100,12 +114,17 @@ def check_sha256(text: str) -> str:
     return text
 
 
-def check_range(value: float, low: float, high: float, field: str) -> None:
-    """`low` ≤ value ≤ `high`; refuses NaN."""
+def check_range(value: float, low: float, high: float, field: str, called: str = "") -> None:
+    """`low` ≤ value ≤ `high`; refuses NaN. `called`: what the sentence says instead of `field`."""
     if not low <= value <= high:
         raise InvalidRequest(
-            f"{field} is {_figure(value)}; it must be from {_figure(low)} to {_figure(high)}", field=field
+            f"{called or field} is {_figure(value)}; it must be from {_figure(low)} to {_figure(high)}", field=field
         )
+
+
+def check_instances(count: int) -> None:
+    """How many instances a service is to have."""
+    check_range(count, 1, MAX_INSTANCES, "instances")
 
 
 def check_job(job: JobSpec) -> None:
@@ -123,6 +142,10 @@ def check_job(job: JobSpec) -> None:
             _check_parent(parent)
         if job.affinity not in AFFINITIES:
             raise InvalidRequest(f"affinity {shown(job.affinity)} is not one of {AFFINITIES}", field="affinity")
+        if job.service:
+            _check_service(job)
+        else:
+            _check_run(job)
     except InvalidRequest as error:
         raise InvalidRequest(f"job {shown(job.job_id)}: {error}", **{"job": job.job_id, **error.details}) from None
 
@@ -133,11 +156,71 @@ def check_task(task: Task) -> None:
         check_sha256(task.sha256)
     if task.entry:
         check_path(task.entry, "entry")
-    check_range(task.port, 0, 65535, "port")
+    if task.port != AUTO_PORT:
+        check_range(task.port, 0, 65535, "port")
+    check_range(task.max_memory, 0, MAX_MEMORY, "max_memory")
     check_range(task.timeout_s, 0, MAX_DELAY_S, "timeout")
     check_range(task.stop_grace_s, 0, 3600, "stop_grace")
     _check_signal(task.stop_signal)
     _check_texts(task)
+
+
+def check_health(task: Task) -> None:
+    """Whether the health of a service can be checked so."""
+    health = task.health
+    if health.http and health.command:
+        raise InvalidRequest("health is checked by http or by a command, not by both", field="health")
+    if health.http and not task.port:
+        raise InvalidRequest("health: http needs a port; give the service one, or 'port: auto'", field="health")
+    if health.http and not _is_url_path(health.http):
+        raise InvalidRequest(f"health: http {shown(health.http)} is not a path such as /health", field="health")
+    if health.command and not health.command[0]:
+        raise InvalidRequest("health: its command begins with no program", field="health")
+    check_range(health.interval_s, 0.05, 86400, "health", "the interval of health")
+    check_range(health.timeout_s, 0.01, 3600, "health", "the timeout of health")
+    check_range(health.unhealthy_after, 1, 1000, "unhealthy_after")
+    check_range(health.ready_timeout_s, 0, 86400, "ready_timeout")
+
+
+def _check_service(job: JobSpec) -> None:
+    if len(job.job_id) > MAX_SERVICE_ID:
+        raise InvalidRequest(
+            f"its id has {len(job.job_id)} characters; of a service {MAX_SERVICE_ID} are the most", field="job id"
+        )
+    check_health(job.task)
+    if job.restart not in RESTARTS:
+        raise InvalidRequest(f"restart {shown(job.restart)} is not one of {', '.join(RESTARTS)}", field="restart")
+    if job.scope not in SCOPES:
+        raise InvalidRequest(f"scope {shown(job.scope)} is not one of {', '.join(SCOPES)}", field="scope")
+    check_range(job.min_uptime_s, 0, 86400, "min_uptime")
+    check_instances(job.instances)
+
+
+def _check_run(job: JobSpec) -> None:
+    """What is for services only can not be asked of a job that ends."""
+    values = _for_services(job)
+    if values != _USUAL:
+        name = next(name for name, usual in _USUAL.items() if values[name] != usual)
+        raise InvalidRequest(f"{name} is for services; add type: service", field=name.partition(":")[0])
+
+
+def _for_services(job: JobSpec) -> dict[str, object]:
+    task, health = job.task, job.task.health
+    return {
+        "restart": job.restart,
+        "min_uptime": job.min_uptime_s,
+        "instances": job.instances,
+        "scope": job.scope,
+        "max_memory": task.max_memory,
+        "health": (health.http, health.command, health.interval_s, health.timeout_s),
+        "unhealthy_after": health.unhealthy_after,
+        "ready_timeout": health.ready_timeout_s,
+        "port: auto": task.port == AUTO_PORT,
+    }
+
+
+_USUAL = _for_services(JobSpec("job", Task("file")))
+"""What a job says of these fields that says nothing of them."""
 
 
 def check_submission(request: SubmitRun) -> None:
@@ -161,6 +244,11 @@ def _figure(value: float) -> str:
     return "out of reach" if abs(value) >= 1e15 else f"{value:.15g}"
 
 
+def _is_url_path(text: str) -> bool:
+    fits = text.startswith("/") and text.isascii() and len(text) <= MAX_URL_PATH
+    return fits and not _NOT_IN_URLS.search(text)
+
+
 def _check_parent(parent: str) -> None:
     for part in parent.split("/", 1):
         check_id(part, "parent")
@@ -179,11 +267,16 @@ def _check_texts(task: Task) -> None:
         if name.startswith("TITAN_"):
             raise InvalidRequest(f"env: {name} is set by Titan; choose another name", field="env")
         texts.append(f"{name}={value}")
-    for text in texts:
-        if _NOT_IN_TEXTS.search(text):
-            raise InvalidRequest(f"args and env can not hold {shown(text)}: a NUL, or no valid text", field="args")
-    size = sum(len(text.encode()) + 1 for text in texts)
+    _check_plain(texts, "args and env", "args")
+    _check_plain(task.health.command, "the command of health", "health")
+    size = sum(len(text.encode()) + 1 for text in (*texts, *task.health.command))
     if size > MAX_ARGS_BYTES:
         raise InvalidRequest(
             f"args and env take {size} bytes; {MAX_ARGS_BYTES} is the most, pass a file", field="args"
         )
+
+
+def _check_plain(texts: Iterable[str], called: str, field: str) -> None:
+    for text in texts:
+        if _NOT_IN_TEXTS.search(text):
+            raise InvalidRequest(f"{called} can not hold {shown(text)}: a NUL, or no valid text", field=field)

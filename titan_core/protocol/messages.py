@@ -67,6 +67,25 @@ class Error(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Health(Message):
+    """When a service counts as ready, and as unhealthy. Without `http` and `command` it is its port that is dialled,
+    and one without a port is ready as soon as its process is there."""
+
+    http: str = tag(1, "")
+    """GET of this path on the service's port has to be answered with 2xx."""
+    command: tuple[str, ...] = tag(2, ())
+    """This has to exit with 0; it runs where the service does, with its environment."""
+    interval_s: float = tag(3, 10.0)
+    """Between two checks of a service that is ready."""
+    timeout_s: float = tag(4, 2.0)
+    """A check that takes longer has failed."""
+    unhealthy_after: int = tag(5, 3)
+    """So many failed checks in a row end the attempt."""
+    ready_timeout_s: float = tag(6, 60.0)
+    """An attempt that is not ready after so long is ended; 0 = no limit."""
+
+
+@dataclass(frozen=True, slots=True)
 class Task(Message):
     """What a worker executes. The scheduler carries it and does not look inside."""
 
@@ -81,10 +100,13 @@ class Task(Message):
     timeout_s: float = tag(6, 0.0)
     """The attempt is killed when it has run this long; 0 = no limit."""
     port: int = tag(7, 0)
-    """The TCP port a service listens on; 0 = none."""
+    """The TCP port a service listens on; 0 = none, -1 = the worker takes a free one."""
     stop_signal: int = tag(8, 15)
     stop_grace_s: float = tag(9, 10.0)
     """How long after the stop signal SIGKILL follows."""
+    health: Health = tag(10, Health())
+    max_memory: int = tag(11, 0)
+    """Bytes of resident memory of all its processes together, beyond which a service is restarted; 0 = no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +129,13 @@ class JobSpec(Message):
     max_attempts: int = tag(10, 0)
     """Upper bound on all attempts, also those lost with a worker; 0 = the two budgets only."""
     service: bool = tag(11, False)
+    restart: str = tag(12, "always")
+    """Of a service that ends by itself: `always`, `on-failure` (not after exit code 0) or `never` (then `retries`)."""
+    min_uptime_s: float = tag(13, 10.0)
+    """An attempt of a service that lasted so long was a good one: the next restart is immediate again."""
+    instances: int = tag(14, 1)
+    scope: str = tag(15, "cluster")
+    """Of a service: `cluster`, or `run`: stopped when nothing else of its run goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +172,90 @@ class Submitted(Message):
 @dataclass(frozen=True, slots=True)
 class StopService(Message):
     key: str = tag(1)
+    """A service, or a run: then every service of it. The same for the four that follow, but for UpdateService."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartService(Message):
+    key: str = tag(1)
+
+
+@dataclass(frozen=True, slots=True)
+class RestartService(Message):
+    key: str = tag(1)
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleService(Message):
+    key: str = tag(1)
+    """A service."""
+    instances: int = tag(2)
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateService(Message):
+    key: str = tag(1)
+    """A service."""
+    job: JobSpec = tag(2)
+    """Its new definition; `job_id`, `parents`, `delay_s`, `instances` and `scope` stay what they were."""
+    contents: tuple[AssetContent, ...] = tag(3, ())
+
+
+@dataclass(frozen=True, slots=True)
+class ListServices(Message):
+    key: str = tag(1, "")
+    """A service, or a run; empty: every service that is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStatus(Message):
+    """One instance of a service: a job of its run."""
+
+    job_id: str = tag(1)
+    state: str = tag(2)
+    """A `JobState`."""
+    reason: str = tag(3, "")
+    ready: bool = tag(4, False)
+    worker: str = tag(5, "")
+    address: str = tag(6, "")
+    """`host:port` where it can be reached; empty unless it is ready and has a port."""
+    attempt: int = tag(7, 0)
+    restarts: int = tag(8, 0)
+    """How often it was started again since it was submitted, or since a person started it."""
+    revision: int = tag(9, 1)
+    started_wall: float = tag(10, 0.0)
+    cpu_percent: float = tag(11, 0.0)
+    """100 = one processor, as the worker last said."""
+    memory: int = tag(12, 0)
+    """Bytes of resident memory of all its processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus(Message):
+    run_id: str = tag(1)
+    job_id: str = tag(2)
+    state: str = tag(3)
+    """A `ServiceState`."""
+    reason: str = tag(4, "")
+    wanted: int = tag(5, 1)
+    """Instances there are to be."""
+    ready: int = tag(6, 0)
+    """Instances that are ready."""
+    revision: int = tag(7, 1)
+    """Grows with each update and each restart by hand."""
+    asset: str = tag(8, "")
+    requirement: str = tag(9, "")
+    restart: str = tag(10, "")
+    scope: str = tag(11, "")
+    port: int = tag(12, 0)
+    """As in `Task`."""
+    instances: tuple[InstanceStatus, ...] = tag(13, ())
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceList(Message):
+    services: tuple[ServiceStatus, ...] = tag(1, ())
+    """Oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +279,19 @@ class ShutdownWorker(Message):
     """`host:port`, or a unique prefix or port of it."""
     force: bool = tag(2, False)
     """Also when the worker is permanent."""
+    now: bool = tag(3, False)
+    """Do not wait for the jobs that run there: they are interrupted, and made again elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartWorker(Message):
+    """Have a worker that is connected start another one beside it."""
+
+    port: int = tag(1)
+    capability: str = tag(2, "")
+    """What it can do; empty: what the worker that starts it can do."""
+    beside: str = tag(3, "")
+    """The worker that is to start it, `host:port` or its port; empty: the master chooses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +364,14 @@ class JobStatus(Message):
     """When a DELAYED or FAILED job is due again."""
     attempts: tuple[AttemptStatus, ...] = tag(17, ())
     final: bool = tag(18, False)
+    ready: bool = tag(19, False)
+    """Of a service: it answers."""
+    address: str = tag(20, "")
+    """Of a service that is ready and has a port: `host:port`."""
+    instance_of: str = tag(21, "")
+    """The service that it is a further instance of."""
+    revision: int = tag(22, 1)
+    """Of a service: which definition it runs; grows with each update and each restart by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,11 +556,35 @@ class WorkerStatus(Message):
     """The attempts in its slots, then up to ten that ended, newest first."""
     trouble: str = tag(17, "")
     """Why it can not run jobs at present; empty: it can."""
+    ephemeral: bool = tag(18, False)
+    """It is stopped when there is nothing to do."""
+    parent: str = tag(19, "")
+    """The worker that started it."""
+    max_services: int = tag(20, 0)
+    started_wall: float = tag(21, 0.0)
+    """When its process began."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerList(Message):
     workers: tuple[WorkerStatus, ...] = tag(1, ())
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStatus(Message):
+    """The workers of one capability, and the jobs that wait for them."""
+
+    capability: str = tag(1)
+    workers: int = tag(2, 0)
+    """That take work."""
+    slots: int = tag(3, 0)
+    free: int = tag(4, 0)
+    waiting: int = tag(5, 0)
+    """Jobs that are ready and find no slot; counted up to 10,000."""
+    starting: int = tag(6, 0)
+    """Workers that were asked for and have not registered yet."""
+    trouble: str = tag(7, "")
+    """Why the pool does not grow though it should; empty: nothing keeps it from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -436,6 +594,8 @@ class ClusterStatus(Message):
     """Jobs the master remembers, by state."""
     trouble: str = tag(3, "")
     """Why the master takes no submissions at present; empty: it does."""
+    pools: tuple[PoolStatus, ...] = tag(4, ())
+    """By capability."""
 
 
 # ── assets ────────────────────────────────────────────────────────────────────────────────────────
@@ -548,6 +708,14 @@ class Register(Message):
     """How many services it hosts, beside its slots."""
     trouble: str = tag(13, "")
     """Why it can not run jobs at present; empty: it can."""
+    ephemeral: bool = tag(14, False)
+    """To be stopped when there is nothing to do."""
+    parent: str = tag(15, "")
+    """The worker that started it, `host:port`; empty: a person, or another program."""
+    address: str = tag(16, "")
+    """Where its services are reached; empty: where its connection comes from."""
+    started_wall: float = tag(17, 0.0)
+    """When its process began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -580,6 +748,8 @@ class StartAttempt(Message):
     number: int = tag(4)
     task: Task = tag(5)
     service: bool = tag(6, False)
+    services: tuple[tuple[str, str], ...] = tag(7, ())
+    """The services of its run that are ready: job id and `host:port`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -589,11 +759,13 @@ class StopAttempt(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptStarted(Message):
-    """Sent for services, whose children wait for it."""
+class ServiceReady(Message):
+    """An attempt of a service answers; said once, and again in each session that follows."""
 
     token: bytes = tag(1)
     pid: int = tag(2, 0)
+    port: int = tag(3, 0)
+    """On which it listens; 0 = none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -610,6 +782,34 @@ class LogBatch(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceUsage(Message):
+    """What a service takes, all its processes together."""
+
+    token: bytes = tag(1)
+    cpu_percent: float = tag(2, 0.0)
+    """100 = one processor, since the last heartbeat."""
+    memory: int = tag(3, 0)
+    """Bytes of resident memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnWorker(Message):
+    """Master → worker: start a worker of this master on this port of your host, as a process of its own."""
+
+    port: int = tag(1)
+    capabilities: tuple[str, ...] = tag(2)
+    ephemeral: bool = tag(3, True)
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed(Message):
+    """Worker → master: there is no such worker, or it ended before it had registered."""
+
+    port: int = tag(1)
+    reason: str = tag(2, "")
+
+
+@dataclass(frozen=True, slots=True)
 class Heartbeat(Message):
     used: int = tag(1, 0)
     services: int = tag(2, 0)
@@ -621,6 +821,8 @@ class Heartbeat(Message):
     """Of a worker: why it can not run jobs at present; empty: it can."""
     kill: tuple[bytes, ...] = tag(7, ())
     """Of the master: those among `running` that are not its attempts any more; to be ended and forgotten."""
+    usage: tuple[ServiceUsage, ...] = tag(8, ())
+    """Of a worker: what its services take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -662,9 +864,17 @@ BODIES: dict[Opcode, type[Message]] = {
     Opcode.DRAIN_WORKER: DrainWorker,
     Opcode.BACKUP: Backup,
     Opcode.CHECK: Check,
+    Opcode.START_SERVICE: StartService,
+    Opcode.RESTART_SERVICE: RestartService,
+    Opcode.SCALE_SERVICE: ScaleService,
+    Opcode.UPDATE_SERVICE: UpdateService,
+    Opcode.LIST_SERVICES: ListServices,
+    Opcode.START_WORKER: StartWorker,
     Opcode.START_ATTEMPT: StartAttempt,
     Opcode.STOP_ATTEMPT: StopAttempt,
-    Opcode.ATTEMPT_STARTED: AttemptStarted,
+    Opcode.SERVICE_READY: ServiceReady,
+    Opcode.SPAWN_WORKER: SpawnWorker,
+    Opcode.SPAWN_FAILED: SpawnFailed,
     Opcode.RESULT_ACK: ResultAck,
     Opcode.SHUTDOWN: Shutdown,
     Opcode.GOODBYE: Goodbye,
@@ -703,6 +913,12 @@ REPLIES: dict[Opcode, type[Message] | None] = {
     Opcode.DRAIN_WORKER: None,
     Opcode.BACKUP: BackupInfo,
     Opcode.CHECK: CheckReport,
+    Opcode.START_SERVICE: None,
+    Opcode.RESTART_SERVICE: None,
+    Opcode.SCALE_SERVICE: None,
+    Opcode.UPDATE_SERVICE: None,
+    Opcode.LIST_SERVICES: ServiceList,
+    Opcode.START_WORKER: None,
     Opcode.UPLOAD_ASSET: UploadReply,
     Opcode.ASSET_DATA: AssetInfo,
     Opcode.FETCH_ASSET: AssetInfo,

@@ -10,6 +10,8 @@ from titan_core.protocol.messages import ClusterStatus, WorkerHistory, WorkerSta
 from titan_core.protocol.text import ID_PREFIX
 
 _RULE = "-" * 31
+_TIMED = ("DELAYED", "FAILED", "CRASHLOOP")
+"""States of jobs that wait for their time: the last two for their next attempt."""
 _LOCAL = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
@@ -30,7 +32,7 @@ def stats_json(cluster: ClusterStatus) -> str:
 
 def _monitor_lines(cluster: ClusterStatus) -> Iterator[str]:
     counts = _counts(cluster)
-    waiting = counts.get("DELAYED", 0) + counts.get("FAILED", 0)  # a FAILED job waits for its next attempt
+    waiting = sum(counts.get(state, 0) for state in _TIMED)
     yield "--- TITAN SYSTEM MONITOR ---"
     yield f"Active Workers:    {_active(cluster)}"
     yield f"Execution Queue:   {counts.get('QUEUED', 0)} jobs"

@@ -50,13 +50,21 @@ class Opcode(IntEnum):
     """Client → master: send a copy of everything that is needed to go on elsewhere."""
     CHECK = 0x2B
     """Client → master: is what is stored sound?"""
+    START_SERVICE = 0x2C
+    """Client → master: want a stopped service again, or try one in a crash loop now."""
+    RESTART_SERVICE = 0x2D
+    """Client → master: restart the instances of a service, one after the other."""
+    SCALE_SERVICE = 0x2E
+    """Client → master: how many instances a service is to have."""
+    UPDATE_SERVICE = 0x2F
+    """Client → master: give a service a new definition, one instance after the other."""
 
     START_ATTEMPT = 0x30
     """Master → worker: run this."""
     STOP_ATTEMPT = 0x31
     """Master → worker: end this, and everything it started."""
-    ATTEMPT_STARTED = 0x32
-    """Worker → master: the process is there."""
+    SERVICE_READY = 0x32
+    """Worker → master: a service answers, and where."""
     RESULT_ACK = 0x33
     """Master → worker: these results are kept, forget them."""
     SHUTDOWN = 0x34
@@ -65,6 +73,15 @@ class Opcode(IntEnum):
     """Worker → master: give me no more work, I am stopping."""
     FORGET_RUNS = 0x36
     """Master → worker: nobody will ask for these runs any more, delete their files."""
+    SPAWN_WORKER = 0x37
+    """Master → worker: start another worker beside you."""
+    SPAWN_FAILED = 0x38
+    """Worker → master: that worker did not start, or has ended at once."""
+
+    LIST_SERVICES = 0x40
+    """Client → master: the services, their instances and their addresses."""
+    START_WORKER = 0x41
+    """Client → master: have one more worker started on a given port."""
 
     ACK = 0x50
     ERROR = 0x51

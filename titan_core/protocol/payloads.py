@@ -23,10 +23,13 @@ from typing import NamedTuple
 
 from titan_core.errors import InvalidRequest
 from titan_core.protocol.checks import check_capability, check_path, check_range, shown
+from titan_core.protocol.messages import StartWorker
 
 GENERAL = "GENERAL"
 WORKER_JAR = "Worker.jar"
 """What clients of the Java system deploy to get one more worker."""
+WORKER_PORT = 8085
+"""Of a worker that is deployed without one."""
 
 _LONGEST_REQUIREMENT = 50
 """Characters; a longer field in a place where a requirement or base64 may stand is base64."""
@@ -54,6 +57,15 @@ def read_payload(fields: list[str]) -> Payload:
     if len(words) > 2:
         raise InvalidRequest(f"{shown(words[1])} is not a payload: use a file name, or {', '.join(READERS)}")
     return _with_requirement(Payload(_file(words[-1])), words[0] if len(words) == 2 else "")
+
+
+def read_worker(fields: list[str]) -> StartWorker:
+    """What follows `Worker.jar`: `[port[|requirement]]`."""
+    port = _port(fields[0]) if fields else 0
+    capability = _only(fields[1:]).strip()
+    if capability:
+        check_capability(capability)
+    return StartWorker(port or WORKER_PORT, capability)
 
 
 def is_number(field: str) -> bool:
@@ -116,7 +128,8 @@ def _deploy(fields: list[str], skill: str) -> Payload:
     port = _port(rest.pop(0)) if rest else 0
     if file.strip() == WORKER_JAR:
         raise InvalidRequest(
-            f"{WORKER_JAR} is no service; start a worker with: python -m titan_core.worker", field="file"
+            f"{WORKER_JAR} is no job; a worker is started by DEPLOY|{WORKER_JAR}|port, or titan deploy worker",
+            field="file",
         )
     return Payload(_file(file), requirement=_only(rest), service=True, port=port)
 

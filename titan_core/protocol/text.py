@@ -27,17 +27,20 @@ from titan_core.protocol.messages import (
     GetLogs,
     JobSpec,
     ShutdownWorker,
+    StartWorker,
     StopService,
     Task,
     UploadAsset,
 )
 from titan_core.protocol.payloads import (
     READERS,
+    WORKER_JAR,
     Payload,
     decoded,
     is_number,
     number,
     read_payload,
+    read_worker,
 )
 
 ID_PREFIX = "DAG-"
@@ -84,9 +87,12 @@ def parse_run(body: str) -> Submission:
     return _submission(_unnamed_job(read_payload(["RUN", *body.split("|")])))
 
 
-def parse_deploy(body: str) -> Submission:
-    """DEPLOY: `file[|port[|requirement]]`, a file of `perm_files/`; but not a worker."""
-    return _submission(_unnamed_job(read_payload(["DEPLOY", *body.split("|")])))
+def parse_deploy(body: str) -> Submission | StartWorker:
+    """DEPLOY: `file[|port[|requirement]]`, a file of `perm_files/`; or one more worker, `Worker.jar`."""
+    fields = body.split("|")
+    if fields[0].strip() == WORKER_JAR:
+        return read_worker(fields[1:])
+    return _submission(_unnamed_job(read_payload(["DEPLOY", *fields])))
 
 
 # ── asking, stopping, files ───────────────────────────────────────────────────────────────────────

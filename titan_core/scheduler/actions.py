@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from titan_core.scheduler.model import Attempt, Job, JobState, Run, Worker
+from titan_core.scheduler.model import Attempt, Job, Run, Service, Worker
+from titan_core.scheduler.states import JobState
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +16,8 @@ class StartAttempt:
     """Send the attempt to its worker."""
 
     attempt: Attempt
+    services: tuple[tuple[str, str], ...] = ()
+    """The services of its run that are ready now, with their addresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,32 @@ class ShutDownWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class SpawnWorker:
+    """Tell the worker to start another one beside it."""
+
+    worker_id: str
+    port: int
+    capabilities: tuple[str, ...]
+    ephemeral: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Provision:
+    """Have the provisioner of this cluster make so many more workers with this capability."""
+
+    capability: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Tell the provisioner that a worker which it may have made is being stopped."""
+
+    worker_id: str
+    capability: str
+
+
+@dataclass(frozen=True, slots=True)
 class RecordJobsAdded:
     """New jobs, all BLOCKED; what becomes of them follows as changes."""
 
@@ -73,6 +102,14 @@ class RecordChange:
     """Of the run, with this change."""
     attempt: int
     """The number of the latest attempt then; 0 = none had begun."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordService:
+    """What is wanted of a service changed; with `defined`, its definition of this revision is new."""
+
+    service: Service
+    defined: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +145,12 @@ Action = (
     | AcknowledgeResult
     | AcceptWorker
     | ShutDownWorker
+    | SpawnWorker
+    | Provision
+    | Release
     | RecordJobsAdded
     | RecordChange
+    | RecordService
     | RecordRunFinished
     | RecordWorker
     | ForgetRun

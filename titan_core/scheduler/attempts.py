@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 
-from titan_core.scheduler import jobs, retry
-from titan_core.scheduler.actions import StartAttempt
+from titan_core.scheduler import jobs, restarts, retry
+from titan_core.scheduler.actions import ShutDownWorker, StartAttempt, StopAttempt
 from titan_core.scheduler.events import AttemptReport
-from titan_core.scheduler.model import INFRASTRUCTURE, Attempt, Job, JobState, Outcome, Worker, WorkerState
+from titan_core.scheduler.model import Attempt, Job, Service, Worker
 from titan_core.scheduler.state import State
+from titan_core.scheduler.states import FINAL, INFRASTRUCTURE, JobState, Outcome, WorkerState
 
 TOKEN_BYTES = 16
 
@@ -29,7 +30,7 @@ def start(state: State, job: Job, worker: Worker) -> None:
     jobs.move(state, job, JobState.RUNNING, f"on {worker.worker_id}")
     if job.satisfied:
         state.placement.rebind(job.children)
-    state.act(StartAttempt(attempt))
+    state.act(StartAttempt(attempt, _addresses(state, job)))
 
 
 def token(job: Job, number: int, term: int) -> bytes:
@@ -42,30 +43,83 @@ def token(job: Job, number: int, term: int) -> bytes:
 def hold(state: State, attempt: Attempt, worker: Worker) -> None:
     """The attempt takes its place on the worker."""
     state.attempts[attempt.token] = attempt
-    (worker.services if attempt.job.spec.service else worker.running)[attempt.token] = attempt
-    state.placement.update(worker)
+    _places(attempt, worker)[attempt.token] = attempt
+    worker.idle_since = None
+    state.placement.update(worker, attempt.job.spec.service)
 
 
 def release(state: State, attempt: Attempt) -> None:
     """The attempt is over, or lost: its place is free."""
     del state.attempts[attempt.token]
     worker = state.workers.get(attempt.worker_id)
-    if worker is not None:
-        (worker.services if attempt.job.spec.service else worker.running).pop(attempt.token, None)
-        worker.recent.append(attempt)
-        state.placement.update(worker)
+    if worker is None:
+        return
+    _places(attempt, worker).pop(attempt.token, None)
+    worker.recent.append(attempt)
+    if not worker.running and not worker.services:
+        worker.idle_since = state.now
+        state.growth.idled = state.growth.idled or worker.info.ephemeral
+    state.placement.update(worker, attempt.job.spec.service)
+    send_shutdown_once_idle(state, worker)
 
 
-def on_started(state: State, attempt: Attempt) -> None:
-    """The process of a service is there: its children need not wait, nor need its run."""
+def send_shutdown_once_idle(state: State, worker: Worker) -> None:
+    """Of a worker that is to be gone, the jobs may end; its services start elsewhere."""
+    if worker.shutting_down and not worker.shutdown_sent and not worker.running:
+        worker.shutdown_sent = True
+        state.act(ShutDownWorker(worker.worker_id))
+
+
+def _places(attempt: Attempt, worker: Worker) -> dict[bytes, Attempt]:
+    return worker.services if attempt.job.spec.service else worker.running
+
+
+def _addresses(state: State, job: Job) -> tuple[tuple[str, str], ...]:
+    """The services of its run that are ready, each at the address of one instance."""
+    found = ((name, address_of(state, service)) for name, service in job.run.services.items())
+    return tuple((name, address) for name, address in found if address)
+
+
+def address_of(state: State, service: Service) -> str:
+    """`host:port` of an instance that is ready; empty: there is none, or it has no port."""
+    return next(filter(None, (address(state, job) for job in service.instances)), "")
+
+
+def address(state: State, job: Job) -> str:
+    """`host:port` where a service is reached now; empty: nowhere."""
+    attempt = job.attempt
+    if not job.ready or attempt is None or not attempt.port:
+        return ""
+    worker = state.workers.get(attempt.worker_id)
+    host = (worker.info.address or worker.info.host) if worker is not None else ""
+    return f"[{host}]:{attempt.port}" if ":" in host else f"{host}:{attempt.port}" if host else ""
+
+
+def on_ready(state: State, attempt: Attempt, port: int) -> None:
+    """A service answers: its children need not wait, nor need its run."""
     job = attempt.job
-    if job.up or job.ending is not None or not job.spec.service:
+    if job.ready or job.ending is not None or not job.spec.service:
         return
     was_open = job.open
-    job.up = attempt.up = True
-    jobs.note(state, job, f"up on {attempt.worker_id}")
+    job.ready = attempt.ready = True
+    attempt.port = port
+    jobs.note(state, job, f"ready on {attempt.worker_id}")
     jobs.count_open(state, job, was_open)
     jobs.satisfy(state, job)
+    if job.service is not None:
+        jobs.satisfy(state, job.service.head)
+        state.unsettled[job.service] = None
+
+
+def end(state: State, job: Job, then: JobState, reason: str) -> None:
+    """Have the worker stop it, to become `then`; until the worker says it has, the job is RUNNING and its slot is
+    taken."""
+    attempt = job.attempts[-1]
+    job.ending = (then, reason)
+    attempt.stopping = True
+    jobs.withdraw_ready(state, job)
+    jobs.note(state, job, f"stopping: {reason}")
+    state.act(StopAttempt(attempt.worker_id, attempt.token, reason))
 
 
 def on_finished(state: State, attempt: Attempt, report: AttemptReport) -> None:
@@ -76,8 +130,13 @@ def on_finished(state: State, attempt: Attempt, report: AttemptReport) -> None:
     attempt.reason, attempt.peak_memory = report.reason, report.peak_memory
     job = attempt.job
     if job.ending is not None:
-        (final, reason), job.ending = job.ending, None
-        jobs.finish(state, job, final, reason)
+        (then, reason), job.ending = job.ending, None
+        if then is JobState.QUEUED:
+            jobs.renew(state, job, reason)
+        else:
+            jobs.finish(state, job, then, reason)
+    elif restarts.restarts(job):
+        _on_service_ended(state, attempt)
     elif report.outcome is Outcome.SUCCEEDED:
         jobs.finish(state, job, JobState.COMPLETED, report.reason or "exit code 0")
     elif report.outcome in INFRASTRUCTURE:
@@ -86,11 +145,47 @@ def on_finished(state: State, attempt: Attempt, report: AttemptReport) -> None:
         _on_failed(state, attempt)
 
 
+def _on_service_ended(state: State, attempt: Attempt) -> None:
+    """By itself, or with its worker. A revision that does not hold is taken back (see `services`)."""
+    job, service = attempt.job, attempt.job.service
+    lost, good = attempt.outcome in INFRASTRUCTURE, restarts.was_good(attempt, state.now)
+    if good:
+        job.failures = job.losses = job.crashes = 0
+    job.losses += lost
+    job.failures += not lost
+    bad = not lost and not (good and attempt.ready)
+    if bad and service is not None and service.fallback and job.revision == service.revision:
+        service.broken = restarts.cause(attempt)
+    verdict = restarts.verdict(attempt, state.settings, state.now)
+    if verdict.state in FINAL:
+        _end_with(state, job, verdict.state, verdict.reason)
+    elif attempt.outcome is Outcome.INTERRUPTED and _stays(state, attempt):
+        _pause(state, attempt, retry.trouble_backoff_s(attempt))
+    elif verdict.state is JobState.QUEUED:
+        jobs.enqueue(state, job, verdict.reason)
+    else:
+        _rest(state, job, verdict)
+
+
+def _end_with(state: State, job: Job, final: JobState, reason: str) -> None:
+    if final is JobState.DEAD:
+        jobs.move(state, job, JobState.FAILED, job.attempts[-1].reason)
+    jobs.finish(state, job, final, reason)
+
+
+def _rest(state: State, job: Job, verdict: restarts.Verdict) -> None:
+    jobs.move(state, job, JobState.FAILED, verdict.reason)
+    if verdict.state is JobState.CRASHLOOP:
+        jobs.move(state, job, JobState.CRASHLOOP, verdict.reason)
+    jobs.wake_at(state, job, state.now + verdict.pause_s)
+
+
 def on_lost(state: State, attempt: Attempt, reason: str, crashed: bool = False) -> None:
     """Its worker is gone, and with it whatever the attempt did; `crashed`: another process has taken its place."""
+    renewed = attempt.job.ending is not None
     attempt.job.crashes += crashed
     on_finished(state, attempt, AttemptReport(attempt.token, Outcome.LOST, reason=reason))
-    if attempt.job.state is JobState.QUEUED:
+    if attempt.job.state is JobState.QUEUED and not renewed:
         state.lost[attempt.token] = attempt
 
 
@@ -102,24 +197,30 @@ def revive(state: State, attempt: Attempt, worker: Worker) -> None:
     attempt.outcome, attempt.finished_at, attempt.reason = None, None, ""
     hold(state, attempt, worker)
     jobs.move(state, job, JobState.RUNNING, f"back on {worker.worker_id}")
-    if attempt.up:
-        on_started(state, attempt)
+    if attempt.ready:
+        on_ready(state, attempt, attempt.port)
 
 
 def _on_interrupted(state: State, attempt: Attempt) -> None:
     """Not the job's fault. A worker that stops politely costs it nothing; one that is in trouble and stays,
     such as with a full disk, gets a moment to recover."""
     job, worker = attempt.job, state.workers.get(attempt.worker_id)
-    stays = worker.state if worker is not None and attempt.outcome is Outcome.INTERRUPTED else None
-    if stays is not WorkerState.DRAINING:
+    leaves = worker is not None and worker.state is WorkerState.DRAINING
+    if not (leaves and attempt.outcome is Outcome.INTERRUPTED):
         job.losses += 1
     refused = retry.refusal(attempt)
     if refused:
         _give_up(state, attempt, refused)
-    elif stays is WorkerState.ONLINE:
+    elif _stays(state, attempt):
         _pause(state, attempt, retry.trouble_backoff_s(attempt))
     else:
         jobs.enqueue(state, job, f"{attempt.reason}; runs again")
+
+
+def _stays(state: State, attempt: Attempt) -> bool:
+    """Whether the worker that could not run it is one that goes on, and so may be given it again."""
+    worker = state.workers.get(attempt.worker_id)
+    return attempt.outcome is Outcome.INTERRUPTED and worker is not None and worker.state is WorkerState.ONLINE
 
 
 def _on_failed(state: State, attempt: Attempt) -> None:

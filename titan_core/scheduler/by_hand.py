@@ -1,4 +1,4 @@
-"""What people ask for: cancel, stop a service, run something again.
+"""What people ask for: cancel, run something again. For services see `services`.
 
 Requests that can not be granted raise Conflict before anything has changed.
 """
@@ -8,17 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from titan_core.errors import Conflict
-from titan_core.scheduler import jobs, runs
-from titan_core.scheduler.actions import StopAttempt
-from titan_core.scheduler.model import LOST_CAUSE, Job, JobState, Run
+from titan_core.scheduler import attempts, jobs, runs
+from titan_core.scheduler.model import Job, Run
 from titan_core.scheduler.state import State
+from titan_core.scheduler.states import LOST_CAUSE, JobState
 
 
 def cancel(state: State, job: Job, reason: str) -> None:
     """Cancel the job and all that waits for it. Raises Conflict when it is over already."""
     if job.final:
         raise Conflict(f"job {job.key} is {job.state.value} already ({job.reason})", job=job.job_id)
-    _cancel_with_descendants(state, job, reason)
+    cancel_with_descendants(state, job, reason)
 
 
 def cancel_run(state: State, run: Run, reason: str) -> None:
@@ -27,21 +27,7 @@ def cancel_run(state: State, run: Run, reason: str) -> None:
         raise Conflict(f"run {run.run_id} is {run.state.value} already")
     for job in list(run.jobs.values()):
         if not job.final:
-            _cancel_with_descendants(state, job, reason)
-
-
-def stop_service(state: State, job: Job, reason: str) -> None:
-    """The service is wanted no more: COMPLETED once its process is gone, CANCELLED if it never ran."""
-    if not job.spec.service:
-        raise Conflict(f"job {job.key} is not a service; cancel it instead", job=job.job_id)
-    if job.final:
-        raise Conflict(f"service {job.key} is {job.state.value} already ({job.reason})", job=job.job_id)
-    if job.being_cancelled:
-        raise Conflict(f"service {job.key} is being cancelled already", job=job.job_id)
-    if job.state is JobState.RUNNING:
-        _end_attempt(state, job, JobState.COMPLETED, reason)
-    else:
-        _cancel_with_descendants(state, job, reason)
+            cancel_with_descendants(state, job, reason)
 
 
 def retry_jobs(state: State, wanted: Sequence[Job]) -> None:
@@ -57,9 +43,7 @@ def retry_jobs(state: State, wanted: Sequence[Job]) -> None:
     chosen = _with_descendants(wanted)
     runs.revive(state, chosen)
     for job in chosen:
-        job.failures = job.losses = job.crashes = 0
-        job.attempts_before = len(job.attempts)
-        job.finished_at = None
+        jobs.forgive(job)
         if job.open_parents:
             jobs.move(state, job, JobState.BLOCKED, jobs.waits_for(job))
         else:
@@ -110,18 +94,10 @@ def _with_descendants(wanted: Sequence[Job]) -> list[Job]:
     return frontier
 
 
-def _cancel_with_descendants(state: State, job: Job, reason: str) -> None:
+def cancel_with_descendants(state: State, job: Job, reason: str) -> None:
+    """What is not final already; what runs is stopped first."""
     if job.state is JobState.RUNNING:
-        _end_attempt(state, job, JobState.CANCELLED, reason)
+        attempts.end(state, job, JobState.CANCELLED, reason)
         jobs.cancel_waiting(state, job, f"parent {job.job_id} is CANCELLED")
     elif not job.final:
         jobs.finish(state, job, JobState.CANCELLED, reason)
-
-
-def _end_attempt(state: State, job: Job, final: JobState, reason: str) -> None:
-    """Have the worker stop it; until the worker says it has, the job is RUNNING and its slot is taken."""
-    attempt = job.attempts[-1]
-    job.ending = (final, reason)
-    attempt.stopping = True
-    jobs.note(state, job, f"stopping: {reason}")
-    state.act(StopAttempt(attempt.worker_id, attempt.token, reason))

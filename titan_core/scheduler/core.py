@@ -13,22 +13,29 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from titan_core.errors import Conflict, NotFound
-from titan_core.scheduler import attempts, by_hand, dag, jobs, recovery, runs, workers
+from titan_core.scheduler import attempts, by_hand, dag, jobs, recovery, runs, scaling, services, workers
 from titan_core.scheduler.actions import Action
 from titan_core.scheduler.events import (
     AttemptFinished,
-    AttemptStarted,
     DeadRetryRequested,
     Event,
     JobCancelRequested,
     JobRetryRequested,
     JobsAdded,
+    ProvisionFailed,
     RunCancelRequested,
     RunRecalled,
     RunRetryRequested,
     RunsExpired,
     RunSubmitted,
+    ScalingDue,
+    ServiceReady,
+    ServiceRestartRequested,
+    ServiceScaleRequested,
+    ServiceStartRequested,
     ServiceStopRequested,
+    ServiceUpdateRequested,
+    SpawnFailed,
     StateRecovered,
     TimePassed,
     WorkerDisconnected,
@@ -36,10 +43,21 @@ from titan_core.scheduler.events import (
     WorkerRegistered,
     WorkerSaidGoodbye,
     WorkerShutdownRequested,
+    WorkerStartRequested,
     WorkerTroubleChanged,
 )
-from titan_core.scheduler.model import LOST_CAUSE, Job, JobSpec, Run, Worker
-from titan_core.scheduler.state import Settings, State
+from titan_core.scheduler.model import Job, JobSpec, Run, Service, Worker
+from titan_core.scheduler.settings import Settings
+from titan_core.scheduler.state import Growth, State
+from titan_core.scheduler.states import LOST_CAUSE
+
+_ServiceRequest = (
+    ServiceStopRequested
+    | ServiceStartRequested
+    | ServiceRestartRequested
+    | ServiceScaleRequested
+    | ServiceUpdateRequested
+)
 
 
 class Core:
@@ -53,17 +71,25 @@ class Core:
             RunsExpired: lambda event: runs.on_expired(self.state, event.run_ids),
             RunSubmitted: self._on_run_submitted,
             JobsAdded: self._on_jobs_added,
-            WorkerRegistered: lambda event: workers.on_registered(self.state, event),
+            WorkerRegistered: self._on_worker_registered,
             WorkerDisconnected: lambda event: workers.on_disconnected(self.state, event),
             WorkerSaidGoodbye: lambda event: workers.on_goodbye(self.state, event.worker_id),
             WorkerShutdownRequested: lambda event: workers.on_shutdown_requested(self.state, event),
             WorkerHoldRequested: lambda event: workers.on_hold_requested(self.state, event),
             WorkerTroubleChanged: lambda event: workers.on_trouble_changed(self.state, event),
-            AttemptStarted: self._on_attempt_started,
+            ServiceReady: self._on_service_ready,
             AttemptFinished: lambda event: workers.on_result(self.state, event.worker_id, event.report),
             JobCancelRequested: lambda event: by_hand.cancel(self.state, self._job(event), event.reason),
             RunCancelRequested: lambda event: by_hand.cancel_run(self.state, self._run(event.run_id), event.reason),
-            ServiceStopRequested: lambda event: by_hand.stop_service(self.state, self._job(event), event.reason),
+            ServiceStopRequested: self._on_service_stop_requested,
+            ServiceStartRequested: self._on_service_start_requested,
+            ServiceRestartRequested: self._on_service_restart_requested,
+            ServiceScaleRequested: self._on_service_scale_requested,
+            ServiceUpdateRequested: self._on_service_update_requested,
+            ScalingDue: lambda event: scaling.look(self.state),
+            SpawnFailed: lambda event: scaling.on_spawn_failed(self.state, event),
+            ProvisionFailed: lambda event: scaling.on_provision_failed(self.state, event),
+            WorkerStartRequested: lambda event: scaling.on_worker_start_requested(self.state, event),
             JobRetryRequested: lambda event: by_hand.retry_jobs(self.state, [self._job(event)]),
             RunRetryRequested: self._on_run_retry_requested,
             DeadRetryRequested: lambda event: by_hand.retry_dead(self.state),
@@ -79,7 +105,8 @@ class Core:
         state.now = max(now, state.now)
         state.actions = []
         self._reactions[type(event)](event)
-        self._place()
+        self._settle_and_place()
+        scaling.notice(state)
         return state.actions
 
     def next_due_at(self) -> float | None:
@@ -120,10 +147,34 @@ class Core:
             run.requests.append(request_id)
         jobs.add(self.state, run, specs, request_id, spawner)
 
-    def _on_attempt_started(self, event: AttemptStarted) -> None:
+    def _on_worker_registered(self, event: WorkerRegistered) -> None:
+        known = event.info.worker_id in self.state.workers
+        workers.on_registered(self.state, event)
+        if not known:
+            scaling.on_joined(self.state, self.state.workers[event.info.worker_id])
+
+    def _on_service_ready(self, event: ServiceReady) -> None:
         attempt = self.state.attempts.get(event.token)
         if attempt is not None and attempt.worker_id == event.worker_id:
-            attempts.on_started(self.state, attempt)
+            attempts.on_ready(self.state, attempt, event.port)
+
+    def _on_service_stop_requested(self, event: ServiceStopRequested) -> None:
+        state = self.state
+        services.each(self._services(event), lambda service: services.stop(state, service, event.reason))
+
+    def _on_service_start_requested(self, event: ServiceStartRequested) -> None:
+        services.each(self._services(event), lambda service: services.start(self.state, service))
+
+    def _on_service_restart_requested(self, event: ServiceRestartRequested) -> None:
+        services.each(self._services(event), lambda service: services.restart(self.state, service))
+
+    def _on_service_scale_requested(self, event: ServiceScaleRequested) -> None:
+        for service in self._services(event):
+            services.scale(self.state, service, event.instances)
+
+    def _on_service_update_requested(self, event: ServiceUpdateRequested) -> None:
+        for service in self._services(event):
+            services.update(self.state, service, event.spec)
 
     def _on_run_retry_requested(self, event: RunRetryRequested) -> None:
         run = self._run(event.run_id)
@@ -136,8 +187,18 @@ class Core:
         for what in self.state.timers.pop_due(self.state.now):
             if isinstance(what, Worker):
                 workers.on_silent(self.state, what)
+            elif isinstance(what, Growth):
+                scaling.on_timer(self.state)
             else:
                 jobs.wake(self.state, what)
+
+    def _settle_and_place(self) -> None:
+        """Either may give the other something to do."""
+        services.settle(self.state)
+        self._place()
+        while self.state.unsettled:
+            services.settle(self.state)
+            self._place()
 
     def _place(self) -> None:
         placement = self.state.placement
@@ -152,7 +213,10 @@ class Core:
             raise NotFound(f"there is no run {run_id}")
         return run
 
-    def _job(self, event: JobCancelRequested | JobRetryRequested | ServiceStopRequested) -> Job:
+    def _services(self, event: _ServiceRequest) -> list[Service]:
+        return services.named(self._run(event.run_id), event.job_id)
+
+    def _job(self, event: JobCancelRequested | JobRetryRequested) -> Job:
         job = self._run(event.run_id).jobs.get(event.job_id)
         if job is None:
             raise NotFound(f"run {event.run_id} has no job {event.job_id}")

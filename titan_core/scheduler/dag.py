@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Sequence
 
 from titan_core.errors import InvalidGraph
-from titan_core.scheduler.model import Job, JobSpec, JobState
+from titan_core.scheduler.model import Job, JobSpec
+from titan_core.scheduler.states import JobState
 
 FindJob = Callable[[str], Job | None]
 """An existing job by the name a parent list uses: a job id of the same run, or `<run id>/<job id>`."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from titan_core.scheduler.model import JobSpec, Outcome, WorkerInfo
+from titan_core.scheduler.model import JobSpec, WorkerInfo
 from titan_core.scheduler.records import StoredRun, WorkerRecord
+from titan_core.scheduler.states import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +102,13 @@ class WorkerSaidGoodbye:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptStarted:
-    """The process of a service is there. A worker that can not know whether it was heard says so again."""
+class ServiceReady:
+    """An attempt of a service answers. A worker that can not know whether it was heard says so again."""
 
     worker_id: str
     token: bytes
+    port: int = 0
+    """On which it listens; 0 = none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +132,88 @@ class RunCancelRequested:
 
 @dataclass(frozen=True, slots=True)
 class ServiceStopRequested:
-    """A service is wanted no more; it ends COMPLETED if it ran, CANCELLED if it never did."""
+    """A service is wanted no more; its instances end COMPLETED if they ran, CANCELLED if they never did."""
 
     run_id: str
     job_id: str
+    """Any instance of it; empty: every service of the run. The same for the two that follow."""
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceStartRequested:
+    """A service is wanted again, or what rests in a crash loop or a pause is to be tried now."""
+
+    run_id: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRestartRequested:
+    """All instances of a service are to be started again, one after the other."""
+
+    run_id: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceScaleRequested:
+    run_id: str
+    job_id: str
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceUpdateRequested:
+    """A service gets a new definition, which its instances take over one after the other."""
+
+    run_id: str
+    job_id: str
+    spec: JobSpec
+    """Its id, parents, delay, and the number and scope of the instances do not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingDue:
+    """It is time to hold what waits against what is free."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """A worker could not start the one it was told to start on this port."""
+
+    worker_id: str
+    port: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisionFailed:
+    """The provisioner could not make workers with this capability."""
+
+    capability: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStartRequested:
+    """A person wants one more worker, on this port."""
+
+    port: int
+    capability: str = ""
+    """Empty: what the worker can do that starts it."""
+    beside: str = ""
+    """The worker that is to start it; empty: any."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerShutdownRequested:
-    """A person wants a worker gone. Refused (Conflict) for a permanent one unless `force`."""
+    """A person wants a worker gone once its jobs have ended. A permanent one needs `force`, or it is a Conflict."""
 
     worker_id: str
     force: bool = False
+    now: bool = False
+    """Its jobs are not waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +267,19 @@ Event = (
     | WorkerRegistered
     | WorkerDisconnected
     | WorkerSaidGoodbye
-    | AttemptStarted
+    | ServiceReady
     | AttemptFinished
     | JobCancelRequested
     | RunCancelRequested
     | ServiceStopRequested
+    | ServiceStartRequested
+    | ServiceRestartRequested
+    | ServiceScaleRequested
+    | ServiceUpdateRequested
+    | ScalingDue
+    | SpawnFailed
+    | ProvisionFailed
+    | WorkerStartRequested
     | WorkerShutdownRequested
     | WorkerHoldRequested
     | WorkerTroubleChanged

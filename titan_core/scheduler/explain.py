@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from titan_core.scheduler.model import Job, JobState, Worker, WorkerState
+from titan_core.scheduler.model import Job, Worker
 from titan_core.scheduler.placement import capable, fits, strict_worker_id
 from titan_core.scheduler.state import State
+from titan_core.scheduler.states import JobState, WorkerState
 
 _NAMED = 5
 """How many parents, or workers, are named before the rest is counted."""
@@ -17,7 +18,7 @@ def explain(state: State, job: Job, now: float) -> list[str]:
     """Sentences about `job` at `now`; never empty."""
     if job.state is JobState.BLOCKED:
         return _blocked(job)
-    if job.state in (JobState.DELAYED, JobState.FAILED) and job.due_at is not None:
+    if job.due_at is not None:
         return [f"due in {max(0.0, job.due_at - now):.1f} s", job.reason]
     if job.state is JobState.QUEUED:
         return _queued(state, job)
@@ -41,9 +42,30 @@ def _blocked(job: Job) -> list[str]:
 
 def _queued(state: State, job: Job) -> list[str]:
     if strict_worker_id(job) or not capable(job, state.workers.values()):
-        return [_unplaced(state, job)]
+        return [_unplaced(state, job), *_growth(state, job)]
     ahead = state.placement.ahead_of(job)
-    return [_unplaced(state, job), f"{ahead} {'job is' if ahead == 1 else 'jobs are'} ahead of it"]
+    return [
+        _unplaced(state, job),
+        f"{ahead} {'job is' if ahead == 1 else 'jobs are'} ahead of it",
+        *_growth(state, job),
+    ]
+
+
+def _growth(state: State, job: Job) -> list[str]:
+    """What the scaler does about it; nothing where it is not its affair."""
+    scaling, capability = state.settings.scaling, job.spec.requirement
+    if job.spec.service or strict_worker_id(job) or scaling.provisioner == "none":
+        return []
+    starting = sum(capability in expected.capabilities for expected in state.growth.expected)
+    pool = state.growth.pools.get(capability)
+    found = [f"{starting} more {'worker is' if starting == 1 else 'workers are'} being started"] if starting else []
+    if pool is not None and pool.trouble:
+        found.append(f"the cluster does not grow: {pool.trouble}")
+    elif scaling.provisioner == "inception" and not any(fits(job, worker) for worker in state.workers.values()):
+        found.append(
+            f"the cluster adds only workers like those it has: one with {capability} is for you to start"
+        )
+    return found
 
 
 def _unplaced(state: State, job: Job) -> str:
@@ -54,7 +76,7 @@ def _unplaced(state: State, job: Job) -> str:
     if not state.workers:
         return "no worker is connected; start one with: python -m titan_core.worker"
     fitting = capable(job, state.workers.values())
-    return _full(job, fitting) if fitting else _no_capability(job, state.workers.values())
+    return _full(state, job, fitting) if fitting else _no_capability(job, state.workers.values())
 
 
 def _bound(worker: Worker | None, job: Job, worker_id: str) -> str:
@@ -78,16 +100,27 @@ def _no_capability(job: Job, workers: Iterable[Worker]) -> str:
     return f"no worker has {job.spec.requirement}; the known ones have {', '.join(known)}"
 
 
-def _full(job: Job, fitting: list[Worker]) -> str:
+def _full(state: State, job: Job, fitting: list[Worker]) -> str:
     if job.spec.service:
-        return f"every worker with {job.spec.requirement} {_MOST_SERVICES}"
+        return _no_place(state, job, fitting)
     workers = "one worker" if len(fitting) == 1 else f"{len(fitting)} workers"
     return f"all {sum(w.info.slots for w in fitting)} slots of the {workers} with {job.spec.requirement} are busy"
+
+
+def _no_place(state: State, job: Job, fitting: list[Worker]) -> str:
+    """Why none of the workers that fit takes a service."""
+    port, taken = job.spec.policy.port, state.placement.hosts_with_port(job.spec.policy.port)
+    owners = {worker.info.host: taken[worker.info.host].key for worker in fitting if worker.info.host in taken}
+    if owners:
+        return _listing(f"port {port} is taken: ", [f"on {host} by service {key}" for host, key in owners.items()])
+    return f"every worker with {job.spec.requirement} {_MOST_SERVICES}"
 
 
 def _running(state: State, job: Job, now: float) -> list[str]:
     attempt = job.attempts[-1]
     sentences = [f"attempt {attempt.number} runs on {attempt.worker_id} since {now - attempt.started_at:.1f} s"]
+    if job.spec.service and job.ending is None:
+        sentences.append("it is ready" if job.ready else "it is not ready yet")
     if job.ending is not None:
         sentences.insert(0, f"is being stopped: {job.ending[1]}")
     worker = state.workers.get(attempt.worker_id)

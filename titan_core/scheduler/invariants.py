@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
+from titan_core.scheduler import instances
 from titan_core.scheduler.core import Core
-from titan_core.scheduler.model import (
-    CHANGES_KEPT,
-    FINAL,
-    LOST_CAUSE,
-    WAITING,
-    Job,
-    JobState,
-    Run,
-    Worker,
-    WorkerState,
-)
+from titan_core.scheduler.model import CHANGES_KEPT, Job, Run, Service, Worker
 from titan_core.scheduler.placement import capable, strict_worker_id
 from titan_core.scheduler.state import State
+from titan_core.scheduler.states import FINAL, LOST_CAUSE, PAUSED, WAITING, JobState, WorkerState
 
 
 def check(core: Core) -> None:
@@ -29,6 +21,9 @@ def check(core: Core) -> None:
             _check_job(state, job)
     for worker in state.workers.values():
         _check_worker(state, worker)
+    for run in state.runs.values():
+        for service in run.services.values():
+            _check_service(service)
     _check_attempts(state)
     _check_over(state)
     _check_nothing_placeable_waits(state)
@@ -59,7 +54,7 @@ def _check_job(state: State, job: Job) -> None:
     unsatisfied = sum(not p.satisfied for p in job.parents)
     _require(job.open_parents == unsatisfied, f"{job.key}: {job.open_parents} open parents, {unsatisfied} are")
     _require((job.queue_ticket > 0) == (job.state is JobState.QUEUED), f"{job.key}: queue ticket in {job.state}")
-    waits = job.state in (JobState.DELAYED, JobState.FAILED)
+    waits = job.state in (JobState.DELAYED, *PAUSED)
     _require((job.timer in state.timers) == waits, f"{job.key}: timer {job.timer} in {job.state}")
     if job.state is JobState.BLOCKED:
         _require(unsatisfied > 0, f"{job.key}: BLOCKED by nothing")
@@ -93,6 +88,23 @@ def _check_worker(state: State, worker: Worker) -> None:
         )
 
 
+def _check_service(service: Service) -> None:
+    name = service.key
+    _require(service.instances[0] is service.head, f"{name}: its head is not its first instance")
+    _require(all(job.service is service for job in service.instances), f"{name}: an instance is another's")
+    _require(service.revision in service.specs, f"{name}: revision {service.revision} has no definition")
+    _require(service.rolling or not service.surge, f"{name}: has a surge, and is not being renewed")
+    _require(not service.fallback or service.fallback in service.specs, f"{name}: can not go back")
+    _require(not service.broken, f"{name}: {service.broken}, and nothing was done about it")
+    for job in service.live:
+        spec = instances.spec_of(service, job.job_id, job.revision)
+        _require(job.spec == spec, f"{job.key}: does not run revision {job.revision}")
+        _require(not job.ready or job.state is JobState.RUNNING, f"{job.key}: ready, and {job.state.value}")
+    staying = [job for job in service.live if job.ending is None or job.ending[0] is JobState.QUEUED]
+    most = service.wanted + (service.surge is not None)
+    _require(len(staying) <= most, f"{name}: {len(staying)} instances, {service.wanted} are wanted")
+
+
 def _check_attempts(state: State) -> None:
     held = sum(len(w.running) + len(w.services) for w in state.workers.values())
     _require(len(state.attempts) == held, f"{len(state.attempts)} active attempts, workers hold {held}")
@@ -117,7 +129,13 @@ def _check_nothing_placeable_waits(state: State) -> None:
             continue
         for job in run.jobs.values():
             if job.state is JobState.QUEUED:
-                bound_to = strict_worker_id(job)
-                places = [w for w in capable(job, state.workers.values()) if w.has_room(job.spec.service)]
-                places = [w for w in places if bound_to in ("", w.worker_id)]
+                places = _places(state, job)
                 _require(not places, f"{job.key}: QUEUED though {[w.worker_id for w in places]} could take it")
+
+
+def _places(state: State, job: Job) -> list[Worker]:
+    if job.spec.service:
+        return state.placement.places(job)
+    bound_to = strict_worker_id(job)
+    places = [w for w in capable(job, state.workers.values()) if w.has_room(False)]
+    return [w for w in places if bound_to in ("", w.worker_id)]

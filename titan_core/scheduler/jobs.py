@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from titan_core.scheduler import dag, retry, runs
-from titan_core.scheduler.actions import RecordChange, RecordJobsAdded, RecordRunFinished
-from titan_core.scheduler.model import EDGES, FINAL, WAITING, Job, JobSpec, JobState, Run
+from titan_core.scheduler import dag, instances, restarts, retry, runs
+from titan_core.scheduler.actions import RecordChange, RecordJobsAdded, RecordRunFinished, RecordService
+from titan_core.scheduler.model import Job, JobSpec, Run, Service
 from titan_core.scheduler.state import State
+from titan_core.scheduler.states import EDGES, FINAL, WAITING, JobState
 
 # ── the door ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -29,16 +30,18 @@ def move(state: State, job: Job, to: JobState, reason: str) -> None:
         job.finished_at = state.now
     _record(state, job, before)
     count_open(state, job, was_open)
+    if job.service is not None:
+        state.unsettled[job.service] = None
     if to in FINAL and run.live_jobs == 0:
         runs.retire(state, run)
 
 
 def _leave(state: State, job: Job) -> None:
-    """Undo what only the old state needed: its place in the queue, its timer, its being up."""
+    """Undo what only the old state needed: its place in the queue, its timer, its being ready."""
     state.placement.withdraw(job)
     if job.timer:
         state.timers.cancel(job.timer)
-    job.timer, job.due_at, job.up = 0, None, False
+    job.timer, job.due_at, job.ready = 0, None, False
 
 
 def note(state: State, job: Job, reason: str) -> None:
@@ -58,10 +61,19 @@ def _count_change(job: Job) -> None:
     job.run.changes.append(job)
 
 
+def withdraw_ready(state: State, job: Job) -> None:
+    """A service that is being stopped is not to be asked any more."""
+    was_open = job.open
+    job.ready = False
+    count_open(state, job, was_open)
+
+
 def count_open(state: State, job: Job, was_open: bool) -> None:
     run = job.run
     if job.open == was_open:
         return
+    if run.services:
+        state.unsettled[run] = None
     run.open_jobs += 1 if job.open else -1
     if run.open_jobs == 0:
         run.finished_at = state.now
@@ -78,12 +90,36 @@ def add(state: State, run: Run, specs: Sequence[JobSpec], request_id: bytes, spa
     spawning = state.attempts.get(spawner)
     spawner_worker_id = spawning.worker_id if spawning else ""
     jobs = [_new_job(state, run, spec, spawner_worker_id) for spec in specs]
+    services = [instances.found(job) for job in jobs if job.spec.service]
+    for service in services:
+        jobs += [new_instance(state, service) for _ in range(service.wanted - 1)]
     for job in jobs:
         dag.link(job, [_parent(state, run, parent) for parent in job.spec.parents])
     state.act(RecordJobsAdded(run, tuple(jobs), request_id))
+    for service in services:
+        state.act(RecordService(service))
     for job in jobs:
         if job.state is JobState.BLOCKED:
             _set_going(state, job)
+
+
+def new_instance(state: State, service: Service) -> Job:
+    """One more instance, which nothing knows yet."""
+    head = service.head
+    spec = instances.spec_of(service, instances.next_id(service), service.revision)
+    job = _new_job(state, head.run, spec, head.spawner_worker_id)
+    job.revision = service.revision
+    instances.join(service, job)
+    return job
+
+
+def begin_instance(state: State, service: Service) -> Job:
+    """One more instance, set going."""
+    job = new_instance(state, service)
+    dag.link(job, list(service.head.parents))
+    state.act(RecordJobsAdded(job.run, (job,)))
+    _set_going(state, job)
+    return job
 
 
 def find(state: State, run: Run | None, name: str) -> Job | None:
@@ -147,7 +183,37 @@ def wake_at(state: State, job: Job, due_at: float) -> None:
 
 def wake(state: State, job: Job) -> None:
     """Its delay, or backoff, is over."""
-    enqueue(state, job, "due" if job.state is JobState.DELAYED else retry.describe(job.attempts[-1]))
+    if job.state is JobState.DELAYED:
+        enqueue(state, job, "due")
+    else:
+        enqueue(state, job, restarts.describe(job) if restarts.restarts(job) else retry.describe(job.attempts[-1]))
+
+
+def renew(state: State, job: Job, reason: str) -> None:
+    """An instance of a service is to begin anew, with the newest definition and nothing held against it."""
+    if job.service is not None:
+        adopt_revision(state, job)
+    forgive(job)
+    enqueue(state, job, reason)
+
+
+def adopt_revision(state: State, job: Job) -> None:
+    """The next attempt runs the newest definition of its service."""
+    service = job.service
+    assert service is not None, f"{job.key} is no service"
+    waits = job.queue_ticket > 0
+    state.placement.withdraw(job)
+    job.revision = service.revision
+    job.spec = instances.spec_of(service, job.job_id, service.revision)
+    if waits:
+        state.placement.queue(job)
+
+
+def forgive(job: Job) -> None:
+    """Budgets, and what counts against them, begin anew."""
+    job.failures = job.losses = job.crashes = 0
+    job.attempts_before = len(job.attempts)
+    job.finished_at = None
 
 
 # ── the end ───────────────────────────────────────────────────────────────────────────────────────
@@ -184,6 +250,6 @@ def satisfy(state: State, job: Job) -> None:
 
 def cancel_waiting(state: State, job: Job, reason: str) -> None:
     """Cancel the descendants of `job` that do not run, however far down. Those that run have no use for it any more:
-    it was a service, and up when they began."""
+    it was a service, and ready when they began."""
     for descendant in dag.descendants(job, WAITING):
         _end(state, descendant, JobState.CANCELLED, reason)

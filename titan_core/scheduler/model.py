@@ -1,22 +1,15 @@
-"""What the scheduler knows: runs, jobs, attempts, workers; their states and the edges between them.
+"""What the scheduler knows: runs, jobs, attempts, services, workers. Their states are in `states`.
 
-Instants (`*_at`) are monotonic seconds of the master's clock. `jobs.move` is the one door through
-which a job changes state; it refuses every edge that is not drawn here:
-
-                ┌────────── BLOCKED (parents) ──────────┐
-    submit ─────┼────────── DELAYED (timer) ────────────┼─▶ QUEUED ─▶ RUNNING ─▶ COMPLETED
-                └───────────────────────────────────────┘     ▲  ▲       │
-                                          attempt lost ───────┘  └─ backoff over ── FAILED ─▶ DEAD
-    any state that is not final ─▶ CANCELLED                                (RUNNING ─▶ FAILED)
-    DEAD, CANCELLED ─▶ BLOCKED, QUEUED: only when a person retries the job
+Instants (`*_at`) are monotonic seconds of the master's clock.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Any
+
+from titan_core.scheduler.states import FINAL, LOST_CAUSE, Affinity, JobState, Outcome, Restart, RunState, WorkerState
 
 CHANGES_KEPT = 512
 """Entries of `Run.changes`; a watcher that is further behind reads all jobs."""
@@ -26,95 +19,21 @@ RECENT_KEPT = 10
 """Ended attempts a worker's record shows."""
 
 
-class JobState(Enum):
-    BLOCKED = "BLOCKED"
-    """Waits for parents."""
-    DELAYED = "DELAYED"
-    """Waits for its time."""
-    QUEUED = "QUEUED"
-    """Ready; waits for a slot."""
-    RUNNING = "RUNNING"
-    """An attempt is on a worker."""
-    FAILED = "FAILED"
-    """The last attempt failed; the backoff before the next one runs."""
-    COMPLETED = "COMPLETED"
-    DEAD = "DEAD"
-    """Failed, and out of retries."""
-    CANCELLED = "CANCELLED"
+@dataclass(frozen=True, slots=True)
+class ServicePolicy:
+    """What the scheduler knows of a service beyond a job."""
 
-    __hash__ = object.__hash__
-    """Members are single objects; hashed by name, as Enum does, each step of a job would cost a fifth more."""
+    restart: Restart = Restart.ALWAYS
+    min_uptime_s: float = 10.0
+    """An attempt that lasted so long was a good one."""
+    instances: int = 1
+    run_scoped: bool = False
+    """Stopped when nothing else of its run goes on."""
+    port: int = 0
+    """The TCP port it must have, one on each host; 0 = none, or whichever its worker finds free."""
 
 
-FINAL = frozenset({JobState.COMPLETED, JobState.DEAD, JobState.CANCELLED})
-LOST_CAUSE = frozenset({JobState.DEAD, JobState.CANCELLED})
-"""Final states of a parent that cancel its children."""
-WAITING = frozenset({JobState.BLOCKED, JobState.DELAYED, JobState.QUEUED, JobState.FAILED})
-
-_S = JobState
-EDGES: dict[JobState, frozenset[JobState]] = {
-    _S.BLOCKED: frozenset({_S.DELAYED, _S.QUEUED, _S.CANCELLED}),
-    _S.DELAYED: frozenset({_S.QUEUED, _S.CANCELLED}),
-    _S.QUEUED: frozenset({_S.RUNNING, _S.CANCELLED}),
-    _S.RUNNING: frozenset({_S.COMPLETED, _S.FAILED, _S.QUEUED, _S.CANCELLED}),
-    _S.FAILED: frozenset({_S.QUEUED, _S.DEAD, _S.CANCELLED}),
-    _S.COMPLETED: frozenset(),
-    _S.DEAD: frozenset({_S.BLOCKED, _S.QUEUED}),
-    _S.CANCELLED: frozenset({_S.BLOCKED, _S.QUEUED}),
-}
-
-
-class RunState(Enum):
-    RUNNING = "RUNNING"
-    """Some job is not final; a service that is up does not count."""
-    COMPLETED = "COMPLETED"
-    """Every job is COMPLETED, or a service that is up."""
-    FAILED = "FAILED"
-    """Over, with at least one DEAD job."""
-    CANCELLED = "CANCELLED"
-    """Over, none DEAD, at least one CANCELLED job."""
-
-
-class Outcome(Enum):
-    """How an attempt ended."""
-
-    SUCCEEDED = "SUCCEEDED"
-    """Exit code 0."""
-    FAILED = "FAILED"
-    """Another exit code, or ended by a signal that nobody here sent."""
-    TIMED_OUT = "TIMED_OUT"
-    STOPPED = "STOPPED"
-    """Ended because the master asked for it."""
-    NOT_STARTED = "NOT_STARTED"
-    """No process could be made of it: no interpreter, no such entry, not executable."""
-    INTERRUPTED = "INTERRUPTED"
-    """Ended because its worker was stopping."""
-    LOST = "LOST"
-    """Its worker went away; said by the master, never by a worker."""
-
-
-INFRASTRUCTURE = frozenset({Outcome.INTERRUPTED, Outcome.LOST, Outcome.STOPPED})
-"""Outcomes that say nothing about the job: charged to the infrastructure budget, not to `retries`."""
-INFRASTRUCTURE_BUDGET = 3
-"""Attempts a job may lose with its workers before it is DEAD."""
-POISON_CRASHES = 3
-"""Crashes of workers at which a job may be present before it is taken for their cause."""
-
-
-class WorkerState(Enum):
-    ONLINE = "ONLINE"
-    DISCONNECTED = "DISCONNECTED"
-    """Its session is gone; its attempts may still be running until it is taken for dead."""
-    DRAINING = "DRAINING"
-    """Gets no more work."""
-
-
-class Affinity(Enum):
-    NONE = ""
-    PREFER = "prefer"
-    """The parent's worker if it has a free slot, else any."""
-    STRICT = "strict"
-    """The parent's worker, however long that takes."""
+USUAL_POLICY = ServicePolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +52,7 @@ class JobSpec:
     retry_backoff_s: float = 1.0
     max_attempts: int = 0
     service: bool = False
+    policy: ServicePolicy = USUAL_POLICY
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -151,8 +71,10 @@ class Attempt:
     peak_memory: int = 0
     stopping: bool = False
     """The worker was told to stop it; its slot is taken until the worker says that it has ended."""
-    up: bool = False
-    """Of a service: its process was there."""
+    ready: bool = False
+    """Of a service: it answered."""
+    port: int = 0
+    """Of a service that is ready: where it listens; 0 = nowhere."""
 
     def __repr__(self) -> str:
         return f"<Attempt {self.number} of {self.job.key} on {self.worker_id}: {self.outcome}>"
@@ -193,9 +115,13 @@ class Job:
     started_at: float | None = None
     finished_at: float | None = None
     satisfied: bool = False
-    """Children need not wait for it: it is COMPLETED, or a service whose process was there. Stays true."""
-    up: bool = False
-    """A service whose process is there now."""
+    """Children need not wait for it: it is COMPLETED, or a service that was ready. Stays true."""
+    ready: bool = False
+    """A service that answers now."""
+    service: Service | None = None
+    """That it is an instance of."""
+    revision: int = 1
+    """Of the service's definition: what the next, or present, attempt runs."""
 
     def __repr__(self) -> str:
         return f"<Job {self.key}: {self.state.value}>"
@@ -224,13 +150,58 @@ class Job:
 
     @property
     def open(self) -> bool:
-        """Whether its run has to wait for it: neither final nor a service that is up."""
-        return not self.up and self.state not in FINAL
+        """Whether its run has to wait for it: neither final nor a service that is ready."""
+        return not self.ready and self.state not in FINAL
 
     @property
     def attempt(self) -> Attempt | None:
         """The latest attempt."""
         return self.attempts[-1] if self.attempts else None
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Service:
+    """A job that is meant to keep running: what is wanted of it, and the jobs that are its instances.
+
+    The job that was submitted is the first instance, and lends its name to the service; `web.2` is the second.
+    """
+
+    head: Job
+    wanted: int
+    """Instances there are to be, when it is not stopped."""
+    specs: dict[int, JobSpec]
+    """Definitions by revision: the newest, and those that some instance still has or may go back to."""
+    instances: list[Job] = field(default_factory=list)
+    """All there ever were, the head first; those that are final may be wanted again."""
+    revision: int = 1
+    """What all instances are to have."""
+    rolling: bool = False
+    """Instances are being renewed, one after the other."""
+    fallback: int = 0
+    """The revision it goes back to should the new one not become ready; 0 = none."""
+    surge: Job | None = None
+    """The instance beyond `wanted` that serves while others are renewed."""
+    note: str = ""
+    """How the last renewal ended, if not well."""
+    broken: str = ""
+    """Why the new revision is no good, as it turned out in this step."""
+
+    def __repr__(self) -> str:
+        return f"<Service {self.key}: {len(self.live)}/{self.wanted}>"
+
+    @property
+    def key(self) -> str:
+        return self.head.key
+
+    @property
+    def spec(self) -> JobSpec:
+        """The definition that new instances get."""
+        return self.specs[self.revision]
+
+    @property
+    def live(self) -> list[Job]:
+        """The instances that are not final."""
+        return [job for job in self.instances if job.state not in FINAL]
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -248,6 +219,8 @@ class Run:
     counts: dict[JobState, int] = field(default_factory=lambda: dict.fromkeys(JobState, 0))
     open_jobs: int = 0
     """How many of its jobs are `open`."""
+    services: dict[str, Service] = field(default_factory=dict)
+    """By the id of the job that was submitted."""
     version: int = 0
     """Grows by one with every change of a job."""
     changes: deque[Job] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
@@ -259,7 +232,7 @@ class Run:
 
     @property
     def live_jobs(self) -> int:
-        """Jobs that are not final; unlike `open_jobs`, services that are up count."""
+        """Jobs that are not final; unlike `open_jobs`, services that are ready count."""
         return len(self.jobs) - sum(self.counts[state] for state in FINAL)
 
     @property
@@ -283,6 +256,17 @@ class WorkerInfo:
     permanent: bool = False
     facts: Any = None
     max_services: int = USUAL_SERVICES
+    ephemeral: bool = False
+    """The scaler may stop it."""
+    parent: str = ""
+    """The worker that started it."""
+    address: str = ""
+    """Where its services are reached; empty: not known, or not told."""
+    cpu_count: int = 1
+
+    @property
+    def host(self) -> str:
+        return self.worker_id.rpartition(":")[0]
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -305,7 +289,11 @@ class Worker:
     leaving: bool = False
     """It said goodbye: once its session ends it will not be back."""
     shutting_down: bool = False
-    """A person wants it gone, and it has not said goodbye yet."""
+    """A person, or the scaler, wants it gone, and it has not said goodbye yet."""
+    shutdown_sent: bool = False
+    """It was told so; until then its jobs may end."""
+    idle_since: float | None = None
+    """Since when nothing runs there; None: something does."""
     held: bool = False
     """A person had it drained; stays so when it registers again."""
     trouble: str = ""

@@ -1,18 +1,25 @@
 """Which ready job goes to which worker: strict capability match, affinity, then the least loaded worker.
 
 A pool is all that has to do with one capability: its ready jobs, best first (higher priority, then
-older), and its workers, least loaded first. Services have pools of their own, since they take no
-slot. Jobs with strict affinity wait in a queue of the worker they are bound to. Heaps hold entries
-that may have become untrue; a ticket, or a version, tells, and untrue ones are dropped when they
-come up. So placing costs O(log jobs + log workers), whatever waits in other pools.
+older), and its workers, least loaded first. Jobs with strict affinity wait in a queue of the worker they
+are bound to. Heaps hold entries that may have become untrue; a ticket, or a version, tells, and untrue
+ones are dropped when they come up. So placing costs O(log jobs + log workers), whatever waits in other pools.
+
+Services take no slot, are few, and are choosy: instances are spread over workers, one that has to have a
+port needs a host where that is free, and one that fails somewhere again and again goes elsewhere. They wait
+in a list of their own, and each placing looks at all workers.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterable
+from typing import NamedTuple
 
-from titan_core.scheduler.model import Affinity, Job, Worker, WorkerState
+from titan_core.scheduler import restarts
+from titan_core.scheduler.model import Job, Worker
+from titan_core.scheduler.states import Affinity, WorkerState
 
 _SLACK = 64
 """Entries a heap may hold, beyond twice those that were true when it was last rebuilt, before it is rebuilt again."""
@@ -28,7 +35,7 @@ class ReadyQueue:
         self._rebuild_at = _SLACK
 
     def push(self, job: Job) -> None:
-        heapq.heappush(self._heap, (-job.spec.priority, job.sequence, job.queue_ticket, job))
+        heapq.heappush(self._heap, (*_rank(job), job.queue_ticket, job))
         if len(self._heap) > self._rebuild_at:
             self._heap = [entry for entry in self._heap if _is_true(entry)]
             heapq.heapify(self._heap)
@@ -42,20 +49,27 @@ class ReadyQueue:
 
     def ahead_of(self, job: Job) -> int:
         """How many jobs would be taken before `job`. Reads the whole queue: for explanations only."""
-        mark = (-job.spec.priority, job.sequence)
+        mark = _rank(job)
         return sum(1 for entry in self._heap if _is_true(entry) and entry[:2] < mark)
+
+    def count(self, most: int) -> int:
+        """How many jobs wait; no more than `most` are counted."""
+        return sum(1 for _ in itertools.islice(filter(_is_true, self._heap), most))
 
 
 def _is_true(entry: _ReadyEntry) -> bool:
     return entry[3].queue_ticket == entry[2]
 
 
+def _rank(job: Job) -> tuple[int, int]:
+    return -job.spec.priority, job.sequence
+
+
 class Pool:
     """The ready jobs and the workers of one capability."""
 
-    def __init__(self, service: bool) -> None:
+    def __init__(self) -> None:
         self.ready = ReadyQueue()
-        self._service = service
         self._workers: list[tuple[float, int, int, Worker]] = []
         self._rebuild_at = _SLACK
 
@@ -74,16 +88,26 @@ class Pool:
         return self._workers[0][3] if self._workers else None
 
     def _true(self, entry: tuple[float, int, int, Worker]) -> bool:
-        return entry[2] == entry[3].placement_version and entry[3].has_room(self._service)
+        return entry[2] == entry[3].placement_version and entry[3].has_room(False)
+
+
+class _Bound(NamedTuple):
+    """What is bound to a worker, as a key beside the names of capabilities."""
+
+    worker_id: str
 
 
 class Placement:
-    """The pools of all capabilities, and the queues of strict affinity."""
+    """The pools of all capabilities, the queues of strict affinity, and the services that wait."""
 
     def __init__(self) -> None:
-        self._pools: dict[tuple[str, bool], Pool] = {}
-        self._bound: dict[str, dict[tuple[str, bool], ReadyQueue]] = {}
-        self._stirred: dict[tuple[str, bool] | str, None] = {}
+        self.starved: dict[str, None] = {}
+        """Capabilities for which jobs are ready, and no worker has a free slot."""
+        self._pools: dict[str, Pool] = {}
+        self._bound: dict[str, dict[str, ReadyQueue]] = {}
+        self._stirred: dict[str | _Bound, None] = {}
+        self._services: dict[Job, None] = {}
+        self._services_stirred = False
         self._workers: dict[str, Worker] = {}
         self._last_ticket = 0
 
@@ -93,29 +117,33 @@ class Placement:
         """The job is ready."""
         self._last_ticket += 1
         job.queue_ticket = self._last_ticket
-        key, bound_to = (job.spec.requirement, job.spec.service), strict_worker_id(job)
-        if bound_to:
-            self._bound.setdefault(bound_to, {}).setdefault(key, ReadyQueue()).push(job)
-            self._stirred[bound_to] = None
+        capability, bound_to = job.spec.requirement, strict_worker_id(job)
+        if job.spec.service:
+            self._services[job] = None
+            self._services_stirred = True
+        elif bound_to:
+            self._bound.setdefault(bound_to, {}).setdefault(capability, ReadyQueue()).push(job)
+            self._stirred[_Bound(bound_to)] = None
         else:
-            self._pool(key).ready.push(job)
-            self._stirred[key] = None
+            self._pool(capability).ready.push(job)
+            self._stirred[capability] = None
 
     def withdraw(self, job: Job) -> None:
         """The job is not ready any more, or has been placed."""
         job.queue_ticket = 0
+        if job.spec.service:
+            self._services.pop(job, None)
 
-    def update(self, worker: Worker) -> None:
-        """The worker is new, or its load or state changed."""
+    def update(self, worker: Worker, services: bool = True) -> None:
+        """The worker is new, or its load or state changed; `services`: services may find room now that had none."""
         self._workers[worker.worker_id] = worker
         worker.placement_version += 1
-        for capability in worker.info.capabilities:
-            for service in (False, True):
-                key = (capability, service)
-                if worker.has_room(service):
-                    self._pool(key).offer(worker)
-                    self._stirred[key] = None
-        self._stirred[worker.worker_id] = None
+        if worker.has_room(False):
+            for capability in worker.info.capabilities:
+                self._pool(capability).offer(worker)
+                self._stirred[capability] = None
+        self._stirred[_Bound(worker.worker_id)] = None
+        self._services_stirred = self._services_stirred or services
 
     def remove(self, worker: Worker) -> None:
         worker.placement_version += 1
@@ -127,19 +155,59 @@ class Placement:
             if job.queue_ticket and strict_worker_id(job):
                 self.queue(job)
 
+    # ── what people ask ───────────────────────────────────────────────────────────────────────────
+
     def ahead_of(self, job: Job) -> int:
         """How many jobs of its queue would be placed before this ready job."""
-        key, bound_to = (job.spec.requirement, job.spec.service), strict_worker_id(job)
-        queue = self._bound.get(bound_to, {}).get(key) if bound_to else self._pool(key).ready
+        if job.spec.service:
+            return sum(_rank(other) < _rank(job) for other in self._services)
+        capability, bound_to = job.spec.requirement, strict_worker_id(job)
+        queue = self._bound.get(bound_to, {}).get(capability) if bound_to else self._pool(capability).ready
         return queue.ahead_of(job) if queue else 0
+
+    def waiting(self, capability: str, most: int) -> int:
+        """How many jobs are ready and wait for any worker with this capability; no more than `most` are counted."""
+        return self._pool(capability).ready.count(most)
+
+    def places(self, job: Job) -> list[Worker]:
+        """The workers that could take this service now."""
+        taken = self.hosts_with_port(job.spec.policy.port)
+        bound_to = strict_worker_id(job)
+        return [
+            worker
+            for worker in self._workers.values()
+            if fits(job, worker)
+            and worker.has_room(True)
+            and worker.info.host not in taken
+            and bound_to in ("", worker.worker_id)
+        ]
+
+    def hosts_with_port(self, port: int) -> dict[str, Job]:
+        """The hosts on which a service has this port, and that service; none for port 0."""
+        if not port:
+            return {}
+        held = ((worker, attempt.job) for worker in self._workers.values() for attempt in worker.services.values())
+        return {worker.info.host: job for worker, job in held if job.spec.policy.port == port}
 
     # ── what follows ──────────────────────────────────────────────────────────────────────────────
 
     def next(self) -> tuple[Job, Worker] | None:
         """The best job that can be placed now, and its worker; the caller starts it and asks again."""
+        return self._next_service() or self._next_job()
+
+    def _next_service(self) -> tuple[Job, Worker] | None:
+        if self._services_stirred:
+            for job in sorted(self._services, key=_rank):
+                places = self.places(job)
+                if places:
+                    return job, min(places, key=lambda worker: _unfitness(job, worker))
+            self._services_stirred = False
+        return None
+
+    def _next_job(self) -> tuple[Job, Worker] | None:
         best: tuple[_ReadyEntry, Worker] | None = None
         for key in list(self._stirred):
-            candidate = self._candidate(key)
+            candidate = self._bound_candidate(key.worker_id) if isinstance(key, _Bound) else self._candidate(key)
             if candidate is None:
                 del self._stirred[key]
             elif best is None or candidate[0] < best[0]:
@@ -148,38 +216,53 @@ class Placement:
             return None
         return best[0][3], best[1]
 
-    def _candidate(self, key: tuple[str, bool] | str) -> tuple[_ReadyEntry, Worker] | None:
-        if isinstance(key, str):
-            return self._bound_candidate(key)
-        pool = self._pools[key]
+    def _candidate(self, capability: str) -> tuple[_ReadyEntry, Worker] | None:
+        pool = self._pools[capability]
         entry = pool.ready.best()
-        worker = pool.least_loaded() if entry else None
-        if entry is None or worker is None:
+        if entry is None:
+            self.starved.pop(capability, None)
+            return None
+        worker = pool.least_loaded()
+        if worker is None:
+            self.starved[capability] = None
             return None
         return entry, self._preferred(entry[3]) or worker
 
     def _bound_candidate(self, worker_id: str) -> tuple[_ReadyEntry, Worker] | None:
         worker, queues = self._workers.get(worker_id), self._bound.get(worker_id, {})
         best: _ReadyEntry | None = None
-        for (capability, service), queue in list(queues.items()):
+        for capability, queue in list(queues.items()):
             entry = queue.best()
             if entry is None:
-                del queues[capability, service]
-            elif worker and capability in worker.info.capabilities and worker.has_room(service):
+                del queues[capability]
+            elif worker and capability in worker.info.capabilities and worker.has_room(False):
                 best = entry if best is None else min(best, entry)
         return (best, worker) if best and worker else None
 
     def _preferred(self, job: Job) -> Worker | None:
         worker = self._workers.get(preferred_worker_id(job))
-        if worker and fits(job, worker) and worker.has_room(job.spec.service):
-            return worker
-        return None
+        return worker if worker and fits(job, worker) and worker.has_room(False) else None
 
-    def _pool(self, key: tuple[str, bool]) -> Pool:
-        pool = self._pools.get(key)
+    def _pool(self, capability: str) -> Pool:
+        pool = self._pools.get(capability)
         if pool is None:
-            pool = self._pools[key] = Pool(key[1])
+            pool = self._pools[capability] = Pool()
         return pool
+
+
+def _unfitness(job: Job, worker: Worker) -> tuple[bool, bool, int, bool, float, int]:
+    """What speaks against this worker for a service, the most important first: it failed there again and again; it
+    was elsewhere before; other instances of it are there; its parent is not; the worker's load; its age."""
+    before = job.attempts[-1].worker_id if job.attempts else worker.worker_id
+    siblings = sum(attempt.job.service is job.service for attempt in worker.services.values())
+    return (
+        restarts.shunned_worker_id(job) == worker.worker_id,
+        before != worker.worker_id,
+        siblings,
+        preferred_worker_id(job) not in ("", worker.worker_id),
+        worker.load,
+        worker.sequence,
+    )
 
 
 def fits(job: Job, worker: Worker) -> bool:

@@ -2,18 +2,27 @@
 
 A step is one event with all it caused; its rows are one `Batch`, which the store keeps whole or not
 at all. A job has two rows, what was asked (`JobRecord`, never changes) and what became of it
-(`StateRecord`), one for each attempt, and one for each change (`EventRecord`). What follows from other
+(`StateRecord`), one for each attempt, and one for each change (`EventRecord`). A service has one beside
+those of its jobs, and one for each definition it was given later. What follows from other
 rows, such as how many parents a job still waits for, is not kept. Instants are monotonic, as in the
 model; the store turns them into wall time and back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from titan_core.scheduler.actions import Action, RecordChange, RecordJobsAdded, RecordRunFinished, RecordWorker
-from titan_core.scheduler.model import Attempt, Job, JobSpec, JobState, Run, Worker
+from titan_core.scheduler.actions import (
+    Action,
+    RecordChange,
+    RecordJobsAdded,
+    RecordRunFinished,
+    RecordService,
+    RecordWorker,
+)
+from titan_core.scheduler.model import Attempt, Job, JobSpec, Run, Service, Worker
+from titan_core.scheduler.states import JobState
 
 GONE = "GONE"
 """`WorkerRecord.state` of a worker that stopped, or was taken for dead."""
@@ -47,6 +56,8 @@ class JobRecord(NamedTuple):
     spec: JobSpec
     submitted_at: float
     spawner_worker_id: str
+    instance_of: int = 0
+    """Of a further instance of a service: the number of the first one."""
 
 
 class StateRecord(NamedTuple):
@@ -67,7 +78,8 @@ class StateRecord(NamedTuple):
     started_at: float | None
     finished_at: float | None
     satisfied: bool
-    up: bool
+    ready: bool
+    revision: int = 1
 
 
 class AttemptRecord(NamedTuple):
@@ -83,9 +95,10 @@ class AttemptRecord(NamedTuple):
     reason: str
     peak_memory: int
     stopping: bool
-    up: bool
+    ready: bool
     counted: bool
     """It completed its job; at most one attempt of a job did."""
+    port: int = 0
 
 
 class EventRecord(NamedTuple):
@@ -114,6 +127,32 @@ class WorkerRecord(NamedTuple):
     held: bool
     """A person had it drained."""
     seen_at: float
+    ephemeral: bool = False
+    address: str = ""
+
+
+class ServiceRecord(NamedTuple):
+    """What is wanted of a service."""
+
+    job: int
+    """The first instance."""
+    run: int
+    wanted: int
+    revision: int
+    rolling: bool
+    fallback: int
+    surge: int
+    """The instance that serves while others are renewed; 0 = none."""
+    note: str
+
+
+class DefinitionRecord(NamedTuple):
+    """A definition that a service was given later; never changes. The first one is in its JobRecord."""
+
+    job: int
+    run: int
+    revision: int
+    spec: JobSpec
 
 
 class Batch(NamedTuple):
@@ -126,6 +165,8 @@ class Batch(NamedTuple):
     attempts: list[AttemptRecord]
     events: list[EventRecord]
     workers: list[WorkerRecord]
+    services: Sequence[ServiceRecord] = ()
+    definitions: Sequence[DefinitionRecord] = ()
 
 
 def batch(actions: Iterable[Action], now: float) -> Batch | None:
@@ -139,6 +180,8 @@ def batch(actions: Iterable[Action], now: float) -> Batch | None:
     jobs: list[JobRecord] = []
     touched: dict[Job, int] = {}  # and its latest attempt before the step: that one, and newer ones, may have changed
     workers: dict[str, WorkerRecord] = {}
+    services: dict[Service, None] = {}
+    definitions: list[DefinitionRecord] = []
     for action in actions:
         match action:
             case RecordChange(job):
@@ -155,7 +198,11 @@ def batch(actions: Iterable[Action], now: float) -> Batch | None:
                 runs[run] = None
             case RecordWorker(worker, gone):
                 workers[worker.worker_id] = _worker(worker, gone, now)
-    if not (touched or workers):
+            case RecordService(service, defined):
+                services[service] = None
+                if defined in service.specs:
+                    definitions.append(_definition(service, defined))
+    if not (touched or workers or services):
         return None
     return Batch(
         list(map(_run, runs)),
@@ -165,6 +212,8 @@ def batch(actions: Iterable[Action], now: float) -> Batch | None:
         [_attempt(job, attempt) for job, first in touched.items() for attempt in job.attempts[max(0, first - 1) :]],
         [_event(change, now) for change in changes],
         list(workers.values()),
+        list(map(_service, services)),
+        definitions,
     )
 
 
@@ -184,9 +233,36 @@ def _run(run: Run) -> RunRecord:
 
 
 def _job(job: Job) -> JobRecord:
+    service = job.service
+    instance_of = service.head.sequence if service is not None and service.head is not job else 0
     return JobRecord(
-        job.sequence, job.run.sequence, job.spec.job_id, job.spec, job.submitted_at, job.spawner_worker_id
+        job.sequence,
+        job.run.sequence,
+        job.spec.job_id,
+        job.spec,
+        job.submitted_at,
+        job.spawner_worker_id,
+        instance_of,
     )
+
+
+def _service(service: Service) -> ServiceRecord:
+    head, surge = service.head, service.surge
+    return ServiceRecord(
+        head.sequence,
+        head.run.sequence,
+        service.wanted,
+        service.revision,
+        service.rolling,
+        service.fallback,
+        surge.sequence if surge is not None else 0,
+        service.note,
+    )
+
+
+def _definition(service: Service, revision: int) -> DefinitionRecord:
+    head = service.head
+    return DefinitionRecord(head.sequence, head.run.sequence, revision, service.specs[revision])
 
 
 def _state(job: Job) -> StateRecord:
@@ -207,7 +283,8 @@ def _state(job: Job) -> StateRecord:
         job.started_at,
         job.finished_at,
         job.satisfied,
-        job.up,
+        job.ready,
+        job.revision,
     )
 
 
@@ -224,8 +301,9 @@ def _attempt(job: Job, attempt: Attempt) -> AttemptRecord:
         attempt.reason,
         attempt.peak_memory,
         attempt.stopping,
-        attempt.up,
+        attempt.ready,
         job.state is JobState.COMPLETED and attempt is job.attempts[-1],
+        attempt.port,
     )
 
 
@@ -256,6 +334,8 @@ def _worker(worker: Worker, gone: bool, now: float) -> WorkerRecord:
         GONE if gone else worker.state.value,
         worker.held,
         now,
+        info.ephemeral,
+        info.address,
     )
 
 
@@ -266,6 +346,12 @@ class StoredJob(NamedTuple):
     """By number."""
 
 
+class StoredService(NamedTuple):
+    wants: ServiceRecord
+    definitions: tuple[tuple[int, JobSpec], ...]
+    """Those it was given later, by revision."""
+
+
 class StoredRun(NamedTuple):
     """A run as the store gives it back."""
 
@@ -273,3 +359,4 @@ class StoredRun(NamedTuple):
     requests: tuple[bytes, ...]
     jobs: tuple[StoredJob, ...]
     """In order of submission."""
+    services: tuple[StoredService, ...] = ()

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from titan_core.scheduler import attempts, dag, jobs, retry
+from titan_core.scheduler import attempts, dag, instances, jobs, retry
 from titan_core.scheduler.events import StateRecovered
-from titan_core.scheduler.model import Attempt, Job, JobState, Outcome, Run, Worker, WorkerInfo, WorkerState
-from titan_core.scheduler.records import AttemptRecord, StoredJob, StoredRun, WorkerRecord
+from titan_core.scheduler.model import Attempt, Job, Run, Service, Worker, WorkerInfo
+from titan_core.scheduler.records import AttemptRecord, StoredJob, StoredRun, StoredService, WorkerRecord
 from titan_core.scheduler.state import State
+from titan_core.scheduler.states import JobState, Outcome, WorkerState
 
 
 def on_recovered(state: State, event: StateRecovered) -> None:
     """Go on where the master before this one was when it last wrote to its disk."""
     assert not state.runs and not state.workers, "there is something already"
     state.term, state.grace_s, state.last_sequence = event.term, event.grace_s, event.last_sequence
+    state.growth.not_before = state.now + event.grace_s
     for record in event.workers:
         _expect(state, record)
     runs = [restore_run(stored) for stored in event.runs]
@@ -29,6 +31,7 @@ def on_recovered(state: State, event: StateRecovered) -> None:
     for run in runs:
         for job in run.jobs.values():
             _set_going(state, job)
+        state.unsettled.update(dict.fromkeys(run.services.values()))
     _file_requests(state, runs)
     _retire(state, sorted((run for run in runs if run.live_jobs == 0), key=_ended_at))
 
@@ -56,6 +59,8 @@ def restore_run(stored: StoredRun) -> Run:
         run.counts[job.state] += 1
         run.open_jobs += job.open
         run.version = max(run.version, job.changed_version)
+    for stored_service in stored.services:
+        _restore_service(run, stored, stored_service)
     return run
 
 
@@ -92,10 +97,27 @@ def _restore_job(run: Run, stored: StoredJob) -> Job:
     if became.ending_state:
         job.ending = JobState(became.ending_state), became.ending_reason
     job.due_at, job.started_at, job.finished_at = became.due_at, became.started_at, became.finished_at
-    job.satisfied, job.up = became.satisfied, became.up
+    job.satisfied, job.ready, job.revision = became.satisfied, became.ready, became.revision
     if stored.attempts:
         job.attempts = [_restore_attempt(job, record) for record in stored.attempts]
     return job
+
+
+def _restore_service(run: Run, stored: StoredRun, record: StoredService) -> None:
+    """The service of a job, and the jobs that are its instances, each with its revision."""
+    by_number = {one.asked.sequence: run.jobs[one.asked.job_id] for one in stored.jobs}
+    wants = record.wants
+    head = by_number[wants.job]
+    service = Service(head, wants.wanted, {1: head.spec, **dict(record.definitions)})
+    service.revision, service.rolling, service.fallback = wants.revision, wants.rolling, wants.fallback
+    service.surge, service.note = by_number.get(wants.surge), wants.note
+    run.services[head.job_id] = service
+    for one in stored.jobs:
+        if wants.job in (one.asked.sequence, one.asked.instance_of):
+            job = by_number[one.asked.sequence]
+            instances.join(service, job)
+            job.spec = instances.spec_of(service, job.job_id, job.revision)
+    instances.forget_old_specs(service)
 
 
 def _restore_attempt(job: Job, record: AttemptRecord) -> Attempt:
@@ -111,7 +133,8 @@ def _restore_attempt(job: Job, record: AttemptRecord) -> Attempt:
         record.reason,
         record.peak_memory,
         record.stopping,
-        record.up,
+        record.ready,
+        record.port,
     )
 
 
@@ -128,6 +151,8 @@ def _expect(state: State, record: WorkerRecord) -> None:
         record.permanent,
         record.facts,
         record.max_services,
+        record.ephemeral,
+        address=record.address,
     )
     worker = Worker(info, state.next_sequence(), WorkerState.DISCONNECTED, 0, state.now, held=record.held)
     worker.timer = state.timers.add(state.now + state.grace_s, worker)
@@ -155,13 +180,17 @@ def _set_going(state: State, job: Job) -> None:
         running = job.attempts[-1]
         attempts.hold(state, running, state.workers[running.worker_id])
     elif job.due_at is not None:
-        jobs.wake_at(state, job, min(job.due_at, state.now + _longest_wait_s(job)))
+        jobs.wake_at(state, job, min(job.due_at, state.now + _longest_wait_s(state, job)))
 
 
-def _longest_wait_s(job: Job) -> float:
+def _longest_wait_s(state: State, job: Job) -> float:
     """Whatever the wall clock, by which instants are stored, was set to while there was no master."""
     if job.state is JobState.DELAYED:
         return job.spec.delay_s
+    if job.state is JobState.CRASHLOOP:
+        return state.settings.crash_loop_retry_s
+    if job.spec.service:
+        return max(retry.MAX_BACKOFF_S, state.settings.restart_max_s)
     attempt = job.attempts[-1]
     return max(retry.backoff_s(attempt), retry.trouble_backoff_s(attempt))
 

@@ -1,6 +1,6 @@
 """Everything the core remembers, and what it has decided so far in this step.
 
-Only the reactions (`core`, `jobs`, `runs`, `attempts`, `workers`, `by_hand`) change it.
+Only the reactions (`core`, `jobs`, `runs`, `attempts`, `services`, `workers`, `scaling`, `by_hand`) change it.
 """
 
 from __future__ import annotations
@@ -9,19 +9,57 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from titan_core.scheduler.actions import Action
-from titan_core.scheduler.model import Attempt, Job, Run, Worker
+from titan_core.scheduler.model import Attempt, Job, Run, Service, Worker
 from titan_core.scheduler.placement import Placement
+from titan_core.scheduler.settings import Settings
 from titan_core.scheduler.timers import Timers
 
 
+@dataclass(slots=True)
+class PoolGrowth:
+    """What is remembered of the growth of the workers of one capability."""
+
+    starved_since: float | None = None
+    """Jobs have found no slot since; None: they have."""
+    grown_at: float | None = None
+    failures: int = 0
+    """In a row."""
+    not_before: float = 0.0
+    """After a failure: when it may be tried again."""
+    trouble: str = ""
+    """Why it does not grow though it should."""
+
+
 @dataclass(frozen=True, slots=True)
-class Settings:
-    death_s: float = 30.0
-    """A worker not heard for so long is dead, its attempts are lost."""
-    runs_kept: int = 1_000
-    """Runs that are over and still in memory; the oldest go first."""
-    jobs_kept: int = 100_000
-    """Jobs of such runs, together."""
+class Expected:
+    """A worker that was asked for, and has not registered yet."""
+
+    capabilities: frozenset[str]
+    asked_at: float
+    due_at: float
+    """When it is not expected any more."""
+    slots: int
+    worker_id: str = ""
+    """`host:port`, where that is known."""
+
+
+@dataclass(slots=True, eq=False)
+class Growth:
+    """How the cluster grows and shrinks at present. Not stored: a master that was started again looks anew."""
+
+    pools: dict[str, PoolGrowth] = field(default_factory=dict)
+    expected: list[Expected] = field(default_factory=list)
+    blocked_ports: dict[str, float] = field(default_factory=dict)
+    """Worker ids that could not be had, and until when they are not tried again."""
+    timer: int = 0
+    timer_at: float = 0.0
+    not_before: float = 0.0
+    """Nothing grows before: workers of before the start may still come back."""
+    idled: bool = False
+    """A worker that may be stopped has fallen idle in this step."""
+
+    def pool(self, capability: str) -> PoolGrowth:
+        return self.pools.setdefault(capability, PoolGrowth())
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +79,7 @@ class State:
     """The attempts that are on a worker, by token."""
     lost: dict[bytes, Attempt] = field(default_factory=dict)
     """Attempts given up while no newer one of their job exists: should their worker return, they still count."""
-    timers: Timers[Job | Worker] = field(default_factory=Timers)
+    timers: Timers[Job | Worker | Growth] = field(default_factory=Timers)
     placement: Placement = field(default_factory=Placement)
     requests: dict[bytes, str] = field(default_factory=dict)
     """Run ids by the request id of the submission that made, or extended, them."""
@@ -52,6 +90,9 @@ class State:
     deleted: dict[str, None] = field(default_factory=dict)
     """Ids of runs that were given up for deletion, the latest last: they do not come back."""
     last_sequence: int = 0
+    growth: Growth = field(default_factory=Growth)
+    unsettled: dict[Run | Service, None] = field(default_factory=dict)
+    """About which something changed in this step that may have consequences for services."""
 
     def act(self, action: Action) -> None:
         self.actions.append(action)

@@ -34,8 +34,9 @@ from titan_core.scheduler.events import (
     WorkerShutdownRequested,
     WorkerTroubleChanged,
 )
-from titan_core.scheduler.model import Attempt, Worker, WorkerState
+from titan_core.scheduler.model import Attempt, Worker
 from titan_core.scheduler.state import State
+from titan_core.scheduler.states import WorkerState
 
 
 def on_registered(state: State, event: WorkerRegistered) -> None:
@@ -56,8 +57,11 @@ def on_registered(state: State, event: WorkerRegistered) -> None:
     for attempt in adopted:
         if attempt.job.ending is not None:
             state.act(StopAttempt(worker.worker_id, attempt.token, attempt.job.ending[1]))
-    if worker.shutting_down:
+    if worker.shutdown_sent:
         state.act(ShutDownWorker(worker.worker_id))  # it may have been lost with the session before
+    attempts.send_shutdown_once_idle(state, worker)
+    if not worker.running and not worker.services and worker.idle_since is None:
+        worker.idle_since = state.now
 
 
 def on_disconnected(state: State, event: WorkerDisconnected) -> None:
@@ -123,9 +127,18 @@ def on_shutdown_requested(state: State, event: WorkerShutdownRequested) -> None:
         raise Conflict(f"worker {worker.worker_id} is permanent; use --force to stop it all the same")
     if worker.state is WorkerState.DISCONNECTED:
         raise Conflict(f"worker {worker.worker_id} is not connected; stop it on its machine")
+    shut_down(state, worker, event.now)
+
+
+def shut_down(state: State, worker: Worker, now: bool = False) -> None:
+    """It gets nothing more, and is told to stop once its jobs have ended, or at once if so wanted."""
     worker.shutting_down = not worker.leaving
     _set_state(state, worker)
-    state.act(ShutDownWorker(worker.worker_id))
+    if now:
+        worker.shutdown_sent = True
+        state.act(ShutDownWorker(worker.worker_id))
+    else:
+        attempts.send_shutdown_once_idle(state, worker)
 
 
 def on_result(state: State, worker_id: str, report: AttemptReport) -> None:
@@ -168,6 +181,7 @@ def _seat(state: State, worker: Worker | None, event: WorkerRegistered, same_pro
     worker.info, worker.session, worker.connected_at, worker.timer = event.info, event.session, state.now, 0
     worker.leaving, worker.trouble = False, event.trouble
     worker.shutting_down = worker.shutting_down and same_process
+    worker.shutdown_sent = worker.shutdown_sent and worker.shutting_down
     _set_state(state, worker)
     state.act(RecordWorker(worker))
     return worker

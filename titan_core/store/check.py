@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from titan_core.errors import TitanError
-from titan_core.scheduler.model import EDGES, FINAL, JobState
+from titan_core.scheduler.states import EDGES, FINAL, JobState
 from titan_core.store import schema
 
 NAMED = 10
@@ -99,6 +99,11 @@ def _rows_belong_together(connection: sqlite3.Connection) -> Iterator[str]:
         f" ON jobs.run = job_states.run AND sequence = job WHERE sequence IS NULL AND job_states.run {_KEPT}",
         "attempts of job {} belong to no job": "SELECT DISTINCT job FROM attempts"
         " WHERE job NOT IN (SELECT sequence FROM jobs)",
+        "service {} belongs to no job": "SELECT job FROM services LEFT JOIN jobs"
+        " ON jobs.run = services.run AND sequence = job WHERE sequence IS NULL",
+        "job {} is an instance of no service": f"SELECT {_JOB} FROM jobs WHERE service AND jobs.run {_KEPT} AND"
+        " NOT EXISTS (SELECT 1 FROM services WHERE services.run = jobs.run"
+        " AND services.job IN (jobs.sequence, jobs.instance_of))",
         "a request made run {}, which is not there": "SELECT run FROM requests"
         " WHERE run NOT IN (SELECT sequence FROM runs)",
         "events belong to run {}, which is not there": "SELECT DISTINCT run FROM events"
@@ -157,12 +162,13 @@ def _attempts_fit(connection: sqlite3.Connection) -> Iterator[str]:
 def _events_follow_the_edges(connection: sqlite3.Connection) -> Iterator[str]:
     """Each begins where the one before it ended, and goes along an edge or stays."""
     rows = connection.execute(
-        f"SELECT {_JOB}, before, after, version,"
+        f"SELECT {_JOB}, service, before, after, version,"
         " lag(after, 1, 'BLOCKED') OVER (PARTITION BY events.job ORDER BY version) FROM events"
         " JOIN jobs ON jobs.run = events.run AND jobs.sequence = events.job"
     )
-    for job, before, after, version, previous in rows:
-        if before != after and (before, after) not in _EDGES:
+    for job, service, before, after, version, previous in rows:
+        revived = before == JobState.COMPLETED.value and not service
+        if before != after and ((before, after) not in _EDGES or revived):
             yield f"event {version} says that job {job} went from {before} to {after}, where there is no way"
         if before != previous:
             yield f"event {version} says that job {job} was {before}, the one before it left it {previous}"
@@ -180,7 +186,7 @@ def _events_end_where_jobs_are(connection: sqlite3.Connection) -> Iterator[str]:
 
 
 def _children_came_after_parents(connection: sqlite3.Connection) -> Iterator[str]:
-    """A job began when its parents were done: COMPLETED, or services that were up."""
+    """A job began when its parents were done: COMPLETED, or services that were ready."""
     children = connection.execute(
         "SELECT run_id, jobs.run, job_id, parents, min(version), min(at) FROM jobs"
         " JOIN runs ON runs.sequence = jobs.run"
@@ -206,7 +212,8 @@ def _done(connection: sqlite3.Connection) -> dict[str, tuple[int, int | None, fl
     rows = connection.execute(
         f"SELECT {_JOB}, jobs.run, min(version), min(at) FROM jobs"
         " LEFT JOIN events ON events.run = jobs.run AND events.job = jobs.sequence AND"
-        " (after = 'COMPLETED' OR (jobs.service AND before = after AND events.reason LIKE 'up on %'))"
+        " (after = 'COMPLETED' OR (jobs.service AND before = after"
+        " AND (events.reason LIKE 'ready on %' OR events.reason LIKE 'up on %')))"
         " GROUP BY jobs.run, jobs.sequence"
     )
     return {job: (run, version, at) for job, run, version, at in rows}

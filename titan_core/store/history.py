@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from titan_core.errors import Unavailable
-from titan_core.scheduler.model import JobState, RunState
 from titan_core.scheduler.records import RunRecord, StoredRun
+from titan_core.scheduler.states import JobState, RunState
 from titan_core.store import schema
 from titan_core.store.rows import read_run_rows, read_runs
 

@@ -70,7 +70,8 @@ def _remove(connection: sqlite3.Connection, run_id: str, now_wall: float) -> Non
     if row is None:
         return
     connection.execute("DELETE FROM runs WHERE sequence = ?", row)
-    connection.execute("DELETE FROM requests WHERE run = ?", row)
+    for table in ("requests", "services", "definitions"):
+        connection.execute(f"DELETE FROM {table} WHERE run = ?", row)
     connection.execute("INSERT INTO leftovers (run) VALUES (?)", row)
     connection.execute(
         "INSERT INTO forgotten (run_id, wall) VALUES (?, ?) ON CONFLICT (run_id) DO UPDATE SET wall = excluded.wall",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -18,16 +18,20 @@ from sys import intern
 from typing import Any
 
 from titan_core.protocol import messages
+from titan_core.scheduler.model import JobSpec
 from titan_core.scheduler.records import (
     AttemptRecord,
     Batch,
+    DefinitionRecord,
     EventRecord,
     JobRecord,
     RequestRecord,
     RunRecord,
+    ServiceRecord,
     StateRecord,
     StoredJob,
     StoredRun,
+    StoredService,
     WorkerRecord,
 )
 from titan_core.store.specs import SpecReader, SpecRow, SpecWriter
@@ -35,7 +39,10 @@ from titan_core.store.specs import SpecReader, SpecRow, SpecWriter
 _SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
 """Rows a statement: few statements for any number of rows, of few texts, which all stay in the cache."""
 
-_JOB_COLUMNS = ("sequence", "run", "job_id", *SpecRow._fields, "service", "submitted_at", "spawner_worker_id")
+_JOB_COLUMNS = (
+    "sequence", "run", "job_id", *SpecRow._fields, "service", "submitted_at", "spawner_worker_id", "instance_of"
+)  # fmt: skip
+_DEFINITION_COLUMNS = ("job", "run", "revision", *SpecRow._fields)
 _INSTANTS = {"submitted_at", "finished_at", "due_at", "started_at", "seen_at", "at"}
 
 
@@ -50,6 +57,8 @@ class Pending:
         self.attempts: dict[tuple[int, int], AttemptRecord] = {}
         self.events: list[EventRecord] = []
         self.workers: dict[str, WorkerRecord] = {}
+        self.services: dict[int, ServiceRecord] = {}
+        self.definitions: list[DefinitionRecord] = []
 
     def __len__(self) -> int:
         """Rows."""
@@ -67,6 +76,9 @@ class Pending:
         self.events += batch.events
         for worker in batch.workers:
             self.workers[worker.worker_id] = worker
+        for service in batch.services:
+            self.services[service.job] = service
+        self.definitions += batch.definitions
 
 
 class Writer:
@@ -83,6 +95,8 @@ class Writer:
             "attempts": _upserts("attempts", AttemptRecord._fields, ("job", "number"), offset_s),
             "events": _inserts("events", EventRecord._fields, offset_s),
             "workers": _upserts("workers", WorkerRecord._fields, ("worker_id",), offset_s),
+            "services": _upserts("services", ServiceRecord._fields, ("run", "job"), offset_s),
+            "definitions": _inserts("definitions", _DEFINITION_COLUMNS, offset_s),
         }
 
     def write(self, pending: Pending) -> None:
@@ -94,10 +108,15 @@ class Writer:
         self._put("attempts", list(pending.attempts.values()))
         self._put("events", pending.events)
         self._put("workers", list(map(_worker_row, pending.workers.values())))
+        self._put("services", list(pending.services.values()))
+        self._put("definitions", list(map(self._definition_row, pending.definitions)))
 
     def _job_row(self, job: JobRecord) -> tuple[Any, ...]:
-        sequence, run, job_id, spec, submitted_at, spawner = job
-        return (sequence, run, job_id, *self._specs.row(spec), spec.service, submitted_at, spawner)
+        sequence, run, job_id, spec, submitted_at, spawner, instance_of = job
+        return (sequence, run, job_id, *self._specs.row(spec), spec.service, submitted_at, spawner, instance_of)
+
+    def _definition_row(self, definition: DefinitionRecord) -> tuple[Any, ...]:
+        return (*definition[:-1], *self._specs.row(definition.spec))
 
     def _put(self, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
         done, statements = 0, self._statements[name]
@@ -145,8 +164,15 @@ def read_runs(connection: sqlite3.Connection, sequences: Iterable[int], offset_s
         for request_id, run in connection.execute(f"SELECT request_id, run FROM requests WHERE run {some}", wanted):
             requests.setdefault(run, []).append(request_id)
         jobs = _read_jobs(connection, some, wanted, offset_s)
+        services = _read_services(connection, some, wanted, jobs)
         return tuple(
-            StoredRun(run, tuple(requests.get(run.sequence, ())), tuple(jobs.get(run.sequence, ()))) for run in runs
+            StoredRun(
+                run,
+                tuple(requests.get(run.sequence, ())),
+                tuple(jobs.get(run.sequence, ())),
+                tuple(services.get(run.sequence, ())),
+            )
+            for run in runs
         )
 
 
@@ -176,14 +202,48 @@ def _read_jobs(
     jobs: dict[int, list[StoredJob]] = {}
     specs = SpecReader()
     for job, state in zip(asked, became, strict=True):
-        sequence, run, job_id, body, parents, args, _, submitted_at, spawner = job
+        sequence, run, job_id, body, parents, args, _, submitted_at, spawner, instance_of = job
+        spec = specs.spec(job_id, body, parents, args)
         stored = StoredJob(
-            JobRecord(sequence, run, job_id, specs.spec(job_id, body, parents, args), submitted_at, spawner),
+            JobRecord(sequence, run, job_id, spec, submitted_at, spawner, instance_of),
             _state(*state),
             tuple(attempts.pop(sequence, ())),
         )
         jobs.setdefault(run, []).append(stored)
     return jobs
+
+
+def _read_services(
+    connection: sqlite3.Connection, some: str, wanted: tuple[str], jobs: Mapping[int, Sequence[StoredJob]]
+) -> dict[int, list[StoredService]]:
+    """By run, in order of submission."""
+    wants = connection.execute(
+        f"{_select('services', ServiceRecord._fields, 0.0)} WHERE run {some} ORDER BY job", wanted
+    )
+    found = [ServiceRecord._make(row)._replace(rolling=bool(row[4])) for row in wants]
+    if not found:
+        return {}
+    definitions = _read_definitions(connection, some, wanted, jobs)
+    services: dict[int, list[StoredService]] = {}
+    for record in found:
+        stored = StoredService(record, tuple(definitions.get(record.job, ())))
+        services.setdefault(record.run, []).append(stored)
+    return services
+
+
+def _read_definitions(
+    connection: sqlite3.Connection, some: str, wanted: tuple[str], jobs: Mapping[int, Sequence[StoredJob]]
+) -> dict[int, list[tuple[int, JobSpec]]]:
+    """By job, in order of their revisions."""
+    names = {stored.asked.sequence: stored.asked.job_id for of_run in jobs.values() for stored in of_run}
+    rows = connection.execute(
+        f"{_select('definitions', _DEFINITION_COLUMNS, 0.0)} WHERE run {some} ORDER BY job, revision", wanted
+    )
+    definitions: dict[int, list[tuple[int, JobSpec]]] = {}
+    specs = SpecReader()
+    for job, _, revision, body, parents, args in rows:
+        definitions.setdefault(job, []).append((revision, specs.spec(names[job], body, parents, args)))
+    return definitions
 
 
 def _read_attempts(
@@ -202,15 +262,15 @@ def _read_attempts(
 
 
 def _state(job: int, run: int, state: str, reason: str, *others: Any) -> StateRecord:
-    *values, satisfied, up = others
-    return StateRecord._make((job, run, intern(state), intern(reason), *values, satisfied == 1, up == 1))
+    *values, satisfied, ready, revision = others
+    return StateRecord._make((job, run, intern(state), intern(reason), *values, satisfied == 1, ready == 1, revision))
 
 
 def _attempt(job: int, number: int, token: bytes, worker_id: str, *others: Any) -> AttemptRecord:
-    started_at, finished_at, outcome, exit_code, reason, peak_memory, stopping, up, counted = others
+    started_at, finished_at, outcome, exit_code, reason, peak_memory, stopping, ready, counted, port = others
     return AttemptRecord(
         job, number, token, intern(worker_id), started_at, finished_at, intern(outcome), exit_code, intern(reason),
-        peak_memory, stopping == 1, up == 1, counted == 1,
+        peak_memory, stopping == 1, ready == 1, counted == 1, port,
     )  # fmt: skip
 
 
@@ -224,6 +284,7 @@ def _worker(row: WorkerRecord) -> WorkerRecord:
         capabilities=tuple(filter(None, str(row.capabilities).split(","))),
         permanent=bool(row.permanent),
         held=bool(row.held),
+        ephemeral=bool(row.ephemeral),
         facts=None if row.facts is None else messages.Register.decode(row.facts),
     )
 

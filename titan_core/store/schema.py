@@ -4,7 +4,7 @@
     runs         one row a run                       requests    which submission made, or extended, a run
     jobs         what was asked, never changes       job_states  what became of it
     attempts     one row an attempt                  events      one row a change of a job, with its reason
-    services     view: what is deployed, and whether it is up
+    services     what is wanted of each service      definitions  what a service was given later to run
     workers      as last seen                        forgotten   runs that were deleted, so that workers can be told
     leftovers    deleted runs whose rows are still being removed, piece by piece
 
@@ -69,7 +69,27 @@ _FIRST = (
         WHERE jobs.service""",
 )
 
-STEPS: tuple[Sequence[str], ...] = (_FIRST,)
+_SERVICES_STAY_UP = (
+    "DROP VIEW services",
+    "ALTER TABLE job_states RENAME COLUMN up TO ready",
+    "ALTER TABLE attempts RENAME COLUMN up TO ready",
+    "ALTER TABLE job_states ADD COLUMN revision INTEGER NOT NULL DEFAULT 1",
+    "ALTER TABLE attempts ADD COLUMN port INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE jobs ADD COLUMN instance_of INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE workers ADD COLUMN ephemeral INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE workers ADD COLUMN address TEXT NOT NULL DEFAULT ''",
+    """CREATE TABLE services (
+        job INTEGER NOT NULL, run INTEGER NOT NULL, wanted INTEGER NOT NULL, revision INTEGER NOT NULL,
+        rolling INTEGER NOT NULL, fallback INTEGER NOT NULL, surge INTEGER NOT NULL, note TEXT NOT NULL,
+        PRIMARY KEY (run, job)) WITHOUT ROWID""",
+    """CREATE TABLE definitions (
+        job INTEGER NOT NULL, run INTEGER NOT NULL, revision INTEGER NOT NULL, spec BLOB NOT NULL,
+        parents TEXT NOT NULL, args TEXT NOT NULL, PRIMARY KEY (run, job, revision)) WITHOUT ROWID""",
+    "INSERT INTO services SELECT sequence, run, 1, 1, 0, 0, 0, '' FROM jobs WHERE service",
+    "UPDATE runs SET counts = counts || ' 0'",  # a state was added behind the others
+)
+
+STEPS: tuple[Sequence[str], ...] = (_FIRST, _SERVICES_STAY_UP)
 """The statements that make version n + 1 of version n; an empty file is version 0. Steps are added, never changed."""
 
 

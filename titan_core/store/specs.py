@@ -10,7 +10,8 @@ import json
 from typing import NamedTuple
 
 from titan_core.protocol import messages
-from titan_core.scheduler.model import Affinity, JobSpec
+from titan_core.scheduler.model import USUAL_POLICY, JobSpec, ServicePolicy
+from titan_core.scheduler.states import Affinity, Restart
 
 _REMEMBERED = 1000
 _read_json = json.JSONDecoder().raw_decode
@@ -36,20 +37,18 @@ class SpecWriter:
         task: messages.Task = spec.task
         common = (
             task.asset, task.sha256, task.entry, task.env, task.timeout_s, task.port, task.stop_signal,
-            task.stop_grace_s, spec.requirement, spec.priority, spec.delay_s, spec.affinity.value, spec.retries,
-            spec.retry_backoff_s, spec.max_attempts, spec.service,
+            task.stop_grace_s, task.health, task.max_memory, spec.requirement, spec.priority, spec.delay_s,
+            spec.affinity.value, spec.retries, spec.retry_backoff_s, spec.max_attempts, spec.service, spec.policy,
         )  # fmt: skip
         body = self._bodies.get(common)
         if body is None:
-            body = self._remember(common)
+            body = self._remember(common, spec)
         return SpecRow(body, _list(spec.parents), _list(task.args))
 
-    def _remember(self, common: tuple[object, ...]) -> bytes:
-        asset, sha256, entry, env, timeout_s, port, stop_signal, stop_grace_s, *rest = common
-        task = messages.Task(asset, sha256, entry, (), env, timeout_s, port, stop_signal, stop_grace_s)  # type: ignore[arg-type]
+    def _remember(self, common: tuple[object, ...], spec: JobSpec) -> bytes:
         if len(self._bodies) >= _REMEMBERED:
             self._bodies.clear()
-        self._bodies[common] = messages.JobSpec("", task, (), *rest).encode()  # type: ignore[arg-type]
+        self._bodies[common] = _common_message(spec).encode()
         return self._bodies[common]
 
 
@@ -76,7 +75,35 @@ class SpecReader:
             common.retry_backoff_s,
             common.max_attempts,
             common.service,
+            service_policy(common) if common.service else USUAL_POLICY,
         )
+
+
+def service_policy(job: messages.JobSpec) -> ServicePolicy:
+    """What a submission, or a row, says of a service, for the scheduler."""
+    return ServicePolicy(
+        Restart(job.restart), job.min_uptime_s, job.instances, job.scope == "run", max(0, job.task.port)
+    )
+
+
+def _common_message(spec: JobSpec) -> messages.JobSpec:
+    policy = spec.policy
+    return messages.JobSpec(
+        job_id="",
+        task=_with_args(spec.task, ()),
+        requirement=spec.requirement,
+        priority=spec.priority,
+        delay_s=spec.delay_s,
+        affinity=spec.affinity.value,
+        retries=spec.retries,
+        retry_backoff_s=spec.retry_backoff_s,
+        max_attempts=spec.max_attempts,
+        service=spec.service,
+        restart=policy.restart.value,
+        min_uptime_s=policy.min_uptime_s,
+        instances=policy.instances,
+        scope="run" if policy.run_scoped else "cluster",
+    )
 
 
 def _with_args(task: messages.Task, args: tuple[str, ...]) -> messages.Task:
@@ -90,6 +117,8 @@ def _with_args(task: messages.Task, args: tuple[str, ...]) -> messages.Task:
         task.port,
         task.stop_signal,
         task.stop_grace_s,
+        task.health,
+        task.max_memory,
     )
 
 

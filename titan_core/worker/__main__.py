@@ -24,6 +24,7 @@ from titan_core.net.credentials import DEFAULT_PORT, find_token
 from titan_core.net.dial import split_address
 from titan_core.signals import NOTIFIED, STOP_SIGNALS, StopSignals
 from titan_core.worker.app import Worker
+from titan_core.worker.process_tree import PARENT_FLAG
 
 log = logging.getLogger("titan.worker")
 
@@ -139,9 +140,16 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="what jobs may require; repeatable (GENERAL)",
     )
     add("--permanent", action="store_const", const=True, help="never scaled down")
+    add(
+        "--ephemeral",
+        action="store_const",
+        const=True,
+        help="stopped when there is nothing to do, or no master for two minutes",
+    )
     add("--slots", metavar="N", help="jobs at the same time (4)")
     add("--max-services", metavar="N", help="services beside them (32)")
     add("--hostname", help="the worker's name in the cluster, with its port (this host's name)")
+    add("--address", metavar="HOST", help="where its services are reached (from where it dials the master)")
     add("--home", metavar="DIR", help="directory of titan_workspace/ (TITAN_HOME, else the current directory)")
     add(
         "--token-file",
@@ -149,6 +157,7 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
         help="the master's token (<home>/.titan/token, TITAN_TOKEN_FILE or TITAN_TOKEN)",
     )
     add("--shutdown-grace-s", metavar="SECONDS", help="most a job gets to end when the worker stops (10)")
+    add(PARENT_FLAG, metavar="WORKER", help="set by the worker that starts this one")
     add("--log-level", metavar="LEVEL", help=f"one of {', '.join(LOG_LEVELS)} (info)")
 
 

@@ -15,21 +15,27 @@ from collections.abc import Callable
 from titan_core.config import WorkerConfig
 from titan_core.errors import ConfigError, InternalError, NotAuthorised, TitanError
 from titan_core.lifecycle import Component
-from titan_core.protocol.messages import AttemptStarted
+from titan_core.protocol.codec import Message
+from titan_core.worker import cgroup
 from titan_core.worker.disk_watch import DiskWatch
 from titan_core.worker.environment import worker_part
 from titan_core.worker.fetch import fetch_from_master
 from titan_core.worker.foreman import Foreman
+from titan_core.worker.health import HealthWatch
 from titan_core.worker.journal import Journal
 from titan_core.worker.link import Link
 from titan_core.worker.load import Load
 from titan_core.worker.logs import AttemptLog, LogFollower
+from titan_core.worker.nursery import Nursery
 from titan_core.worker.own_port import OwnPort
+from titan_core.worker.ports import Ports
 from titan_core.worker.process_registry import ProcessRegistry
 from titan_core.worker.process_tree import OrphanHouse
 from titan_core.worker.results import Results
 from titan_core.worker.runner import Runner
+from titan_core.worker.solitude import Solitude
 from titan_core.worker.terms import Terms
+from titan_core.worker.usage import UsageWatch
 from titan_core.worker.workspace import Workspace
 
 log = logging.getLogger("titan.worker")
@@ -70,15 +76,21 @@ class Worker(Component):
         self._house = OrphanHouse(alone)
         self._follower = LogFollower()
         self._results = Results(self._follower, self._journal)
-        runner = self._make_runner(workspace)
-        self._foreman = Foreman(config, self.port, runner, self._results, self._follower, Load(), self._disk)
+        self._health = HealthWatch(self._tell, self._house)
+        self._usage = UsageWatch(self._house.left_by)
+        self._foreman = self._make_foreman(workspace, Ports())
         self.link = self._make_link(token, Terms(workspace.directory / "terms"))
+        self._solitude = Solitude(self.link.alone_s, self._is_busy, self.stop)
         self._parts: tuple[Component, ...] = (
             self.link,
             self._follower,
             self._own_port.server,
             self._foreman.forgetter,
             self._disk,
+            self._health,
+            self._usage,
+            self._nursery,
+            self._solitude,
         )
         for part in self._parts:
             part.on_failure = self._part_failed
@@ -91,6 +103,9 @@ class Worker(Component):
         return 5 if isinstance(self.failure, NotAuthorised) else 1
 
     def start(self) -> None:
+        # Before its processes are ended: the cgroup of a parent that was killed is none for us to be in.
+        if self.config.parent:
+            cgroup.leave_parents()
         # Before there is any process: whatever loses its parent must come to us.
         self._house.open()
         # Before there is new work: a predecessor's leftovers may hold its ports and files.
@@ -104,6 +119,10 @@ class Worker(Component):
         self._own_port.start(self._foreman)
         self._follower.start()
         self._foreman.forgetter.start()
+        self._usage.start()
+        self._nursery.start()
+        if self.config.ephemeral:
+            self._solitude.start()
         # Now that there is everything it needs: work may come with the first frame.
         self.link.start()
         # Last, so that it never stops what has not been started yet.
@@ -154,7 +173,22 @@ class Worker(Component):
     def _longest_grace_s(self) -> float:
         return max((control.grace_s for control in self._foreman.slots.all()), default=0.0)
 
-    def _make_runner(self, workspace: Workspace) -> Runner:
+    def _make_foreman(self, workspace: Workspace, ports: Ports) -> Foreman:
+        config, runner = self.config, self._make_runner(workspace, ports)
+        self._nursery = Nursery(config, lambda: runner.worker_id, ports, self._house, self._tell)
+        return Foreman(
+            config,
+            self.port,
+            runner,
+            self._results,
+            self._follower,
+            Load(),
+            self._disk,
+            self._usage,
+            self._nursery,
+        )
+
+    def _make_runner(self, workspace: Workspace, ports: Ports) -> Runner:
         config = self.config
         return Runner(
             workspace,
@@ -163,9 +197,11 @@ class Worker(Component):
             self._results,
             worker_part(os.environ, config.home, config.token_file, self._master),
             config.max_log_bytes,
-            self._announce,
             self._house,
             self._disk,
+            ports,
+            self._health,
+            self._usage,
         )
 
     def _make_link(self, token: str, terms: Terms) -> Link:
@@ -211,8 +247,11 @@ class Worker(Component):
     def _tell_trouble(self) -> None:
         self.link.send(self._foreman.heartbeat())
 
-    def _announce(self, started: AttemptStarted) -> None:
-        self.link.send(started)
+    def _tell(self, message: Message) -> None:
+        self.link.send(message)
+
+    def _is_busy(self) -> bool:
+        return any(self._foreman.slots.counts())
 
     def _part_failed(self, part: Component) -> None:
         """A worker without one of its parts is none."""

@@ -14,7 +14,9 @@ cgroup that it was in itself: its path is in the process registry.
 
 Needs cgroups v2 with `cgroup.kill` (Linux 5.14), the right to make one where the worker was started, and a
 process that is nothing but a worker. Where that can not be had, there is none: see `process_tree`.
-`WorkerCgroup` is made and closed once; each slot's thread uses a `SlotCgroup` of its own.
+`WorkerCgroup` is made and closed once; each slot's thread uses a `SlotCgroup` of its own. A worker that the
+worker starts is born into the worker's own, and moved out of it from both sides: by its parent at once, which
+may be killed at any time, and by itself before it makes its own.
 """
 
 from __future__ import annotations
@@ -67,6 +69,14 @@ def end_all_in(path: Path) -> int:
     return 0
 
 
+def leave_parents() -> None:
+    """Step out of the cgroup of the worker that has started this process, if that one has not moved it yet."""
+    with contextlib.suppress(OSError):
+        path = _own_directory()
+        if _NAME.fullmatch(path.name):
+            _write(path.parent / "cgroup.procs", str(os.getpid()))
+
+
 class WorkerCgroup:
     """The cgroup that this process is in from now on, until `close`. Raises OSError where it can not be made."""
 
@@ -101,6 +111,11 @@ class WorkerCgroup:
         name = procfs.cgroup(pid)
         below = name.removeprefix(f"{self._name}/")
         return "" if below == name else below.partition("/")[0]
+
+    def let_go(self, pid: int) -> None:
+        """Move a process, which is in it, to where it was made."""
+        with contextlib.suppress(OSError):
+            _write(self._path.parent / "cgroup.procs", str(pid))
 
     def close(self) -> None:
         """Step out and remove it, when nothing is left in it but this process."""

@@ -2,15 +2,21 @@
 
 Any thread may ask; the slot's thread sleeps in `poll` on the descriptor beside its process. The first
 request says how the attempt is going to be told (`outcome`, `reason`); later ones can only hurry it.
+
+It is also what others know of a running attempt: its process, its port, whether it is ready. Whoever watches
+it sleeps on a descriptor of its own (`watched`), which turns readable when there is nothing to watch any more.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from titan_core.protocol.messages import StartAttempt
+from titan_core.protocol.messages import ServiceReady, StartAttempt
 
 UNLIMITED_S = float("inf")
 
@@ -20,7 +26,7 @@ class Stop:
     """A request to end an attempt."""
 
     outcome: str
-    """STOPPED, TIMED_OUT or INTERRUPTED."""
+    """STOPPED, TIMED_OUT, FAILED or INTERRUPTED."""
     reason: str
     grace_s: float = UNLIMITED_S
     """Upper bound for the grace the job itself asks for; 0 = SIGKILL at once."""
@@ -36,10 +42,19 @@ class Control:
         """The master has given the attempt up: nobody waits for its result."""
         self.pid = 0
         """Of its first process; 0 = there is none yet."""
+        self.started_at = 0.0
+        """When that process was started; monotonic."""
+        self.port = 0
+        """On which it listens, as far as it was given one; 0 = none."""
+        self.ready = False
+        """Of a service: it answers, as far as that is looked at."""
+        self.ended = False
+        """Its first process has ended: the pid may be another's."""
         self._lock = threading.Lock()
         self._request: Stop | None = None
         self._asked = threading.Event()
         self._wake = -1
+        self._watchers: set[int] = set()
 
     @property
     def request(self) -> Stop | None:
@@ -59,6 +74,44 @@ class Control:
             self._asked.set()
             if self._wake >= 0:
                 os.eventfd_write(self._wake, 1)
+            self._send_watchers_home()
+
+    def begin(self, pid: int) -> None:
+        """It has its first process."""
+        self.started_at = time.monotonic()
+        self.pid = pid
+
+    def end(self) -> None:
+        """Its first process has ended, or there never will be one. Idempotent."""
+        with self._lock:
+            self.ended = True
+            self._send_watchers_home()
+
+    def become_ready(self, announce: Callable[[ServiceReady], object]) -> bool:
+        """The service answers; False when its end has come, or was asked for, and nobody is told."""
+        with self._lock:  # so that the word of it never follows the result
+            if self.ended or self._request is not None:
+                return False
+            self.ready = True  # before the word of it: a session that begins now repeats it
+            announce(self.readiness())
+            return True
+
+    def readiness(self) -> ServiceReady:
+        """What the master is told of a service that is ready."""
+        return ServiceReady(self.token, self.pid, self.port)
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[int]:
+        """A descriptor that is readable as soon as the end has come, or was asked for."""
+        with self._lock:
+            over = os.eventfd(self.ended or self._request is not None, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self._watchers.add(over)
+        try:
+            yield over
+        finally:
+            with self._lock:
+                self._watchers.remove(over)
+                os.close(over)
 
     def wait(self, seconds: float) -> bool:
         """Let time pass, but no longer than until the end is asked for; whether it is."""
@@ -74,3 +127,7 @@ class Control:
         with self._lock:
             os.close(self._wake)
             self._wake = -1
+
+    def _send_watchers_home(self) -> None:
+        for over in self._watchers:
+            os.eventfd_write(over, 1)

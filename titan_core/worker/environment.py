@@ -5,6 +5,7 @@ Pure functions of their arguments.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from titan_core.worker.procfs import TOKEN_VARIABLE
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "JAVA_HOME")
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INSTALLED = ("site-packages", "dist-packages")
+_NOT_IN_NAMES = re.compile(r"[^A-Z0-9]")
 
 
 def worker_part(
@@ -24,12 +26,22 @@ def worker_part(
     """What every job of a worker gets: the kept variables, and how to call back to the master."""
     kept = {name: value for name, value in environ.items() if name in _KEPT or name.startswith("LC_")}
     kept.setdefault("PATH", _DEFAULT_PATH)
+    if sources := source_root():
+        kept["PYTHONPATH"] = sources
+    kept["TITAN_MASTER"] = address_of(master)
+    return kept | credentials(environ, home, token_file)
+
+
+def source_root() -> str:
+    """What has to be in PYTHONPATH for another Python to find Titan; empty: it is installed."""
     root = Path(titan_core.__file__).parents[1]
-    if root.name not in _INSTALLED:  # running from its sources, so that a job's Python finds it only if told
-        kept["PYTHONPATH"] = str(root)
+    return "" if root.name in _INSTALLED else str(root)
+
+
+def address_of(master: tuple[str, int]) -> str:
+    """`host:port`, with brackets around an IPv6 address."""
     host, port = master
-    kept["TITAN_MASTER"] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return kept | _credentials(environ, home, token_file)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def attempt_environment(
@@ -39,6 +51,7 @@ def attempt_environment(
     environment = {
         **common,
         **dict(start.task.env),
+        **{service_variable(job_id): address for job_id, address in start.services},
         "TITAN_RUN_ID": start.run_id,
         "TITAN_JOB_ID": start.job_id,
         "TITAN_ATTEMPT": str(start.number),
@@ -52,8 +65,13 @@ def attempt_environment(
     return environment
 
 
-def _credentials(environ: Mapping[str, str], home: Path, token_file: str | None) -> dict[str, str]:
-    """What lets a job's client find the token that the worker uses."""
+def service_variable(job_id: str) -> str:
+    """The variable that says where this service is: `TITAN_SERVICE_WEB_2` for `web-2`."""
+    return f"TITAN_SERVICE_{_NOT_IN_NAMES.sub('_', job_id.upper())}"
+
+
+def credentials(environ: Mapping[str, str], home: Path, token_file: str | None) -> dict[str, str]:
+    """What lets another process, such as a job's client, find the token that the worker uses."""
     if token_file is None and environ.get("TITAN_TOKEN"):
         return {"TITAN_TOKEN": environ["TITAN_TOKEN"]}
     path = token_file or environ.get("TITAN_TOKEN_FILE") or str(token_path(home))

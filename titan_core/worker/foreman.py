@@ -3,6 +3,7 @@
     START_ATTEMPT ─▶ a slot        RESULT_ACK ─▶ results forget
     STOP_ATTEMPT  ─▶ its control   HEARTBEAT  ─▶ what it gives up is ended and forgotten
     FORGET_RUNS   ─▶ forgetter     Registered ─▶ go on with what was adopted, end the rest
+    SPAWN_WORKER  ─▶ nursery
 
 Called by the link's reader, one session after the other; reads what the slot threads change.
 """
@@ -12,16 +13,17 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import time
 from collections.abc import Collection
 
 from titan_core.config import WorkerConfig
 from titan_core.protocol.messages import (
-    AttemptStarted,
     ForgetRuns,
     Heartbeat,
     Register,
     Registered,
     Result,
+    SpawnWorker,
     StartAttempt,
     StopAttempt,
     WorkerStatus,
@@ -31,10 +33,12 @@ from titan_core.worker.disk_watch import DiskWatch
 from titan_core.worker.forgetter import Forgetter
 from titan_core.worker.load import Load
 from titan_core.worker.logs import LogFollower
+from titan_core.worker.nursery import Nursery
 from titan_core.worker.outbox import Outbox
 from titan_core.worker.results import Results
 from titan_core.worker.runner import Runner
 from titan_core.worker.slots import Slots
+from titan_core.worker.usage import UsageWatch
 
 log = logging.getLogger("titan.worker")
 
@@ -54,6 +58,8 @@ class Foreman:
         follower: LogFollower,
         load: Load,
         disk: DiskWatch,
+        usage: UsageWatch,
+        nursery: Nursery,
     ) -> None:
         self._config = config
         self._port = port
@@ -62,6 +68,9 @@ class Foreman:
         self._follower = follower
         self._load = load
         self._disk = disk
+        self._usage = usage
+        self._nursery = nursery
+        self._started_wall = time.time()
         self._instance = secrets.token_bytes(16)
         self.slots = Slots(config.slots, config.max_services, runner.run)
         self.forgetter = Forgetter(runner.workspace, self._runs_in_use)
@@ -88,20 +97,32 @@ class Foreman:
             finished=finished,
             max_services=self._config.max_services,
             trouble=self._disk.trouble,
+            ephemeral=self._config.ephemeral,
+            parent=self._config.parent,
+            address=self._config.address,
+            started_wall=self._started_wall,
         )
 
     def beat(self) -> Heartbeat:
         """The heartbeat of the session, after a look at what may have changed by itself."""
         self._runner.reap_orphans()
         self._disk.look()
+        self._usage.sample(control for control in self.slots.all() if control.start.service)
         return self.heartbeat()
 
     def heartbeat(self) -> Heartbeat:
         """How things are."""
         self._load.sample()
         used, services = self.slots.counts()
-        running = tuple(control.token for control in self.slots.all() if control.token not in self._results)
-        return Heartbeat(used, services, self._load.cpu_percent, self._load.memory_used, running, self._disk.trouble)
+        return Heartbeat(
+            used=used,
+            services=services,
+            cpu_percent=self._load.cpu_percent,
+            memory_used=self._load.memory_used,
+            running=tuple(control.token for control in self.slots.all() if control.token not in self._results),
+            trouble=self._disk.trouble,
+            usage=self._usage.latest(),
+        )
 
     def status(self) -> WorkerStatus:
         """The worker in figures, for those who ask it itself."""
@@ -121,6 +142,10 @@ class Foreman:
             cpu_percent=self._load.cpu_percent,
             memory_used=self._load.memory_used,
             trouble=self._disk.trouble,
+            ephemeral=self._config.ephemeral,
+            parent=self._config.parent,
+            max_services=self._config.max_services,
+            started_wall=self._started_wall,
         )
 
     # ── what the master says ──────────────────────────────────────────────────────────────────────
@@ -137,8 +162,8 @@ class Foreman:
             self._follower.seek(token, offset)
         self._follower.attach(outbox)
         for control in self.slots.all():  # the word of it may have been lost with the earlier session
-            if control.start.service and control.pid and control.token in offsets:
-                outbox.put(AttemptStarted(control.token, control.pid))
+            if control.ready and control.token in offsets:
+                outbox.put(control.readiness())
         # Last: no result overtakes what was said above.
         self._results.attach(outbox, {result.token for result in introduction.finished}, offsets)
 
@@ -169,6 +194,13 @@ class Foreman:
     def on_forget(self, forget: ForgetRuns) -> None:
         """Nobody will ask for these runs again: delete their files."""
         self.forgetter.forget(forget.run_ids)
+
+    def on_spawn(self, order: SpawnWorker) -> None:
+        """Start another worker beside this one."""
+        if self.slots.drained:
+            self._nursery.refuse(order.port, STOPPING)
+        else:
+            self._nursery.order(order)
 
     # ── stopping ──────────────────────────────────────────────────────────────────────────────────
 

@@ -17,6 +17,7 @@ import contextlib
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 
 from titan_core.errors import ConnectionLost, ProtocolError, TitanError, UnknownOpcode
@@ -34,6 +35,7 @@ from titan_core.protocol.messages import (
     Registered,
     ResultAck,
     Shutdown,
+    SpawnWorker,
     StartAttempt,
     StopAttempt,
 )
@@ -78,12 +80,14 @@ class Link(Component):
         self._session: _Session | None = None
         self._said = ""
         self._leaving = False
+        self._alone_since = time.monotonic()
         self._orders: dict[type[Message], Callable[..., object]] = {
             StartAttempt: foreman.on_start,
             StopAttempt: foreman.on_stop,
             ResultAck: lambda ack: results.acknowledge(ack.tokens),
             Heartbeat: foreman.on_heartbeat,
             ForgetRuns: foreman.on_forget,
+            SpawnWorker: foreman.on_spawn,
             Shutdown: lambda shutdown: on_shutdown(),
             Error: lambda error: log.error("the master says: %s", error.message, extra={"action": "link.error"}),
         }
@@ -100,6 +104,10 @@ class Link(Component):
     def connected(self) -> bool:
         """Whether there is a session; registered, and not known to be lost."""
         return self._session is not None
+
+    def alone_s(self) -> float:
+        """For how long there has been no session; 0 = there is one."""
+        return 0.0 if self.connected else time.monotonic() - self._alone_since
 
     def send(self, message: Message) -> bool:
         """Queue a message for the session; False when there is none."""
@@ -181,6 +189,7 @@ class Link(Component):
 
     def _end(self, session: _Session) -> None:
         with self._lock:
+            self._alone_since = time.monotonic()
             self._session = None
         session.end()
         self._foreman.on_session_lost()

@@ -42,7 +42,7 @@ class Launch:
     cwd: str
     env: dict[str, str]
     output: int
-    """Descriptor of the log file, open for appending."""
+    """Descriptor of the log file, open for appending; `subprocess.DEVNULL`: nobody reads it."""
 
 
 class Ending(NamedTuple):
@@ -119,9 +119,12 @@ class _Watch:
 
     def see_through(self, on_started: Callable[[int], object] | None) -> Ending:
         try:
-            if on_started is not None:
-                on_started(self._process.pid)
-            self._wait_for_end()
+            try:
+                if on_started is not None:
+                    on_started(self._process.pid)
+                self._wait_for_end()
+            finally:
+                self._control.end()  # before it is reaped: from then on, its pid may be another's
             return self._end_all()
         finally:
             self._control.close_wake()

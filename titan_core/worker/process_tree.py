@@ -4,7 +4,8 @@ A process can leave its group (setsid), its parent (the parent ends) or both (a 
 is a child subreaper, whatever loses its parent becomes the worker's own child: it is listed in /proc,
 its pid can not be reused before the worker reaps it, and so it can be killed without a doubt about who
 it is. It belongs to an execution if it is in the leader's session, carries the attempt's token in its
-environment, or was seen below the leader while the parents were still there.
+environment, or was seen below the leader while the parents were still there. A worker that a worker
+has started (see nursery) is handed here when its parent ends: it never came from an execution.
 
     end()   note the descendants · SIGKILL to the group, while its leader is not reaped
             repeat: those handed to us that belong here: note their children, SIGKILL, reap
@@ -30,6 +31,9 @@ from titan_core.worker.cgroup import SlotCgroup, WorkerCgroup
 from titan_core.worker.process_registry import ProcessRegistry
 from titan_core.worker.procfs import Process, Status
 
+WORKER_MODULE = "titan_core.worker"
+PARENT_FLAG = "--parent"
+"""With this flag, and nobody else uses it, a worker starts another one."""
 _PR_SET_CHILD_SUBREAPER = 36
 _ROUNDS = 10_000
 """Of killing and looking again; each ends at least one process, so only a storm of forks needs many."""
@@ -178,6 +182,16 @@ class OrphanHouse:
         finally:
             self._lock.release()
 
+    def left_by(self, leader: int) -> set[Process]:
+        """The orphans of this leader's session, as they are now. Never waits."""
+        statuses = map(procfs.status, self._pids())
+        return {status.process for status in statuses if status is not None and status.session == leader}
+
+    def let_go(self, pid: int) -> None:
+        """This child of ours goes its own way: what ends the worker and all it has started does not end it."""
+        if self._cgroup is not None:
+            self._cgroup.let_go(pid)
+
     def first_of_group(self, tree: ProcessTree) -> int | None:
         with self._lock:  # until it is opened, no other slot may reap the process
             for status in self._belonging(tree, self._statuses()):
@@ -253,13 +267,21 @@ class OrphanHouse:
         token = procfs.attempt_token(status.process.pid)
         if token or not self._alone:
             return token == tree.token
-        return status.state == "Z" or self._is_nobodys(status.process, tree)
+        if status.state == "Z":
+            return True
+        return not is_spawned(status.process.pid) and self._is_nobodys(status.process, tree)
 
     def _is_nobodys(self, process: Process, tree: ProcessTree) -> bool:
         """Without a mark: whether `tree` is the last of those that could have left the process."""
         suspects = self._suspects.setdefault(process, self._live | {tree})
         suspects &= self._live
         return not suspects
+
+
+def is_spawned(pid: int) -> bool:
+    """Whether this is a worker that was started by a worker."""
+    arguments = procfs.arguments(pid)
+    return WORKER_MODULE in arguments and PARENT_FLAG in arguments
 
 
 def _signal_all(pids: list[int], number: int) -> None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 TOKEN_VARIABLE = "TITAN_ATTEMPT_TOKEN"
 _PIECE_BYTES = 65536
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TOKEN = re.compile(rb"(?:^|\0)" + TOKEN_VARIABLE.encode() + rb"=([0-9a-f]+)(?:\0|$)")
 _CGROUP = re.compile(rb"^0::(.*)$", re.MULTILINE)
 _THREAD_GROUP = re.compile(rb"^Tgid:\s*(\d+)$", re.MULTILINE)
@@ -40,11 +41,29 @@ class Status(NamedTuple):
 
 
 def status(pid: int) -> Status | None:
-    raw = _read(f"/proc/{pid}/stat")
-    if not raw:
+    fields = _fields(pid)
+    if not fields:
         return None
-    fields = raw[raw.rindex(b")") + 2 :].split()  # what precedes is a name, with any characters in it
     return Status(Process(pid, int(fields[19])), fields[0].decode(), int(fields[2]), int(fields[3]))
+
+
+class Usage(NamedTuple):
+    cpu_s: float
+    """Of a processor, since the process began; with what those children took that have ended."""
+    memory: int
+    """Bytes that are resident."""
+
+
+def usage(pid: int) -> Usage | None:
+    fields = _fields(pid)
+    if not fields:
+        return None
+    return Usage(sum(map(int, fields[11:15])) / _TICKS_PER_S, int(fields[21]) * _PAGE_BYTES)
+
+
+def arguments(pid: int) -> list[str]:
+    """What the process was called with, the program first; empty when it has ended."""
+    return [os.fsdecode(argument) for argument in _read(f"/proc/{pid}/cmdline").split(b"\0")[:-1]]
 
 
 def is_alive(process: Process) -> bool:
@@ -116,6 +135,12 @@ def descendants(pid: int) -> set[Process]:
 
 def all_pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _fields(pid: int) -> list[bytes]:
+    """Of its `stat`, from the state on; empty when it is not there."""
+    raw = _read(f"/proc/{pid}/stat")
+    return raw[raw.rindex(b")") + 2 :].split() if raw else []  # what precedes is a name, with any characters in it
 
 
 def _read(path: str) -> bytes:

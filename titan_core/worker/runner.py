@@ -1,6 +1,6 @@
 """One attempt on its slot's thread, from the order to its result.
 
-    prepare the files ─▶ make the command ─▶ execute ─▶ judge the ending ─▶ report
+    prepare the files ─▶ find its port ─▶ make the command ─▶ execute ─▶ judge the ending ─▶ report
 
 Whatever goes wrong becomes a result with a sentence: an attempt that was started is always answered.
 What says something about the job is NOT_STARTED; what says something about this worker or its way to the
@@ -13,19 +13,23 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from titan_core.errors import ConnectionFailed, ConnectionLost, TitanError
 from titan_core.failpoints import reach
-from titan_core.protocol.messages import AttemptStarted, Result, StartAttempt
+from titan_core.protocol.messages import Result, StartAttempt
 from titan_core.worker import commands
 from titan_core.worker.control import Control
 from titan_core.worker.disk_watch import DiskWatch
 from titan_core.worker.environment import attempt_environment
+from titan_core.worker.health import HealthWatch
 from titan_core.worker.logs import AttemptLog, LogFollower
+from titan_core.worker.ports import Ports, with_port
 from titan_core.worker.process import Ending, Execution, Launch
 from titan_core.worker.process_registry import ProcessRegistry
 from titan_core.worker.process_tree import OrphanHouse
 from titan_core.worker.results import Results
+from titan_core.worker.usage import UsageWatch
 from titan_core.worker.workspace import Place, Workspace
 
 log = logging.getLogger("titan.worker")
@@ -50,9 +54,11 @@ class Runner:
         results: Results,
         environment: dict[str, str],
         max_log_bytes: int,
-        announce: Callable[[AttemptStarted], object],
         house: OrphanHouse,
         disk: DiskWatch,
+        ports: Ports,
+        health: HealthWatch,
+        usage: UsageWatch,
     ) -> None:
         self.workspace = workspace
         self._disk = disk
@@ -62,7 +68,9 @@ class Runner:
         self._results = results
         self._environment = environment
         self._max_log_bytes = max_log_bytes
-        self._announce = announce
+        self._ports = ports
+        self._health = health
+        self._usage = usage
         self.worker_id = ""
         """Set before the first attempt, when the master has said it."""
 
@@ -102,28 +110,38 @@ class Runner:
                 raise _Forestalled
 
     def _execute(self, control: Control, place: Place, attempt_log: AttemptLog) -> Ending:
-        start = control.start
+        control.port = self._ports.take(control.start)
+        try:
+            return self._execute_with_port(control, place, attempt_log)
+        finally:
+            self._ports.give_back(control.port)
+
+    def _execute_with_port(self, control: Control, place: Place, attempt_log: AttemptLog) -> Ending:
+        start = replace(control.start, task=with_port(control.start.task, control.port))
         environment = attempt_environment(self._environment, start, self.worker_id, place.shared)
         command = commands.command_for(place.script, start.task.args, environment)
         if control.request is not None:  # it came while files were fetched
             raise _Forestalled
         launch = Launch(command, place.cwd, environment, attempt_log.create())
         self._follower.follow(attempt_log)
+        watch = self._watcher(control, start, launch)
         try:
-            return Execution(launch, control, self._house, self._registry).run(self._announcer(control))
+            return Execution(launch, control, self._house, self._registry).run(watch)
         except OSError as error:
             raise commands.explain(error, command, start.task.entry or start.task.asset) or error from None
 
-    def _announcer(self, control: Control) -> Callable[[int], object]:
-        """To be called as soon as the process is there. Of services, the master is told."""
+    def _watcher(self, control: Control, start: StartAttempt, launch: Launch) -> Callable[[int], object]:
+        """To be called as soon as the process is there: what is looked at from then on."""
 
-        def announce(pid: int) -> None:
+        def watch(pid: int) -> None:
             reach("worker.after_start")
-            control.pid = pid
-            if control.start.service:
-                self._announce(AttemptStarted(control.token, pid))
+            control.begin(pid)
+            if start.task.max_memory:
+                self._usage.limit(control)
+            if start.service:
+                self._health.watch(control, start.task, launch.cwd, launch.env)
 
-        return announce
+        return watch
 
     def _hand_over(self, control: Control, result: Result, attempt_log: AttemptLog | None) -> None:
         _tell(control.start, result)

@@ -10,6 +10,7 @@ import argparse
 import re
 from argparse import ArgumentParser
 
+from titan_core.protocol.checks import RESTARTS
 from titan_sdk.cli.states import JOB_STATES, RUN_STATES
 
 _NUMBER = re.compile(r"-?\d+(\.\d*)?")
@@ -55,6 +56,26 @@ def port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) <= 65535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: use a number from 1 to 65535")
     return int(text)
+
+
+def service_port(text: str) -> int | str:
+    """A port, or `auto`."""
+    if text == "auto":
+        return text
+    try:
+        return port(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or auto") from None
+
+
+def memory(text: str) -> int:
+    """Bytes, also as `300M` or `1.5G`."""
+    from titan_sdk import fields
+
+    try:
+        return fields.memory(text)
+    except fields.WrongType as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size: it {error}") from None
 
 
 def variable(text: str) -> tuple[str, str]:
@@ -164,20 +185,37 @@ def run(parser: ArgumentParser) -> None:
 
 
 def deploy(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "file", type=given, metavar="FILE|DIR", help="the service's file; a pipeline (YAML or DIR) is applied"
-    )
-    parser.add_argument("port", nargs="?", type=port, metavar="PORT", help="the port it listens on")
+    told = "the service's file; a pipeline (YAML or DIR) is applied; 'worker' is one more worker"
+    parser.add_argument("file", type=given, metavar="FILE|DIR|worker", help=told)
+    parser.add_argument("port", nargs="?", type=service_port, metavar="PORT|auto", help="the port it listens on")
     parser.add_argument("capability", nargs="?", metavar="CAPABILITY", help="same as --requirement")
     _job_fields(parser)
+    _service_fields(parser).add_argument("--instances", type=count, default=1, metavar="N", help="how many of it")
+    _deploy_wait(parser)
+
+
+def update(parser: ArgumentParser) -> None:
+    service(parser)
+    told = "its new file, or a pipeline (YAML or DIR) that has a job of its id"
+    parser.add_argument("file", type=given, metavar="FILE|DIR", help=told)
+    parser.add_argument("port", nargs="?", type=service_port, metavar="PORT|auto", help="the port it listens on")
+    _execution_fields(
+        parser.add_argument_group("the new definition: what is not said has its default, not its old value")
+    )
+    _service_fields(parser)
+    _deploy_wait(parser)
 
 
 def _job_fields(parser: ArgumentParser) -> None:
     fields = parser.add_argument_group("the job")
     fields.add_argument("--name", help="its id, with which the run id begins (default: the file's name)")
+    fields.add_argument("--delay", type=seconds, default=0.0, metavar="SECONDS", help="wait so long before it")
+    _execution_fields(fields)
+
+
+def _execution_fields(fields: argparse._ArgumentGroup) -> None:
     fields.add_argument("--requirement", metavar="CAPABILITY", help="only on workers with it (default: GENERAL)")
     fields.add_argument("--priority", type=int, default=1, help="higher goes first (default: 1)")
-    fields.add_argument("--delay", type=seconds, default=0.0, metavar="SECONDS", help="wait so long before it")
     fields.add_argument("--args", default="", metavar="WORDS", help="its arguments, split as a shell would")
     fields.add_argument("--env", type=variable, action="append", default=[], metavar="K=V", help="may be repeated")
     fields.add_argument(
@@ -189,6 +227,29 @@ def _job_fields(parser: ArgumentParser) -> None:
     )
     fields.add_argument("--max-attempts", type=number, default=0, metavar="N", help="1: at most once, come what may")
     fields.add_argument("--stop-grace", type=seconds, default=10.0, metavar="SECONDS", help="from SIGTERM to SIGKILL")
+
+
+def _service_fields(parser: ArgumentParser) -> argparse._ArgumentGroup:
+    fields = parser.add_argument_group("the service")
+    told = "when it has ended: always, on-failure or never (default: always)"
+    fields.add_argument("--restart", choices=RESTARTS, metavar="WHEN", default="always", help=told)
+    fields.add_argument("--health-http", metavar="PATH", help="ready when a GET of this path on its port succeeds")
+    fields.add_argument("--health-command", metavar="WORDS", help="ready when this exits with 0")
+    told = "so many failed checks in a row restart it (default: 3)"
+    fields.add_argument("--unhealthy-after", type=count, default=3, metavar="N", help=told)
+    told = "restart it when it is not ready after so long (default: 60)"
+    fields.add_argument("--ready-timeout", type=seconds, default=60.0, metavar="SECONDS", help=told)
+    fields.add_argument(
+        "--min-uptime", type=seconds, default=10.0, metavar="SECONDS", help="a good run (default: 10)"
+    )
+    fields.add_argument("--max-memory", type=memory, default=0, metavar="BYTES", help="restart it beyond, e.g. 300M")
+    return fields
+
+
+def _deploy_wait(parser: ArgumentParser) -> None:
+    parser.add_argument("--wait", action="store_true", help="until it is ready")
+    told = "wait no longer (exit code 6)"
+    parser.add_argument("--wait-timeout", dest="patience", type=seconds, metavar="SECONDS", help=told)
 
 
 def apply(parser: ArgumentParser) -> None:
@@ -219,10 +280,37 @@ def service(parser: ArgumentParser) -> None:
     parser.add_argument("key", type=given, metavar="SERVICE", help="the service's key or job id")
 
 
+def services(parser: ArgumentParser) -> None:
+    told = "the services of this run, or the instances of this service"
+    parser.add_argument("key", nargs="?", type=given, metavar="RUN|SERVICE", help=told)
+
+
+def some_services(parser: ArgumentParser) -> None:
+    parser.add_argument("key", type=given, metavar="SERVICE|RUN", help="a service, or every service of a run")
+
+
+def start(parser: ArgumentParser) -> None:
+    some_services(parser)
+    _ready_wait(parser)
+
+
+def scale(parser: ArgumentParser) -> None:
+    service(parser)
+    parser.add_argument("instances", type=count, metavar="N", help="how many instances it is to have")
+    _ready_wait(parser)
+
+
+def _ready_wait(parser: ArgumentParser) -> None:
+    parser.add_argument("--wait", action="store_true", help="until it is ready")
+    told = "wait no longer (exit code 6)"
+    parser.add_argument("--timeout", dest="patience", type=seconds, metavar="SECONDS", help=told)
+
+
 def shutdown(parser: ArgumentParser) -> None:
     parser.add_argument("host", metavar="HOST[:PORT]", help="the worker's host; with its port, or its port alone")
     parser.add_argument("port", nargs="?", type=port, metavar="PORT", help="the worker's port")
     parser.add_argument("--force", action="store_true", help="also a permanent worker")
+    parser.add_argument("--now", action="store_true", help="do not wait for its jobs; they are made again elsewhere")
 
 
 def upload(parser: ArgumentParser) -> None:

@@ -1,10 +1,11 @@
-"""The commands that change what runs: cancel, retry, stop, drain, shutdown."""
+"""The commands that change what runs: cancel, retry, drain, shutdown."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from titan_sdk.cli.exits import Exit
+from titan_sdk.cli.rows import some
 from titan_sdk.cli.text import plural
 
 if TYPE_CHECKING:
@@ -30,18 +31,14 @@ def retry(context: Context) -> int:
     key, all_dead = context.options.key, context.options.all_dead
     if bool(key) == all_dead:
         raise ConfigError("name a job or a run to retry, or say --all-dead for every DEAD job there is")
-    return _done(context, context.client.retry_dead() if all_dead else context.client.retry(key))
-
-
-def stop(context: Context) -> int:
-    return _done(context, context.client.stop_service(context.options.key))
+    return done(context, context.client.retry_dead() if all_dead else context.client.retry(key))
 
 
 def shutdown(context: Context) -> int:
     """Stop a worker, named as HOST PORT, HOST:PORT, or by its port alone."""
     options = context.options
     worker = f"{options.host}:{options.port}" if options.port else options.host
-    return _done(context, context.client.shutdown_worker(worker, force=options.force))
+    return done(context, context.client.shutdown_worker(worker, force=options.force, now=options.now))
 
 
 def drain(context: Context) -> int:
@@ -49,7 +46,7 @@ def drain(context: Context) -> int:
     options = context.options
     answer = context.client.drain_worker(options.worker, undo=options.undo)
     if not options.wait or options.undo:
-        return _done(context, answer)
+        return done(context, answer)
     context.out.say(answer.text)
     (worker_id,) = answer.keys
     try:
@@ -67,22 +64,18 @@ def _watch_drain(context: Context, worker_id: str) -> WorkerStatus | None:
     last = None
     for last in context.client.watch_worker(worker_id, context.options.timeout):
         if last.jobs:
-            context.out.say(f"{plural(len(last.jobs), 'job')} still running there: {_some(last.jobs)}")
+            context.out.say(f"{plural(len(last.jobs), 'job')} still running there: {some(last.jobs)}")
     return last
 
 
 def _idle_sentence(worker_id: str, last: WorkerStatus | None) -> str:
     if last is None or last.used:
         return f"worker {worker_id} is gone"
-    services = f"; {plural(len(last.services), 'service')} still up: {_some(last.services)}" if last.services else ""
+    services = f"; {plural(len(last.services), 'service')} still up: {some(last.services)}" if last.services else ""
     return f"no job runs on worker {worker_id}{services}"
 
 
-def _some(keys: tuple[str, ...]) -> str:
-    """At most three of them."""
-    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-
-
-def _done(context: Context, answer: Ack) -> int:
+def done(context: Context, answer: Ack) -> int:
+    """Tell what the master answered, and what it concerned."""
     context.out.done(answer.text, answer.keys, {"message": answer.text, "keys": answer.keys})
     return Exit.OK

@@ -1,4 +1,4 @@
-"""The commands that look and change nothing: ls, status, explain, dlq, workers, services, stats, json."""
+"""The commands that look and change nothing: ls, status, explain, dlq, workers, stats, json."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from titan_sdk.cli.states import RUN_STATES
 from titan_sdk.cli.text import clean, clock, plural, span
 
 if TYPE_CHECKING:
-    from titan_core.protocol.messages import ClusterStatus, JobStatus, RunStatus
+    from titan_core.protocol.messages import ClusterStatus, JobStatus, PoolStatus, RunStatus
     from titan_sdk.cli.context import Context
     from titan_sdk.cli.tables import Column
 
@@ -132,7 +132,20 @@ def _cluster(context: Context, cluster: ClusterStatus) -> int:
     out.line(f"jobs: {rows.counts(cluster.counts) or 'none'}")
     if cluster.trouble:
         out.line(f"trouble: {clean(cluster.trouble)}")
+    for pool in cluster.pools:
+        if told := _pool(pool):
+            out.line(f"pool {clean(pool.capability)}: {clean(told)}")
     return Exit.OK
+
+
+def _pool(pool: PoolStatus) -> str:
+    """What there is to say of a pool; empty: nothing waits and nothing starts."""
+    parts = [
+        f"{plural(pool.waiting, 'job')} waiting" if pool.waiting else "",
+        f"{plural(pool.starting, 'worker')} starting" if pool.starting else "",
+        pool.trouble,
+    ]
+    return ", ".join(part for part in parts if part)
 
 
 def explain(context: Context) -> int:
@@ -164,12 +177,6 @@ def workers(context: Context) -> int:
     context.out.listing(
         found, lambda worker: worker.worker_id, rows.filled(found, rows.WORKERS), "workers are connected"
     )
-    return Exit.OK
-
-
-def services(context: Context) -> int:
-    found = context.client.jobs(services=True).jobs
-    context.out.listing(found, rows.key, rows.filled(found, rows.SERVICES), "services")
     return Exit.OK
 
 

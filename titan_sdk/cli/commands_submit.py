@@ -6,8 +6,9 @@ The key of what was accepted goes to stdout, so that a script can keep it; every
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from titan_core.protocol.payloads import WORKER_JAR, WORKER_PORT
 from titan_sdk.cli.exits import Exit
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from titan_sdk.jobs import TitanJob
 
 PIPELINE_SUFFIXES = (".yaml", ".yml")
+WORKERS = ("worker", WORKER_JAR)
+"""What `deploy` takes for a worker, unless it is a file here."""
 
 
 def apply(context: Context) -> int:
@@ -26,7 +29,7 @@ def apply(context: Context) -> int:
 def run(context: Context) -> int:
     """Run one file; `--wait` shows its log and exits with its code."""
     _refuse_pipeline(context.options.file)
-    handle = context.client.submit_job(_job(context, "run"))
+    handle = context.client.submit_job(_run_job(context))
     if context.options.wait:
         from titan_sdk.cli.commands_wait import follow_job
 
@@ -35,11 +38,31 @@ def run(context: Context) -> int:
 
 
 def deploy(context: Context) -> int:
-    """Keep a file running as a service; apply a pipeline."""
+    """Keep a file running as a service; apply a pipeline; start one more worker."""
     options = context.options
-    if _is_pipeline(options.file):
-        return _apply(context, options.file, wait=False)
-    return _accepted_job(context, context.client.submit_job(_job(context, "service", port=options.port)))
+    if options.file in WORKERS and not Path(options.file).exists():
+        return _deploy_worker(context)
+    if is_pipeline(options.file):
+        return _apply(context, options.file, wait=options.wait, timeout_s=options.patience)
+    handle = context.client.submit_job(service_job(context, options.name, options.delay, options.instances))
+    if not options.wait:
+        return _accepted_job(context, handle)
+    from titan_sdk.cli.commands_services import wait_until_ready
+
+    return wait_until_ready(context, {handle.key: 0}, f"accepted as {handle.key}")
+
+
+def _deploy_worker(context: Context) -> int:
+    """As the Java system did: `deploy Worker.jar` is one more worker."""
+    from titan_sdk.cli.commands_act import done
+    from titan_sdk.errors import ConfigError
+
+    options = context.options
+    if options.port == "auto" or options.wait:
+        raise ConfigError(
+            "a worker is started at a port that you choose, and is not waited for: titan deploy worker 8085"
+        )
+    return done(context, context.client.start_worker(options.port or WORKER_PORT, _requirement(context) or ""))
 
 
 def dag(context: Context) -> int:
@@ -64,7 +87,7 @@ def submit(context: Context) -> int:
     return _accepted_run(context, handle)
 
 
-def _apply(context: Context, path: str, wait: bool) -> int:
+def _apply(context: Context, path: str, wait: bool, timeout_s: float | None = None) -> int:
     handle = context.client.apply(path)
     if not wait:
         return _accepted_run(context, handle)
@@ -73,7 +96,7 @@ def _apply(context: Context, path: str, wait: bool) -> int:
     if not context.out.json:
         context.out.line(handle.run_id)
         context.out.stdout.flush()
-    return follow_run(context, handle.run_id)
+    return follow_run(context, handle.run_id, timeout_s)
 
 
 def _accepted_run(context: Context, handle: RunHandle) -> int:
@@ -89,26 +112,42 @@ def _accepted_job(context: Context, handle: JobHandle) -> int:
     return Exit.OK
 
 
-def _job(context: Context, kind: str, port: int | None = None) -> TitanJob:
-    from titan_sdk.errors import InvalidRequest
+def _run_job(context: Context) -> TitanJob:
+    options = context.options
+    return _job(context, job_id=options.name, delay=f"{options.delay:f}s")
+
+
+def service_job(context: Context, name: str | None, delay_s: float = 0.0, instances: int = 1) -> TitanJob:
+    """The service that the options of `deploy` and `update` describe."""
+    options = context.options
+    health = {"http": options.health_http, "command": options.health_command}
+    return _job(
+        context,
+        type="service",
+        job_id=name,
+        delay=f"{delay_s:f}s",
+        instances=instances,
+        port=options.port,
+        health=health,
+        restart=options.restart,
+        min_uptime=options.min_uptime,
+        max_memory=options.max_memory,
+        unhealthy_after=options.unhealthy_after,
+        ready_timeout=options.ready_timeout,
+    )
+
+
+def _job(context: Context, **fields: Any) -> TitanJob:
+    """A job of these fields, and of those that the options of every job give."""
     from titan_sdk.fields import read_field
     from titan_sdk.jobs import TitanJob
 
     options = context.options
-    if options.capability and options.requirement not in (None, options.capability):
-        raise InvalidRequest(
-            f"the requirement is given twice: {options.capability} and --requirement {options.requirement}",
-            field="requirement",
-        )
     return TitanJob(
-        job_id=options.name,
         filename=options.file,
         is_archive=".zip/" in options.file,
-        type=kind,
-        port=port,
-        requirement=options.capability or options.requirement,
+        requirement=_requirement(context),
         priority=options.priority,
-        delay=f"{options.delay:f}s",
         args=[*read_field("args", options.args), *options.program_args],
         env=dict(options.env),
         timeout=options.timeout,
@@ -116,15 +155,27 @@ def _job(context: Context, kind: str, port: int | None = None) -> TitanJob:
         retry_backoff=options.retry_backoff,
         max_attempts=options.max_attempts,
         stop_grace=options.stop_grace,
+        **fields,
     )
 
 
-def _is_pipeline(path: str) -> bool:
+def _requirement(context: Context) -> str | None:
+    """The capability, which can be said in two ways."""
+    from titan_sdk.errors import InvalidRequest
+
+    word: str | None = getattr(context.options, "capability", None)  # update has only the flag
+    flag: str | None = context.options.requirement
+    if word and flag not in (None, word):
+        raise InvalidRequest(f"the requirement is given twice: {word} and --requirement {flag}", field="requirement")
+    return word or flag
+
+
+def is_pipeline(path: str) -> bool:
     return path.endswith(PIPELINE_SUFFIXES) or Path(path).is_dir()
 
 
 def _refuse_pipeline(path: str) -> None:
-    if _is_pipeline(path):
+    if is_pipeline(path):
         from titan_sdk.errors import InvalidRequest
 
         what = "a directory" if Path(path).is_dir() else "a pipeline"

@@ -79,7 +79,8 @@ class Completer:
         if kind == "assets":
             return [asset.name for asset in client.assets()]
         if kind == "services":
-            return [job.job_id for job in client.jobs(services=True).jobs]
+            services = client.services(run)
+            return [f"{item.run_id}/{item.job_id}" if run else item.job_id for item in services]
         if run and kind != "runs":
             return [f"{job.run_id}/{job.job_id}" for job in client.run(run).jobs]
         runs = [handle.run_id for handle in client.runs(limit=RUNS_OFFERED)]

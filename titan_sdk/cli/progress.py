@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 MANY = 200
 """Jobs up to which each change has a line of its own when nothing can be redrawn."""
 REFRESH_PER_S = 5
-_RANK = {"RUNNING": 0, "FAILED": 1, "DEAD": 2, "QUEUED": 3, "DELAYED": 4, "CANCELLED": 5, "COMPLETED": 6}
+_RANKED = ("RUNNING", "FAILED", "CRASHLOOP", "DEAD", "QUEUED", "DELAYED", "CANCELLED", "COMPLETED")
+_RANK = {state: rank for rank, state in enumerate(_RANKED)}
 """Which jobs are shown when there is no room for all: what happens now, and what went wrong, first."""
 
 

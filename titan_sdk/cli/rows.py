@@ -5,10 +5,20 @@ Empty columns say nothing: a list leaves out those that no item fills.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from titan_core.protocol.messages import AssetInfo, AttemptStatus, JobStatus, RunStatus, StateCount, WorkerStatus
+from titan_core.protocol.checks import AUTO_PORT
+from titan_core.protocol.messages import (
+    AssetInfo,
+    AttemptStatus,
+    InstanceStatus,
+    JobStatus,
+    RunStatus,
+    ServiceStatus,
+    StateCount,
+    WorkerStatus,
+)
 from titan_sdk.cli.states import JOB_STATES
 from titan_sdk.cli.tables import Column
 from titan_sdk.cli.text import clock, size, span
@@ -80,14 +90,30 @@ DEAD_JOBS: tuple[Column[JobStatus], ...] = (
     Column("REASON", lambda job: job.reason, fold=True),
 )
 
-SERVICES: tuple[Column[JobStatus], ...] = (
-    Column("SERVICE", key),
-    Column("STATE", lambda job: job.state, state=True),
-    Column("PORT", lambda job: str(job.port or ""), right=True),
-    Column("WORKER", lambda job: job.worker),
-    Column("STARTED", _started, minor=True),
-    Column("UP", lambda job: span(job.started_wall, job.finished_wall), right=True, minor=True),
-    Column("REASON", lambda job: job.reason, fold=True, minor=True),
+SERVICES: tuple[Column[ServiceStatus], ...] = (
+    Column("SERVICE", lambda service: service_key(service)),
+    Column("STATE", lambda service: service.state, state=True),
+    Column("READY", lambda service: f"{service.ready}/{service.wanted}", right=True),
+    Column("ADDRESS", lambda service: where(service)),
+    Column("RESTARTS", lambda service: str(sum(item.restarts for item in service.instances) or ""), right=True),
+    Column("CPU", lambda service: _taken(service.instances)[0], right=True, minor=True),
+    Column("MEMORY", lambda service: _taken(service.instances)[1], right=True, minor=True),
+    Column("WORKER", lambda service: some(sorted({item.worker for item in _up(service.instances)}))),
+    Column("UP", lambda service: _up_for(service.instances), right=True, minor=True),
+    Column("REASON", lambda service: service.reason, fold=True),
+)
+
+INSTANCES: tuple[Column[InstanceStatus], ...] = (
+    Column("INSTANCE", lambda instance: instance.job_id),
+    Column("STATE", lambda instance: instance.state, state=True),
+    Column("READY", lambda instance: "yes" if instance.ready else "no"),
+    Column("ADDRESS", lambda instance: instance.address),
+    Column("RESTARTS", lambda instance: str(instance.restarts or ""), right=True),
+    Column("CPU", lambda instance: _taken([instance])[0], right=True, minor=True),
+    Column("MEMORY", lambda instance: _taken([instance])[1], right=True, minor=True),
+    Column("WORKER", lambda instance: instance.worker),
+    Column("UP", lambda instance: _up_for([instance]), right=True, minor=True),
+    Column("REASON", lambda instance: instance_reason(instance), fold=True),
 )
 
 ATTEMPTS: tuple[Column[AttemptStatus], ...] = (
@@ -109,12 +135,14 @@ ATTEMPTS: tuple[Column[AttemptStatus], ...] = (
 WORKERS: tuple[Column[WorkerStatus], ...] = (
     Column("WORKER", lambda worker: worker.worker_id),
     Column("STATE", lambda worker: worker.state, state=True),
-    Column("SLOTS", lambda worker: f"{worker.used}/{worker.slots}", right=True),
-    Column("SERVICES", lambda worker: str(len(worker.services) or ""), right=True),
+    Column("KIND", lambda worker: _kind(worker)),
+    Column("LOAD", lambda worker: f"{worker.used}/{worker.slots}", right=True),
+    Column("SERVICES", lambda worker: _hosted(worker), right=True),
     Column("CAPABILITIES", lambda worker: ",".join(worker.capabilities)),
     Column("CPU", lambda worker: f"{worker.cpu_percent:.0f}%", right=True, minor=True),
     Column("MEMORY", lambda worker: _memory(worker), right=True, minor=True),
-    Column("PERMANENT", lambda worker: "yes" if worker.permanent else ""),
+    Column("PARENT", lambda worker: worker.parent),
+    Column("AGE", lambda worker: span(worker.started_wall, 0.0), right=True, minor=True),
     Column("SINCE", lambda worker: clock(worker.connected_wall), minor=True),
     Column("RUNNING", lambda worker: ", ".join(worker.jobs), fold=True),
     Column("TROUBLE", lambda worker: worker.trouble, fold=True),
@@ -130,3 +158,53 @@ ASSETS: tuple[Column[AssetInfo], ...] = (
 
 def _memory(worker: WorkerStatus) -> str:
     return f"{size(worker.memory_used)}/{size(worker.memory_total)}" if worker.memory_total else ""
+
+
+def _kind(worker: WorkerStatus) -> str:
+    return "permanent" if worker.permanent else "ephemeral" if worker.ephemeral else ""
+
+
+def _hosted(worker: WorkerStatus) -> str:
+    return f"{len(worker.services)}/{worker.max_services}" if worker.max_services or worker.services else ""
+
+
+# ── services ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def instance_reason(instance: InstanceStatus) -> str:
+    """Why it is where it is, unless its state and worker say it all."""
+    return "" if instance.state == "RUNNING" else instance.reason
+
+
+def service_key(service: ServiceStatus) -> str:
+    return f"{service.run_id}/{service.job_id}"
+
+
+def where(service: ServiceStatus) -> str:
+    """Where a service answers; while none of it does, the port that it is to get."""
+    addresses = [instance.address for instance in service.instances if instance.ready and instance.address]
+    if addresses or not service.port:
+        return some(addresses)
+    return "auto" if service.port == AUTO_PORT else f":{service.port}"
+
+
+def some(names: Sequence[str]) -> str:
+    """At most three of them."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _up(instances: Iterable[InstanceStatus]) -> list[InstanceStatus]:
+    """Those that have a process."""
+    return [instance for instance in instances if instance.state == "RUNNING"]
+
+
+def _taken(instances: Iterable[InstanceStatus]) -> tuple[str, str]:
+    """Processor and memory that they take together; empty while nothing is known of it."""
+    up = _up(instances)
+    memory = sum(instance.memory for instance in up)
+    return (f"{sum(instance.cpu_percent for instance in up):.0f}%", size(memory)) if memory else ("", "")
+
+
+def _up_for(instances: Iterable[InstanceStatus]) -> str:
+    """For how long all of those have been up that are."""
+    return span(max((instance.started_wall for instance in _up(instances)), default=0.0), 0.0)

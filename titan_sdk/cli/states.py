@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 RUN_STATES = ("RUNNING", "COMPLETED", "FAILED", "CANCELLED")
-JOB_STATES = ("COMPLETED", "RUNNING", "QUEUED", "DELAYED", "BLOCKED", "FAILED", "DEAD", "CANCELLED")
+JOB_STATES = ("COMPLETED", "RUNNING", "QUEUED", "DELAYED", "BLOCKED", "FAILED", "CRASHLOOP", "DEAD", "CANCELLED")
 """In the order in which counts are told: what is done, what goes on, what waits, what went wrong."""
 
 STATE_STYLES = {
     "COMPLETED": "green",
     "SUCCEEDED": "green",
     "ONLINE": "green",
+    "READY": "green",
     "RUNNING": "cyan",
+    "STARTING": "cyan",
+    "UPDATING": "cyan",
     "FAILED": "red",
+    "CRASHLOOP": "red",
     "DEAD": "red",
     "TIMED_OUT": "red",
     "NOT_STARTED": "red",
@@ -21,5 +25,6 @@ STATE_STYLES = {
     "STOPPED": "yellow",
     "INTERRUPTED": "yellow",
     "DRAINING": "yellow",
+    "DEGRADED": "yellow",
 }
 """The colour of a state; every other one waits, and is dim."""

@@ -18,8 +18,9 @@ from pathlib import Path
 from titan_core.clock import SystemClock
 from titan_core.master.app import SWITCH_INTERVAL_S
 from titan_core.protocol import messages
-from titan_core.scheduler.model import JobSpec, JobState
+from titan_core.scheduler.model import JobSpec
 from titan_core.scheduler.records import AttemptRecord, Batch, EventRecord, JobRecord, RunRecord, StateRecord
+from titan_core.scheduler.states import JobState
 from titan_core.store.schema import DATABASE
 from titan_core.store.sqlite import Store
 from titan_test_suite.pytests.benchmarks.figures import Figure, Plan, p50_and_p99

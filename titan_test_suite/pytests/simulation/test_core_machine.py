@@ -28,7 +28,8 @@ from hypothesis.stateful import (
 from titan_core.errors import RequestRefused, Unavailable
 from titan_core.scheduler.actions import AcknowledgeResult
 from titan_core.scheduler.events import WorkerDisconnected
-from titan_core.scheduler.model import Job, JobState, Outcome
+from titan_core.scheduler.model import Job
+from titan_core.scheduler.states import JobState, Outcome
 from titan_test_suite.pytests.support.cluster_model import FakeWorker, report
 from titan_test_suite.pytests.support.graphs import graphs
 from titan_test_suite.pytests.support.ledger import Ledger, WatchedCluster
@@ -297,7 +298,7 @@ class ClusterMachine(RuleBasedStateMachine):
     def come_up(self, worker: FakeWorker, token: bytes) -> None:
         worker.up.add(token)
         if worker.connected:
-            self.cluster.say_started(worker, token)
+            self.cluster.say_ready(worker, token)
 
     def come_back(self, worker: FakeWorker, patiently: bool = False) -> None:
         """It registers; what it runs and finished goes on, or counts, if and only if it still stands."""

@@ -17,9 +17,10 @@ import pytest
 from titan_core.scheduler import attempts, jobs, records, recovery, retry, workers
 from titan_core.scheduler.actions import Action, StartAttempt
 from titan_core.scheduler.events import StateRecovered
-from titan_core.scheduler.model import EDGES, Attempt, Job, JobState, Outcome, Worker
+from titan_core.scheduler.model import Attempt, Job, Worker
 from titan_core.scheduler.records import Batch
 from titan_core.scheduler.state import State
+from titan_core.scheduler.states import EDGES, JobState, Outcome
 from titan_test_suite.pytests.support.simulation.cluster import Broken, simulate
 from titan_test_suite.pytests.support.simulation.frames import Acknowledge, Beat, Frame
 from titan_test_suite.pytests.support.simulation.master import Master, Session

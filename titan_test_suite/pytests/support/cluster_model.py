@@ -21,10 +21,13 @@ from titan_core.scheduler.actions import (
     Action,
     DeleteRun,
     ForgetRun,
+    Provision,
     RecordChange,
     RecordJobsAdded,
     RecordRunFinished,
+    RecordService,
     RecordWorker,
+    Release,
     ShutDownWorker,
     StartAttempt,
     StopAttempt,
@@ -33,7 +36,6 @@ from titan_core.scheduler.core import Core
 from titan_core.scheduler.events import (
     AttemptFinished,
     AttemptReport,
-    AttemptStarted,
     DeadRetryRequested,
     Event,
     JobCancelRequested,
@@ -42,7 +44,13 @@ from titan_core.scheduler.events import (
     RunCancelRequested,
     RunRetryRequested,
     RunSubmitted,
+    ScalingDue,
+    ServiceReady,
+    ServiceRestartRequested,
+    ServiceScaleRequested,
+    ServiceStartRequested,
     ServiceStopRequested,
+    ServiceUpdateRequested,
     TimePassed,
     WorkerDisconnected,
     WorkerHoldRequested,
@@ -52,9 +60,12 @@ from titan_core.scheduler.events import (
     WorkerTroubleChanged,
 )
 from titan_core.scheduler.explain import explain
-from titan_core.scheduler.model import Attempt, Job, JobSpec, Outcome, Run, Worker, WorkerInfo
-from titan_core.scheduler.state import Settings
+from titan_core.scheduler.model import Attempt, Job, JobSpec, Run, Service, ServicePolicy, Worker, WorkerInfo
+from titan_core.scheduler.services import state_of
+from titan_core.scheduler.settings import ScalingSettings, Settings
+from titan_core.scheduler.states import Outcome, Restart
 
+NEVER = ServicePolicy(Restart.NEVER)
 _REASONS = {
     Outcome.SUCCEEDED: "exit code 0",
     Outcome.FAILED: "exit code 1",
@@ -70,8 +81,15 @@ def job(job_id: str, *parents: str, **fields: object) -> JobSpec:
     return JobSpec(job_id, None, parents, **fields)
 
 
-def service(job_id: str, *parents: str, **fields: object) -> JobSpec:
-    return job(job_id, *parents, service=True, **fields)
+def service(job_id: str, *parents: str, policy: ServicePolicy = NEVER, **fields: object) -> JobSpec:
+    """A service that is not restarted when it ends, unless `policy` says so."""
+    return job(job_id, *parents, service=True, policy=policy, **fields)
+
+
+def kept(job_id: str, *parents: str, instances: int = 1, port: int = 0, **fields: object) -> JobSpec:
+    """A service that is kept running."""
+    policy = ServicePolicy(instances=instances, port=port)
+    return service(job_id, *parents, **{"policy": policy, **fields})
 
 
 def report(token: bytes, outcome: Outcome = Outcome.SUCCEEDED, reason: str | None = None) -> AttemptReport:
@@ -91,8 +109,8 @@ class FakeWorker:
     stopping: set[bytes] = field(default_factory=set)
     """Attempts it was told to stop, and has not."""
     unacknowledged: dict[bytes, AttemptReport] = field(default_factory=dict)
-    up: set[bytes] = field(default_factory=set)
-    """Attempts of services whose process is there."""
+    serving: set[bytes] = field(default_factory=set)
+    """Attempts of services that are ready."""
     shutting_down: bool = False
 
     @property
@@ -118,18 +136,18 @@ class FakeWorker:
         """The execution is over, whoever knows of it."""
         del self.running[token]
         self.stopping.discard(token)
-        self.up.discard(token)
+        self.serving.discard(token)
         self.unacknowledged[token] = ended
 
     def _kill_all_but(self, adopted: set[bytes]) -> None:
         self.running = {token: key for token, key in self.running.items() if token in adopted}
         self.stopping &= adopted
-        self.up &= adopted
+        self.serving &= adopted
 
 
 class Cluster:
-    def __init__(self, **settings: float) -> None:
-        self.core = Core(Settings(**settings))
+    def __init__(self, scaling: ScalingSettings | None = None, **settings: float) -> None:
+        self.core = Core(Settings(scaling=scaling or ScalingSettings(), **settings))
         self.now = 1000.0
         self.workers: dict[str, FakeWorker] = {}
         self.checked = True
@@ -171,6 +189,22 @@ class Cluster:
         found = self.job(name)
         return self.handle(ServiceStopRequested(found.run.run_id, found.job_id, "enough"))
 
+    def start_service(self, name: str) -> list[Action]:
+        found = self.job(name)
+        return self.handle(ServiceStartRequested(found.run.run_id, found.job_id))
+
+    def restart_service(self, name: str) -> list[Action]:
+        found = self.job(name)
+        return self.handle(ServiceRestartRequested(found.run.run_id, found.job_id))
+
+    def scale(self, name: str, instances: int) -> list[Action]:
+        found = self.job(name)
+        return self.handle(ServiceScaleRequested(found.run.run_id, found.job_id, instances))
+
+    def update(self, name: str, spec: JobSpec) -> list[Action]:
+        found = self.job(name)
+        return self.handle(ServiceUpdateRequested(found.run.run_id, found.job_id, spec))
+
     def retry(self, name: str) -> list[Action]:
         found = self.job(name)
         return self.handle(JobRetryRequested(found.run.run_id, found.job_id))
@@ -191,10 +225,19 @@ class Cluster:
 
     # ── what workers do ───────────────────────────────────────────────────────────────────────────
 
-    def join(self, name: str, *capabilities: str, slots: int = 4, permanent: bool = False) -> FakeWorker:
-        """A new worker `<name>:8080` registers; GENERAL unless told otherwise."""
+    def join(
+        self,
+        name: str,
+        *capabilities: str,
+        slots: int = 4,
+        permanent: bool = False,
+        port: int = 8080,
+        **facts: object,
+    ) -> FakeWorker:
+        """A new worker `<name>:<port>` registers; GENERAL unless told otherwise."""
         offered = frozenset(capabilities or ("GENERAL",))
-        worker = FakeWorker(WorkerInfo(f"{name}:8080", self.new_instance(), offered, slots, permanent))
+        facts.setdefault("cpu_count", 2)
+        worker = FakeWorker(WorkerInfo(f"{name}:{port}", self.new_instance(), offered, slots, permanent, **facts))
         self.workers[worker.worker_id] = worker
         self.register(worker)
         return worker
@@ -212,8 +255,8 @@ class Cluster:
             worker.connected = was
             raise
         worker.session = self._last_session
-        for token in list(worker.up):
-            self.say_started(worker, token)
+        for token in list(worker.serving):
+            self.say_ready(worker, token)
         return actions
 
     def restart(self, worker: FakeWorker) -> list[Action]:
@@ -227,7 +270,7 @@ class Cluster:
         self.disconnect(worker)
         worker.running.clear()
         worker.stopping.clear()
-        worker.up.clear()
+        worker.serving.clear()
 
     def disconnect(self, worker: FakeWorker, silent_s: float = 0.0) -> list[Action]:
         """Its session ends, `silent_s` after its last word."""
@@ -237,8 +280,12 @@ class Cluster:
     def drain(self, worker: FakeWorker) -> list[Action]:
         return self.handle(WorkerSaidGoodbye(worker.worker_id))
 
-    def shut_down(self, worker: FakeWorker, force: bool = False) -> list[Action]:
-        return self.handle(WorkerShutdownRequested(worker.worker_id, force))
+    def shut_down(self, worker: FakeWorker, force: bool = False, now: bool = False) -> list[Action]:
+        return self.handle(WorkerShutdownRequested(worker.worker_id, force, now))
+
+    def look(self) -> list[Action]:
+        """The scaler's time has come."""
+        return self.handle(ScalingDue())
 
     def hold(self, worker: FakeWorker, undo: bool = False) -> list[Action]:
         return self.handle(WorkerHoldRequested(worker.worker_id, undo))
@@ -263,15 +310,18 @@ class Cluster:
         assert attempt.token in self.workers[attempt.worker_id].stopping, f"{name} was not told to stop"
         return self.finish(name, Outcome.STOPPED)
 
-    def started(self, name: str) -> list[Action]:
-        """The process of a service is there."""
+    def ready(self, *names: str, port: int = 0) -> list[Action]:
+        """Services answer, one after the other."""
+        return [action for name in names for action in self._ready(name, port)]
+
+    def _ready(self, name: str, port: int) -> list[Action]:
         attempt = self.attempt(name)
         worker = self.workers[attempt.worker_id]
-        worker.up.add(attempt.token)
-        return self.say_started(worker, attempt.token) if worker.connected else []
+        worker.serving.add(attempt.token)
+        return self.say_ready(worker, attempt.token, port) if worker.connected else []
 
-    def say_started(self, worker: FakeWorker, token: bytes) -> list[Action]:
-        return self.handle(AttemptStarted(worker.worker_id, token))
+    def say_ready(self, worker: FakeWorker, token: bytes, port: int = 0) -> list[Action]:
+        return self.handle(ServiceReady(worker.worker_id, token, port))
 
     def result(self, worker: FakeWorker, ended: AttemptReport) -> list[Action]:
         """A result arrives, be it true, a duplicate or stale."""
@@ -286,6 +336,14 @@ class Cluster:
         run_id, separator, job_id = name.rpartition("/")
         runs = [self.run(run_id)] if separator else reversed(self.core.state.runs.values())
         return next(run.jobs[job_id] for run in runs if job_id in run.jobs)
+
+    def service(self, name: str) -> Service:
+        found = self.job(name).service
+        assert found is not None, f"{name} is no service"
+        return found
+
+    def service_state(self, name: str) -> str:
+        return state_of(self.service(name)).value
 
     def state(self, name: str) -> str:
         return self.job(name).state.value
@@ -342,7 +400,9 @@ def _addressee(action: Action) -> str:
     match action:
         case StartAttempt(attempt):
             return attempt.worker_id
-        case RecordJobsAdded() | RecordChange() | RecordRunFinished() | RecordWorker() | ForgetRun() | DeleteRun():
+        case Provision() | Release() | ForgetRun() | DeleteRun():
+            return ""
+        case RecordJobsAdded() | RecordChange() | RecordService() | RecordRunFinished() | RecordWorker():
             return ""
         case _:
             return action.worker_id

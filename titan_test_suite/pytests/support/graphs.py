@@ -7,7 +7,8 @@ import random
 from hypothesis import strategies as st
 
 from titan_core.protocol.messages import Task
-from titan_core.scheduler.model import Affinity, JobSpec
+from titan_core.scheduler.model import JobSpec
+from titan_core.scheduler.states import Affinity
 
 JOBS_MOST = 4
 """Jobs in one submission."""

@@ -20,18 +20,8 @@ from titan_core.scheduler.events import (
     RunRetryRequested,
     ServiceStopRequested,
 )
-from titan_core.scheduler.model import (
-    FINAL,
-    INFRASTRUCTURE_BUDGET,
-    LOST_CAUSE,
-    WAITING,
-    Affinity,
-    Attempt,
-    Job,
-    JobSpec,
-    JobState,
-    Outcome,
-)
+from titan_core.scheduler.model import Attempt, Job, JobSpec
+from titan_core.scheduler.states import FINAL, INFRASTRUCTURE_BUDGET, LOST_CAUSE, WAITING, Affinity, JobState, Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster
 
 

@@ -19,8 +19,8 @@ from titan_core.clock import FakeClock
 from titan_core.errors import Unavailable
 from titan_core.scheduler.actions import Action
 from titan_core.scheduler.events import Event
-from titan_core.scheduler.model import Outcome
 from titan_core.scheduler.records import batch
+from titan_core.scheduler.states import Outcome
 from titan_core.store import sqlite
 from titan_core.store.sqlite import Store
 from titan_test_suite.pytests.support.graphs import rolled_graph

@@ -18,7 +18,6 @@ from titan_core.net.stream import FrameStream, decode_any
 from titan_core.protocol.codec import Message
 from titan_core.protocol.messages import (
     AssetInfo,
-    AttemptStarted,
     FetchAsset,
     LogBatch,
     LogPosition,
@@ -26,6 +25,7 @@ from titan_core.protocol.messages import (
     Registered,
     Result,
     ResultAck,
+    ServiceReady,
     StartAttempt,
     StopAttempt,
     Task,
@@ -62,6 +62,9 @@ class WorkerMaster:
 
         self._assets: dict[str, bytes] = {}
         self._session: FrameStream | None = None
+        """The latest."""
+        self._sessions: dict[int, FrameStream] = {}
+        """By the port of the worker."""
         self._lock = threading.Lock()
         self.port = port
         self._open()
@@ -118,10 +121,12 @@ class WorkerMaster:
     def stop(self, token: bytes, reason: str = "cancelled by the test") -> None:
         self.send(StopAttempt(token, reason))
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message, to: int = 0) -> None:
+        """To the worker on port `to`, or else to the one that came last."""
         with self._lock:
-            assert self._session is not None, "no worker is connected"
-            self._session.send(message)
+            session = self._sessions.get(to) if to else self._session
+            assert session is not None, "no worker is connected"
+            session.send(message)
 
     def drop_session(self) -> None:
         with self._lock:
@@ -133,6 +138,10 @@ class WorkerMaster:
     @property
     def connected(self) -> bool:
         return self._session is not None
+
+    def has(self, port: int) -> bool:
+        """Whether the worker on this port is connected."""
+        return port in self._sessions
 
     def wait_for_worker(self, registrations: int = 1) -> Register:
         """Until so many registrations have come and the last one holds; that one."""
@@ -148,9 +157,9 @@ class WorkerMaster:
     def result(self, token: bytes, timeout_s: float = RESULT_S) -> Result:
         return wait_until(lambda: self.results(token), timeout_s, lambda: self.received[-5:])[0]
 
-    def started(self, token: bytes) -> AttemptStarted:
-        """The word that a service's process is there."""
-        is_it = lambda m: isinstance(m, AttemptStarted) and m.token == token  # noqa: E731
+    def started(self, token: bytes) -> ServiceReady:
+        """The word that a service is ready."""
+        is_it = lambda m: isinstance(m, ServiceReady) and m.token == token  # noqa: E731
         return wait_until(lambda: next((m for m in list(self.received) if is_it(m)), None))  # type: ignore[return-value]
 
     def log(self, token: bytes) -> bytes:
@@ -187,7 +196,7 @@ class WorkerMaster:
         )
         with self._lock:
             stream.send_bytes(encode_body(Opcode.DATA, registered.encode()))
-            self._session = stream
+            self._session = self._sessions[register.port] = stream
         self.registrations.append(register)
         for result in register.finished:
             self._keep(result, stream)
@@ -195,7 +204,10 @@ class WorkerMaster:
             self._read(stream)
         finally:
             with self._lock:
-                self._session = None
+                if self._session is stream:
+                    self._session = None
+                if self._sessions[register.port] is stream:
+                    del self._sessions[register.port]
 
     def _read(self, stream: FrameStream) -> None:
         while self.read_gate.wait() and (frame := stream.receive()) is not None:

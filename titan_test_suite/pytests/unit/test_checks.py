@@ -11,9 +11,14 @@ from hypothesis import strategies as st
 
 from titan_core.errors import InvalidRequest
 from titan_core.protocol.checks import (
+    AUTO_PORT,
     MAX_ARGS_BYTES,
+    MAX_MEMORY,
+    MAX_SERVICE_ID,
+    MAX_URL_PATH,
     check_capability,
     check_id,
+    check_instances,
     check_job,
     check_path,
     check_range,
@@ -21,7 +26,7 @@ from titan_core.protocol.checks import (
     check_submission,
     shown,
 )
-from titan_core.protocol.messages import JobSpec, SubmitRun, Task
+from titan_core.protocol.messages import Health, JobSpec, SubmitRun, Task
 
 HOSTILE = [
     "",
@@ -194,6 +199,115 @@ class TestJobs:
         good = job({"args": ("größe",)}, priority=10**6, delay_s=10 * 365 * 86400.0)
         check_job(good)
         assert JobSpec.decode(good.encode()) == good
+
+
+class TestServices:
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {},
+            {"restart": "on-failure", "scope": "run", "min_uptime_s": 0.0, "instances": 1000},
+            {"task": {"port": AUTO_PORT, "health": Health("/{port}/x?y=1")}},
+            {"task": {"port": 80, "health": Health("/"), "max_memory": MAX_MEMORY}},
+            {"task": {"health": Health(command=("curl", "http://localhost:{port}/größe", ""))}},
+            {"task": {"health": Health(ready_timeout_s=0.0, unhealthy_after=1, interval_s=0.05)}},
+            {"job_id": "x" * MAX_SERVICE_ID},
+        ],
+    )
+    def test_good_ones(self, fields):
+        good = job(**fields, service=True)
+        check_job(good)
+        assert JobSpec.decode(good.encode()) == good
+
+    @pytest.mark.parametrize(
+        ("fields", "field"),
+        [
+            ({"restart": ""}, "restart"),
+            ({"restart": "Always"}, "restart"),
+            ({"restart": "x" * 10_000}, "restart"),
+            ({"scope": ""}, "scope"),
+            ({"scope": "\ud800"}, "scope"),
+            ({"min_uptime_s": -1.0}, "min_uptime"),
+            ({"min_uptime_s": float("nan")}, "min_uptime"),
+            ({"min_uptime_s": 1e300}, "min_uptime"),
+            ({"instances": 0}, "instances"),
+            ({"instances": -(2**63)}, "instances"),
+            ({"instances": 1001}, "instances"),
+            ({"job_id": "x" * (MAX_SERVICE_ID + 1)}, "job id"),
+            ({"task": {"port": -2}}, "port"),
+            ({"task": {"port": -(2**63)}}, "port"),
+            ({"task": {"max_memory": -1}}, "max_memory"),
+            ({"task": {"max_memory": 2**63 - 1}}, "max_memory"),
+        ],
+    )
+    def test_broken_ones(self, fields, field):
+        assert refusal(check_job, job(**fields, service=True)).details == {
+            "job": job(**fields).job_id,
+            "field": field,
+        }
+
+    @pytest.mark.parametrize(
+        ("health", "field"),
+        [
+            ({"http": "/", "command": ("true",)}, "health"),
+            ({"http": "health"}, "health"),
+            ({"http": "http://elsewhere/"}, "health"),
+            ({"http": "/a b"}, "health"),
+            ({"http": "/a\r\nHost: x"}, "health"),
+            ({"http": "/größe"}, "health"),
+            ({"http": "/\ud800"}, "health"),
+            ({"http": "/" + "x" * MAX_URL_PATH}, "health"),
+            ({"command": ("",)}, "health"),
+            ({"command": ("a\0",)}, "health"),
+            ({"command": ("\udcff",)}, "health"),
+            ({"command": ("x" * MAX_ARGS_BYTES,)}, "args"),
+            ({"interval_s": 0.0}, "health"),
+            ({"interval_s": float("nan")}, "health"),
+            ({"timeout_s": -1.0}, "health"),
+            ({"timeout_s": float("inf")}, "health"),
+            ({"unhealthy_after": 0}, "unhealthy_after"),
+            ({"unhealthy_after": 2**63 - 1}, "unhealthy_after"),
+            ({"ready_timeout_s": -0.1}, "ready_timeout"),
+            ({"ready_timeout_s": float("nan")}, "ready_timeout"),
+        ],
+    )
+    def test_broken_health(self, health, field):
+        error = refusal(check_job, job({"port": 80, "health": Health(**health)}, service=True))
+        assert error.details["field"] == field
+
+    def test_http_needs_a_port(self):
+        assert "port: auto" in str(refusal(check_job, job({"health": Health("/")}, service=True)))
+
+    def test_arguments_and_the_health_command_count_together(self):
+        half = ("x" * (MAX_ARGS_BYTES // 2),)
+        error = refusal(check_job, job({"args": half, "health": Health(command=half)}, service=True))
+        assert "pass a file" in str(error)
+
+    @pytest.mark.parametrize(
+        ("fields", "name"),
+        [
+            ({"restart": "x" * 10_000}, "restart"),
+            ({"min_uptime_s": float("nan")}, "min_uptime"),
+            ({"instances": 10**18}, "instances"),
+            ({"scope": "run"}, "scope"),
+            ({"task": {"max_memory": 1}}, "max_memory"),
+            ({"task": {"health": Health("/")}}, "health"),
+            ({"task": {"health": Health(interval_s=1.0)}}, "health"),
+            ({"task": {"health": Health(unhealthy_after=1)}}, "unhealthy_after"),
+            ({"task": {"health": Health(ready_timeout_s=1.0)}}, "ready_timeout"),
+            ({"task": {"port": AUTO_PORT}}, "port: auto"),
+        ],
+    )
+    def test_a_job_that_ends_has_none_of_it(self, fields, name):
+        error = refusal(check_job, job(**fields))
+        assert str(error) == f"job 'a': {name} is for services; add type: service"
+        assert error.details["field"] == name.partition(":")[0]
+
+    @pytest.mark.parametrize("count", [0, -1, 1001, 10**20])
+    def test_scaling(self, count):
+        check_instances(1)
+        check_instances(1000)
+        assert refusal(check_instances, count).details == {"field": "instances"}
 
 
 class TestSubmissions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from titan_core.protocol.messages import JobStatus, RunStatus
+from titan_core.protocol.messages import JobStatus, RunStatus, ServiceStatus
 from titan_sdk import errors
 from titan_sdk.cli import exits
 from titan_sdk.cli.main import explain
@@ -26,6 +26,7 @@ def job(state: str, exit_code: int = -1, **fields) -> JobStatus:
         (errors.InternalError(), 1),
         (ValueError("a defect"), 1),
         (OSError(28, "no space left"), 1),
+        (errors.ServiceFailed("r/web is DEAD", ServiceStatus("r", "web", "DEAD")), 1),
         (errors.ConfigError(), 2),
         (errors.InvalidRequest(), 3),
         (errors.InvalidGraph(), 3),

@@ -7,7 +7,16 @@ import time
 
 import pytest
 
-from titan_core.protocol.messages import AttemptStatus, JobStatus, LogChunk, RunStatus, StateCount, WorkerStatus
+from titan_core.protocol.messages import (
+    AttemptStatus,
+    InstanceStatus,
+    JobStatus,
+    LogChunk,
+    RunStatus,
+    ServiceStatus,
+    StateCount,
+    WorkerStatus,
+)
 from titan_sdk.cli import rows, text
 from titan_sdk.cli.log_output import last_lines, write_log
 from titan_sdk.cli.output import Output
@@ -91,14 +100,14 @@ def test_hostile_names_are_only_text_in_a_table(terminal):
 
 
 def test_where_there_is_no_room_minor_columns_are_left_out_before_names_are_cut():
-    worker = WorkerStatus("build-host:8081", "ONLINE", ("GENERAL", "GPU"), 4, 1, memory_total=1 << 34)
+    worker = WorkerStatus("build-host:8081", "ONLINE", ("GENERAL", "GPU"), 4, 1, memory_total=1 << 34, max_services=9)
 
     def titles(room):
         return [column.title for column in fitting([worker], rows.filled([worker], rows.WORKERS), room)]
 
-    assert titles(100) == ["WORKER", "STATE", "SLOTS", "CAPABILITIES", "CPU", "MEMORY"]
-    assert titles(60) == ["WORKER", "STATE", "SLOTS", "CAPABILITIES", "CPU"]
-    assert titles(10) == ["WORKER", "STATE", "SLOTS", "CAPABILITIES"]
+    assert titles(100) == ["WORKER", "STATE", "LOAD", "SERVICES", "CAPABILITIES", "CPU", "MEMORY"]
+    assert titles(65) == ["WORKER", "STATE", "LOAD", "SERVICES", "CAPABILITIES", "CPU"]
+    assert titles(10) == ["WORKER", "STATE", "LOAD", "SERVICES", "CAPABILITIES"]
 
 
 def test_no_color_means_no_colours():
@@ -130,6 +139,106 @@ def test_empty_columns_are_left_out():
 def test_counts_are_in_the_order_of_life():
     values = (StateCount("DEAD", 1), StateCount("RUNNING", 2), StateCount("COMPLETED", 3), StateCount("QUEUED", 0))
     assert rows.counts(values) == "3 COMPLETED, 2 RUNNING, 1 DEAD"
+
+
+def instance(job_id: str = "web", state: str = "RUNNING", **fields) -> InstanceStatus:
+    return InstanceStatus(job_id, state, **fields)
+
+
+def service(state: str = "READY", *instances: InstanceStatus, **fields) -> ServiceStatus:
+    ready = sum(item.ready for item in instances)
+    return ServiceStatus("site-1", "web", state, wanted=len(instances), ready=ready, instances=instances, **fields)
+
+
+def table(items, columns) -> list[list[str]]:
+    """The cells of the table, without the heading, as one reads them."""
+    shown = rows.filled(items, columns)
+    return [[column.cell(item) for column in shown] for item in items]
+
+
+def test_a_service_is_a_row():
+    began = time.time() - 90
+    up = {"started_wall": began, "memory": 5 << 20, "cpu_percent": 1.5, "restarts": 2}
+    found = service(
+        "DEGRADED",
+        instance(ready=True, worker="a:1", address="a:9100", **up),
+        instance("web.2", ready=True, worker="b:1", address="b:9100", **up),
+        instance("web.3", "FAILED", reason="exit code 1", worker="c:1", started_wall=1.0, memory=9, restarts=4),
+        reason="web.3: exit code 1",
+        port=9100,
+    )
+    assert table([found], rows.SERVICES) == [
+        [
+            "site-1/web",
+            "DEGRADED",
+            "2/3",
+            "a:9100, b:9100",
+            "8",
+            "3%",
+            "10.0 MiB",
+            "a:1, b:1",
+            "1m30s",
+            "web.3: exit code 1",
+        ]
+    ]
+    assert table(found.instances, rows.INSTANCES)[2] == [
+        "web.3",
+        "FAILED",
+        "no",
+        "",
+        "4",
+        "",
+        "",
+        "c:1",
+        "",
+        "exit code 1",
+    ]
+
+
+@pytest.mark.parametrize(("port", "shown"), [(0, ""), (-1, "auto"), (9100, ":9100")])
+def test_where_a_service_will_answer(port, shown):
+    assert rows.where(service("STARTING", instance(reason="starting"), port=port)) == shown
+
+
+def test_many_addresses_are_cut_short():
+    many = [instance(f"web.{n}", ready=True, address=f"h:{n}") for n in range(2, 9)]
+    assert rows.where(service("READY", *many)) == "h:2, h:3, h:4 and 4 more"
+
+
+def test_kinds_of_workers():
+    workers = [
+        WorkerStatus("a:1", "ONLINE", slots=4, used=1, permanent=True, max_services=32, services=("r/web",)),
+        WorkerStatus(
+            "a:2", "ONLINE", slots=4, ephemeral=True, parent="a:1", max_services=32, started_wall=time.time()
+        ),
+        WorkerStatus("a:3", "DRAINING", slots=4, max_services=32),
+    ]
+    titles = [column.title for column in rows.filled(workers, rows.WORKERS)]
+    assert titles == ["WORKER", "STATE", "KIND", "LOAD", "SERVICES", "CPU", "PARENT", "AGE"]
+    first, second, third = table(workers, rows.WORKERS)
+    assert first[1:5] == ["ONLINE", "permanent", "1/4", "1/32"]
+    assert (second[2], second[6]) == ("ephemeral", "a:1") and second[7].endswith("ms")
+    assert third[2] == ""
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_hostile_services_are_only_text(terminal):
+    out = output(terminal, color=False)
+    found = [service("READY", instance(ready=True, address=HOSTILE, worker=HOSTILE), reason=HOSTILE)]
+    out.listing(found, rows.service_key, rows.filled(found, rows.SERVICES), "services")
+    printed = out.stdout.text
+    left = printed.replace("\x1b[1m", "").replace("\x1b[2m", "").replace("\x1b[0m", "") if terminal else printed
+    assert not any(char in left for char in "\x1b\x07\r\u202e\x9b")
+
+
+@pytest.mark.parametrize(
+    ("state", "colour"),
+    [("READY", 32), ("DEGRADED", 33), ("UPDATING", 36), ("STARTING", 36), ("WAITING", 2), ("CRASHLOOP", 31)],
+)
+def test_states_of_services_have_colours(state, colour):
+    out = output(True)
+    out.listing([service(state)], rows.service_key, rows.SERVICES, "services")
+    assert f"\x1b[{colour}m{state}" in out.stdout.text
 
 
 # ── JSON ──────────────────────────────────────────────────────────────────────────────────────────

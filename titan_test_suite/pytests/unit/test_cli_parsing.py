@@ -68,6 +68,24 @@ def test_the_forms_of_the_text_commands():
     assert read("ls --state running").state == "RUNNING"
 
 
+def test_the_forms_of_the_commands_for_services():
+    assert read("deploy server.py auto GPU").port == "auto"
+    assert read("deploy worker 8086 GPU").capability == "GPU"
+    options = read("deploy a.py --restart on-failure --instances 3 --health-http /up --max-memory 300M --wait")
+    assert (options.restart, options.instances, options.health_http) == ("on-failure", 3, "/up")
+    assert (options.max_memory, options.wait, options.patience) == (300 << 20, True, None)
+    options = read("deploy a.py --health-command 'test -e x' --min-uptime 1m --unhealthy-after 5 --ready-timeout 0")
+    assert (options.health_command, options.min_uptime) == ("test -e x", 60)
+    assert (options.unhealthy_after, options.ready_timeout) == (5, 0)
+    options = read("update web new.py 9100 --wait --wait-timeout 1m --timeout 5 -- --debug")
+    assert (options.key, options.file, options.port, options.patience) == ("web", "new.py", 9100, 60)
+    assert (options.timeout, options.program_args) == (5, ["--debug"])
+    assert read("scale web 3 --wait --timeout 5m").instances == 3
+    assert (read("services").key, read("services web").key) == (None, "web")
+    assert read("restart last/web --wait --timeout 1.5").patience == 1.5
+    assert read("shutdown 8081 --now").now
+
+
 def test_without_a_command_there_is_none():
     assert read("").command is None
     assert read("--version").command == "version"
@@ -85,6 +103,17 @@ def test_without_a_command_there_is_none():
         ("logs x -n many", "'many' is not a whole number from 0"),
         ("ls -n 0", "'0' is not a whole number from 1"),
         ("deploy a.py 99999", "'99999' is not a port"),
+        ("deploy a.py any", "'any' is not a port: use a number from 1 to 65535, or auto"),
+        ("deploy a.py --restart maybe", "invalid choice: 'maybe'"),
+        ("deploy a.py --instances 0", "'0' is not a whole number from 1"),
+        ("deploy a.py --max-memory lots", "'lots' is not a size: it must be a whole number of bytes"),
+        ("run a.py --restart never", "unrecognized arguments: --restart"),
+        ("update web", "required: FILE|DIR"),
+        ("update web a.py --instances 3", "unrecognized arguments: --instances"),
+        ("scale web", "required: N"),
+        ("scale web 0", "'0' is not a whole number from 1"),
+        ("restart web --timeout soon", "'soon' is not a duration"),
+        ("services ''", "RUN|SERVICE: it is empty"),
         ("run a.py --env A", "'A' is not a variable: use NAME=value"),
         ("ls --state asleep", "invalid choice: 'ASLEEP'"),
         ("cancel a b", "unrecognized arguments: b"),

@@ -18,7 +18,8 @@ from titan_core.config import MasterConfig, WorkerConfig
 from titan_core.master.__main__ import parser as master_parser
 from titan_core.net.server import MAX_CONNECTIONS
 from titan_core.protocol.checks import MAX_JOBS
-from titan_core.scheduler.model import (
+from titan_core.scheduler.settings import Settings
+from titan_core.scheduler.states import (
     EDGES,
     FINAL,
     INFRASTRUCTURE,
@@ -28,7 +29,6 @@ from titan_core.scheduler.model import (
     RunState,
     WorkerState,
 )
-from titan_core.scheduler.state import Settings
 from titan_core.worker.__main__ import _parser as worker_parser
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.fields import ALIASES, READERS

@@ -56,7 +56,7 @@ def _field(field: dataclasses.Field[Any], hint: Any) -> str:
     kind = _kind(hint)
     required = field.default is dataclasses.MISSING and not kind.startswith("[")
     name = f"**`{field.name}`**" if required else f"`{field.name}`"
-    given = field.default is dataclasses.MISSING or field.default in _ZERO
+    given = field.default is dataclasses.MISSING or field.default in _ZERO or isinstance(field.default, Message)
     default = "" if given else f" = {_shown(field.default)}"
     return f"{field.metadata['tag']} {name} {kind}{default}"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from titan_core.scheduler.model import Affinity, Outcome
+from titan_core.scheduler.states import Affinity, Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, job, service
 
 PREFER, STRICT = Affinity.PREFER, Affinity.STRICT
@@ -142,7 +142,7 @@ def moved_service() -> tuple[Cluster, FakeWorker]:
     cluster = Cluster()
     w1 = cluster.join("w1", slots=1)
     cluster.submit(service("web"), job("pin"), job("child", "web", affinity=STRICT, requirement="GENERAL"))
-    cluster.started("web")
+    cluster.ready("web")
     assert cluster.state("child") == "QUEUED"
     cluster.join("w2", slots=1)
     cluster.submit(job("pin2"), run_id="pins")

@@ -7,7 +7,7 @@ import pytest
 from titan_core.errors import Conflict, NotFound
 from titan_core.scheduler.actions import StartAttempt, StopAttempt
 from titan_core.scheduler.events import JobCancelRequested
-from titan_core.scheduler.model import Outcome
+from titan_core.scheduler.states import Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, job
 
 
@@ -208,7 +208,7 @@ def test_a_run_that_is_over_is_not_cancelled(cluster: Cluster, worker: FakeWorke
 
 def test_a_run_whose_service_is_up_can_be_cancelled(cluster: Cluster, worker: FakeWorker) -> None:
     cluster.submit(job("web", service=True))
-    cluster.started("web")
+    cluster.ready("web")
     assert cluster.run_state() == "COMPLETED"
     cluster.cancel_run()
     cluster.stopped("web")

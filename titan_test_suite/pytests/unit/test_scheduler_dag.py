@@ -207,7 +207,7 @@ def test_a_run_whose_services_are_up_still_grows() -> None:
     cluster = Cluster()
     cluster.join("w")
     cluster.submit(job("web", service=True))
-    cluster.started("web")
+    cluster.ready("web")
     cluster.add(job("b", "web"))
     assert cluster.run_state() == "RUNNING"
     cluster.finish("b")

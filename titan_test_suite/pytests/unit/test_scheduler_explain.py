@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from titan_core.scheduler.explain import explain, reason
-from titan_core.scheduler.model import USUAL_SERVICES, Affinity, Outcome
+from titan_core.scheduler.model import USUAL_SERVICES
+from titan_core.scheduler.states import Affinity, Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, job, service
 
 

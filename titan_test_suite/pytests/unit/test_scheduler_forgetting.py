@@ -53,7 +53,7 @@ def test_a_run_that_is_not_over_is_not_forgotten() -> None:
     cluster = Cluster(runs_kept=1)
     cluster.join("w")
     cluster.submit(service("web"), run_id="up")
-    cluster.started("web")
+    cluster.ready("web")
     cluster.submit(job("waits", requirement="GPU"), run_id="open")
     for run_id in ("r1", "r2", "r3"):
         run_one(cluster, run_id)
@@ -127,7 +127,7 @@ def test_runs_that_follow_each_other_do_not_keep_each_other_in_memory() -> None:
     cluster = Cluster(runs_kept=1)
     cluster.join("w")
     cluster.submit(service("web"), run_id="up")
-    cluster.started("web")
+    cluster.ready("web")
     cluster.submit(job("a", "up/web"), run_id="r0")
     for number in range(1, 20):
         cluster.submit(job("a", f"r{number - 1}/a", "up/web"), run_id=f"r{number}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from titan_core.scheduler.model import Affinity, Outcome
+from titan_core.scheduler.states import Affinity, Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, job, service, started_jobs
 
 
@@ -164,7 +164,7 @@ def test_what_was_withdrawn_does_not_pile_up_where_nothing_is_ever_placed() -> N
     for number in range(1000):
         cluster.submit(job("a", requirement="NOBODY_HAS_IT"), run_id=f"r{number}")
         cluster.cancel(f"r{number}/a")
-    ready = cluster.core.state.placement._pools["NOBODY_HAS_IT", False].ready
+    ready = cluster.core.state.placement._pools["NOBODY_HAS_IT"].ready
     assert len(ready._heap) < 200
 
 

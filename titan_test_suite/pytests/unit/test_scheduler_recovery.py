@@ -9,37 +9,11 @@ from titan_core.scheduler import invariants, runs
 from titan_core.scheduler.actions import Action, DeleteRun, RecordChange, StartAttempt
 from titan_core.scheduler.core import Core
 from titan_core.scheduler.events import Event, RunRecalled, RunsExpired
-from titan_core.scheduler.model import Affinity, JobState, Outcome, WorkerState
 from titan_core.scheduler.records import batch
 from titan_core.scheduler.recovery import restore_run
+from titan_core.scheduler.states import Affinity, JobState, Outcome, WorkerState
 from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, job, service, started_jobs
-from titan_test_suite.pytests.support.simulation.store import Rows
-
-GRACE_S = 60.0
-
-
-class KeptCluster(Cluster):
-    """A cluster whose master can be killed, and started again with what every step has left."""
-
-    def __init__(self, **settings: float) -> None:
-        super().__init__(**settings)
-        self.rows = Rows()
-        self.term = 0
-
-    def handle(self, event: Event) -> list[Action]:
-        actions = super().handle(event)
-        rows = batch(actions, self.now)
-        if rows is not None:
-            self.rows.write(rows)
-        return actions
-
-    def restart_master(self) -> list[Action]:
-        """The workers and what they run go on; they have no session."""
-        for worker in self.workers.values():
-            worker.connected = False
-        self.core, self.term = Core(self.core.state.settings), self.term + 1
-        return self.handle(self.rows.recovered(self.term, GRACE_S, recent=100))
-
+from titan_test_suite.pytests.support.kept_cluster import GRACE_S, KeptCluster
 
 @pytest.fixture
 def cluster() -> KeptCluster:
@@ -117,11 +91,11 @@ def test_a_run_that_is_over_is_known(cluster: KeptCluster, worker: FakeWorker) -
 
 def test_a_service_that_is_up_stays_up(cluster: KeptCluster, worker: FakeWorker) -> None:
     cluster.submit(service("s"), job("child", "s"))
-    cluster.started("s")
+    cluster.ready("s")
     cluster.finish("child")
     cluster.restart_master()
     assert cluster.run_state() == "COMPLETED"
-    assert cluster.job("s").up
+    assert cluster.job("s").ready
     cluster.register(worker)
     cluster.stop_service("s")
     cluster.stopped("s")
@@ -358,7 +332,7 @@ def test_every_dead_job_is_retried_but_what_waits_for_a_cancelled_parent(
     cluster.submit(job("a"), job("b", "a"), run_id="one")
     cluster.submit(service("s"), job("c", "s"), run_id="two")
     cluster.fail("one/a")
-    cluster.started("two/s")
+    cluster.ready("two/s")
     cluster.cancel("two/s")
     cluster.stopped("two/s")
     cluster.fail("two/c")
@@ -405,6 +379,11 @@ def test_a_shutdown_that_was_lost_with_the_session_is_said_again(cluster: KeptCl
     cluster.shut_down(worker)
     cluster.disconnect(worker)
     assert cluster.state("a") == "RUNNING"
+    cluster.register(worker)
+    assert not worker.shutting_down  # it has a job
+    worker.connected = False
+    cluster.shut_down(worker, now=True)
+    cluster.disconnect(worker)
     cluster.register(worker)
     assert worker.shutting_down
     cluster.restart(worker)

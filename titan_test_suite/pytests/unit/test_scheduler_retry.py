@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from titan_core.scheduler import retry
-from titan_core.scheduler.model import INFRASTRUCTURE_BUDGET, Attempt, Job, JobState, Outcome, Run
+from titan_core.scheduler.model import Attempt, Job, Run
+from titan_core.scheduler.states import INFRASTRUCTURE_BUDGET, JobState, Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, job
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from titan_core.errors import Conflict, NotFound
 from titan_core.scheduler.events import JobRetryRequested
-from titan_core.scheduler.model import Outcome
+from titan_core.scheduler.states import Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, job, service
 
 
@@ -105,7 +105,7 @@ def test_a_diamond_returns_whole(cluster: Cluster) -> None:
 
 def test_a_service_that_was_up_and_died_takes_its_children_along_again(cluster: Cluster) -> None:
     cluster.submit(service("web"), job("other"), job("child", "web", "other"))
-    cluster.started("web")
+    cluster.ready("web")
     cluster.fail("web")
     assert cluster.states() == {"web": "DEAD", "other": "RUNNING", "child": "CANCELLED"}
     cluster.retry("web")
@@ -140,7 +140,7 @@ def test_a_child_is_not_retried_without_its_dead_parent(cluster: Cluster) -> Non
 
 def test_nor_without_its_dead_service_though_that_was_up(cluster: Cluster) -> None:
     cluster.submit(service("web"), job("child", "web"))
-    cluster.started("web")
+    cluster.ready("web")
     cluster.fail("web")
     cluster.fail("child")
     with pytest.raises(Conflict, match="job run/child depends on web, which is DEAD; retry that one"):

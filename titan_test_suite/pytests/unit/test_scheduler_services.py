@@ -6,7 +6,8 @@ import pytest
 
 from titan_core.errors import Conflict
 from titan_core.scheduler.actions import StopAttempt
-from titan_core.scheduler.model import USUAL_SERVICES, Outcome
+from titan_core.scheduler.model import USUAL_SERVICES
+from titan_core.scheduler.states import Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, job, service
 
 
@@ -62,19 +63,19 @@ def test_services_need_the_capability_too(cluster: Cluster, worker: FakeWorker) 
 def test_children_wait_for_the_process_and_no_longer(cluster: Cluster, worker: FakeWorker) -> None:
     cluster.submit(service("web"), job("child", "web"))
     assert cluster.states() == {"web": "RUNNING", "child": "BLOCKED"}
-    cluster.started("web")
+    cluster.ready("web")
     assert cluster.states() == {"web": "RUNNING", "child": "RUNNING"}
 
 
 def test_that_a_service_started_is_taken_in_once(cluster: Cluster, worker: FakeWorker) -> None:
     cluster.submit(service("web"), job("child", "web"))
-    cluster.started("web")
-    assert cluster.started("web") == []
+    cluster.ready("web")
+    assert cluster.ready("web") == []
 
 
 def test_that_a_job_started_is_no_matter(cluster: Cluster, worker: FakeWorker) -> None:
     cluster.submit(job("a"), job("child", "a"))
-    assert cluster.started("a") == []
+    assert cluster.ready("a") == []
     assert cluster.state("child") == "BLOCKED"
 
 
@@ -95,7 +96,7 @@ def test_a_service_that_dies_cancels_what_has_not_begun(cluster: Cluster, worker
         job("failed", "web", retries=1),
         job("last", "delayed"),
     )
-    cluster.started("web")
+    cluster.ready("web")
     cluster.fail("failed")
     cluster.fail("web")
     assert cluster.states() == {
@@ -118,7 +119,7 @@ def test_a_child_is_not_tried_again_after_its_service_died(
     cluster: Cluster, worker: FakeWorker, outcome: Outcome
 ) -> None:
     cluster.submit(service("web"), job("child", "web", retries=5))
-    cluster.started("web")
+    cluster.ready("web")
     cluster.fail("web")
     cluster.finish("child", outcome, "it broke")
     assert cluster.state("child") == "DEAD"
@@ -127,7 +128,7 @@ def test_a_child_is_not_tried_again_after_its_service_died(
 
 def test_a_child_lost_together_with_its_service_is_not_tried_again(cluster: Cluster, worker: FakeWorker) -> None:
     cluster.submit(service("web", max_attempts=1), service("child", "web"))
-    cluster.started("web")
+    cluster.ready("web")
     cluster.crash(worker)
     cluster.advance(30)
     assert cluster.states() == {"web": "DEAD", "child": "DEAD"}
@@ -135,7 +136,7 @@ def test_a_child_lost_together_with_its_service_is_not_tried_again(cluster: Clus
 
 def test_a_child_that_falls_due_when_its_service_dies_is_cancelled(cluster: Cluster, worker: FakeWorker) -> None:
     cluster.submit(service("web", max_attempts=1), job("child", "web", delay_s=30))
-    cluster.started("web")
+    cluster.ready("web")
     cluster.crash(worker)
     cluster.now += 30
     cluster.advance(0)
@@ -145,7 +146,7 @@ def test_a_child_that_falls_due_when_its_service_dies_is_cancelled(cluster: Clus
 def test_a_lost_child_of_a_service_that_died_does_not_return(cluster: Cluster, worker: FakeWorker) -> None:
     other = cluster.join("other", "GPU")
     cluster.submit(service("web", requirement="GPU"), job("child", "web"))
-    cluster.started("web")
+    cluster.ready("web")
     cluster.disconnect(worker)
     cluster.advance(30)
     assert cluster.state("child") == "QUEUED"
@@ -159,10 +160,10 @@ def test_a_lost_child_of_a_service_that_died_does_not_return(cluster: Cluster, w
 
 def test_a_service_that_restarts_does_not_release_its_children_twice(cluster: Cluster, worker: FakeWorker) -> None:
     cluster.submit(service("web", retries=1), job("a"), job("child", "web", "a"))
-    cluster.started("web")
+    cluster.ready("web")
     cluster.fail("web")
     cluster.advance(10)
-    cluster.started("web")
+    cluster.ready("web")
     assert cluster.state("child") == "BLOCKED"
     cluster.finish("a")
     assert cluster.state("child") == "RUNNING"
@@ -170,7 +171,7 @@ def test_a_service_that_restarts_does_not_release_its_children_twice(cluster: Cl
 
 def test_a_child_added_to_a_service_that_is_up_starts_at_once(cluster: Cluster, worker: FakeWorker) -> None:
     cluster.submit(service("web"))
-    cluster.started("web")
+    cluster.ready("web")
     cluster.add(job("child", "web"))
     assert cluster.state("child") == "RUNNING"
 
@@ -189,7 +190,7 @@ def test_a_stopped_service_is_completed_once_its_process_is_gone(
     cluster: Cluster, worker: FakeWorker, outcome: Outcome
 ) -> None:
     cluster.submit(service("web", retries=5), job("child", "web"))
-    cluster.started("web")
+    cluster.ready("web")
     actions = cluster.stop_service("web")
     assert StopAttempt("w:8080", cluster.attempt("web").token, "enough") in actions
     assert cluster.state("web") == "RUNNING"
@@ -249,7 +250,7 @@ def test_a_service_that_starts_while_it_is_being_cancelled_releases_nobody(
     cluster.submit(service("web"), job("other"))
     cluster.cancel("web")
     cluster.add(job("child", "web"))
-    cluster.started("web")
+    cluster.ready("web")
     assert cluster.state("child") == "BLOCKED"
     cluster.stopped("web")
     assert cluster.states() == {"web": "CANCELLED", "other": "RUNNING", "child": "CANCELLED"}

@@ -8,7 +8,8 @@ import pytest
 
 from titan_core.scheduler import jobs
 from titan_core.scheduler.actions import RecordChange, RecordJobsAdded, RecordRunFinished, StartAttempt
-from titan_core.scheduler.model import CHANGES_KEPT, EDGES, FINAL, LOST_CAUSE, WAITING, JobState
+from titan_core.scheduler.model import CHANGES_KEPT
+from titan_core.scheduler.states import EDGES, FINAL, LOST_CAUSE, WAITING, JobState
 from titan_test_suite.pytests.support.cluster_model import Cluster, job, service
 
 ILLEGAL = [(a, b) for a, b in itertools.product(JobState, JobState) if b not in EDGES[a]]
@@ -31,7 +32,7 @@ def test_every_state_is_waiting_running_or_final() -> None:
 
 
 def test_only_a_person_leads_out_of_a_final_state() -> None:
-    assert EDGES[JobState.COMPLETED] == frozenset()
+    assert EDGES[JobState.COMPLETED] == {JobState.QUEUED}  # an instance of a service, see test_services_by_hand
     for state in LOST_CAUSE:
         assert EDGES[state] == {JobState.BLOCKED, JobState.QUEUED}
 
@@ -122,7 +123,7 @@ def test_a_service_that_is_up_does_not_keep_its_run_open() -> None:
     cluster.submit(job("a"), service("web", "a"))
     cluster.finish("a")
     assert cluster.run_state() == "RUNNING"
-    cluster.started("web")
+    cluster.ready("web")
     assert cluster.run_state() == "COMPLETED"
     assert cluster.run().live_jobs == 1
 
@@ -131,7 +132,7 @@ def test_a_service_that_fails_reopens_its_run() -> None:
     cluster = Cluster()
     cluster.join("w")
     cluster.submit(service("web", retries=1))
-    cluster.started("web")
+    cluster.ready("web")
     cluster.fail("web")
     assert cluster.run_state() == "RUNNING"
     assert cluster.run().finished_at is None

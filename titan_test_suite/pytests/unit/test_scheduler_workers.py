@@ -6,8 +6,9 @@ import pytest
 
 from titan_core.errors import Conflict, NotFound, Unavailable
 from titan_core.scheduler.actions import AcceptWorker, AcknowledgeResult, RecordWorker, ShutDownWorker, StartAttempt
-from titan_core.scheduler.events import AttemptStarted, WorkerDisconnected, WorkerSaidGoodbye, WorkerShutdownRequested
-from titan_core.scheduler.model import RECENT_KEPT, Outcome
+from titan_core.scheduler.events import ServiceReady, WorkerDisconnected, WorkerSaidGoodbye, WorkerShutdownRequested
+from titan_core.scheduler.model import RECENT_KEPT
+from titan_core.scheduler.states import Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, job, report, service, started_jobs
 
 
@@ -289,7 +290,7 @@ def test_the_end_of_a_session_that_was_replaced_is_no_matter(cluster: Cluster, w
 def test_what_is_said_of_workers_that_are_gone_is_no_matter(cluster: Cluster) -> None:
     assert cluster.handle(WorkerDisconnected("w:1", 1, cluster.now)) == []
     assert cluster.handle(WorkerSaidGoodbye("w:1")) == []
-    assert cluster.handle(AttemptStarted("w:1", b"?")) == []
+    assert cluster.handle(ServiceReady("w:1", b"?")) == []
 
 
 def test_two_workers_of_one_name_at_once_are_refused(cluster: Cluster, worker: FakeWorker) -> None:
@@ -356,7 +357,25 @@ def test_a_permanent_worker_is_shut_down_only_by_force(cluster: Cluster) -> None
     cluster.submit(job("a"))
     assert cluster.state("a") == "RUNNING"
     cluster.shut_down(worker, force=True)
+    assert not worker.shutting_down
+    cluster.finish("a")
     assert worker.shutting_down
+
+
+def test_a_worker_that_is_shut_down_now_is_not_waited_for(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(job("a"))
+    cluster.shut_down(worker, now=True)
+    assert worker.shutting_down
+
+
+def test_a_worker_that_is_shut_down_gets_nothing_more(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(job("a"))
+    cluster.shut_down(worker)
+    cluster.submit(job("b"), run_id="next")
+    assert cluster.state("b") == "QUEUED"
+    cluster.finish("a")
+    assert worker.shutting_down
+    assert cluster.state("b") == "QUEUED"
 
 
 def test_a_worker_without_a_session_is_not_shut_down(cluster: Cluster, worker: FakeWorker) -> None:
@@ -375,7 +394,7 @@ def test_a_service_started_while_the_session_was_down_is_told_in_the_next(
 ) -> None:
     cluster.submit(service("web"), job("child", "web"))
     cluster.disconnect(worker)
-    cluster.started("web")
+    cluster.ready("web")
     assert cluster.state("child") == "BLOCKED"
     cluster.register(worker)
     assert cluster.state("child") == "RUNNING"
@@ -383,11 +402,11 @@ def test_a_service_started_while_the_session_was_down_is_told_in_the_next(
 
 def test_a_service_that_was_up_given_up_and_returns_is_up_again(cluster: Cluster, worker: FakeWorker) -> None:
     cluster.submit(service("web"))
-    cluster.started("web")
+    cluster.ready("web")
     assert cluster.run_state() == "COMPLETED"
     dies(cluster, worker)
     assert cluster.run_state() == "RUNNING"
-    worker.up.clear()  # it need not say so again
+    worker.serving.clear()  # it need not say so again
     cluster.register(worker)
     assert cluster.run_state() == "COMPLETED"
 
@@ -397,6 +416,6 @@ def test_one_that_was_not_up_yet_is_not(cluster: Cluster, worker: FakeWorker) ->
     dies(cluster, worker)
     cluster.register(worker)
     assert cluster.states() == {"web": "RUNNING", "child": "BLOCKED"}
-    cluster.started("web")
+    cluster.ready("web")
     assert cluster.run_state() == "RUNNING"
     assert cluster.state("child") == "RUNNING"

@@ -34,6 +34,71 @@ def refusal(folder: Path, text: str | bytes) -> PipelineError:
 # ── what is right ─────────────────────────────────────────────────────────────────────────────────
 
 
+def test_a_service_with_every_key(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """\
+        jobs:
+          - id: web
+            file: web.py
+            type: service
+            port: auto
+            restart: on-failure
+            min_uptime: 1m
+            instances: 2
+            scope: run
+            max_memory: 300M
+            health: {http: /health, interval: 5, timeout: 500ms}
+            unhealthy_after: 5
+            ready_timeout: 2m
+          - {id: queue, file: queue.py, type: service, health: {command: [test, -e, yes]}}
+        """,
+    )
+    assert load(path).jobs == [
+        TitanJob(
+            "web",
+            "web.py",
+            type="service",
+            port="auto",
+            restart="on-failure",
+            min_uptime=60,
+            instances=2,
+            scope="run",
+            max_memory=300 << 20,
+            health={"http": "/health", "interval": 5, "timeout": 0.5},
+            unhealthy_after=5,
+            ready_timeout=120,
+        ),
+        TitanJob("queue", "queue.py", type="service", health={"command": ["test", "-e", "yes"]}),
+    ]
+
+
+def test_defaults_for_services_do_not_hold_for_other_jobs(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        """\
+        defaults: {restart: never, health: {command: 'true'}, port: auto, instances: 2, retries: 1}
+        jobs:
+          - {id: web, file: web.py, type: service, instances: 3}
+          - {id: check, file: check.py}
+          - {id: report, file: report.py, type: run, port: 80, restart: }
+        """,
+    )
+    web, check, report = load(path).jobs
+    assert web == TitanJob(
+        "web",
+        "web.py",
+        type="service",
+        restart="never",
+        health={"command": "true"},
+        port="auto",
+        instances=3,
+        retries=1,
+    )
+    assert check == TitanJob("check", "check.py", retries=1)
+    assert report == TitanJob("report", "report.py", port=80, retries=1)
+
+
 def test_a_small_pipeline(tmp_path: Path) -> None:
     path = write(
         tmp_path,
@@ -193,6 +258,9 @@ LAUGHS = "\n".join(["a0: &a0 x"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 1
 JOB = "jobs:\n- id: a\n  file: a.py\n"
 
 
+SERVICE = JOB + "  type: service\n"
+
+
 @pytest.mark.parametrize(
     ("text", "line", "problem"),
     [
@@ -246,7 +314,24 @@ JOB = "jobs:\n- id: a\n  file: a.py\n"
         (JOB + "  delay: .nan\n", 4, "delay must be a finite number"),
         (JOB + "  delay: soon\n", 4, "delay must be a number, or a number with a unit"),
         (JOB + "  port: 70000\n", 4, "port is 70000; it must be from 0 to 65535"),
-        (JOB + "  port: '80'\n", 4, "port must be a whole number, not the string '80'"),
+        (JOB + "  port: '80'\n", 4, "port must be a whole number, or 'auto', not the string '80'"),
+        (JOB + "  port: -1\n", 4, "port must be a whole number, or 'auto', not the number -1"),
+        (JOB + "  port: auto\n", 4, "port: auto is for services; add type: service"),
+        (JOB + "  restart: always\n", 4, "restart is for services; add type: service"),
+        (JOB + "  type: run\n  instances: 1\n", 5, "instances is for services; add type: service"),
+        (JOB + "  health: {}\n", 4, "health is for services; add type: service"),
+        (JOB + "  type: cron\n  restart: no\n", 4, "type must be 'run' or 'service'"),
+        (SERVICE + "  restart: no\n", 5, "restart must be 'always', 'on-failure' or 'never', not the string 'no'"),
+        (SERVICE + "  max_memory: 1e9\n", 5, "max_memory must be a whole number of bytes"),
+        (SERVICE + "  instances: 0\n", 5, "instances is 0; it must be from 1 to 1000"),
+        (SERVICE + "  min_uptime: .nan\n", 5, "min_uptime must be a finite number"),
+        (SERVICE + "  health: /\n", 5, "health must be a mapping such as {http: /health}, not the string '/'"),
+        (SERVICE + "  health:\n    http: /\n", 5, "health: http needs a port"),
+        (SERVICE + "  health:\n    comand: x\n", 6, "there is no field 'comand'; did you mean 'command'?"),
+        (SERVICE + "  health:\n    unhealthy_after: 3\n", 6, "there is no field 'unhealthy_after'"),
+        (SERVICE + "  health:\n    command: x\n    interval: 0\n", 5, "the interval of health is 0"),
+        (SERVICE + "  health:\n    command: x\n    command: y\n", 7, "the key 'command' is there twice"),
+        ("defaults:\n  restart: maybe\n" + SERVICE, 2, "restart must be 'always', 'on-failure' or 'never'"),
         (JOB + f"  port: {'9' * 5000}\n", 4, "is not a value that can be read"),
         (JOB + "  timeout: 2024-13-45\n", 4, "is not a value that can be read"),
         (JOB + "  timeout: 2024-01-01\n", 4, "timeout must be a number"),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from titan_core.errors import RequestRefused
-from titan_core.scheduler.model import Outcome
+from titan_core.scheduler.states import Outcome
 from titan_core.store import check, schema
 from titan_test_suite.pytests.support.cluster_model import report
 from titan_test_suite.pytests.support.graphs import rolled_graph
@@ -66,8 +66,8 @@ def end_one(cluster: StoredCluster, dice: random.Random) -> None:
         return
     worker, token = dice.choice(executions)
     if dice.random() < 0.3 and worker.connected:
-        worker.up.add(token)
-        cluster.say_started(worker, token)
+        worker.serving.add(token)
+        cluster.say_ready(worker, token)
         return
     ended = report(token, Outcome.STOPPED if token in worker.stopping else dice.choice(ENDS))
     worker.end(token, ended)
@@ -96,7 +96,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cluster.submit(stored_job("parent"), stored_job("child", "parent"), stored_job("web", service=True))
         cluster.submit(stored_job("dead", retries=1), stored_job("other", "run/web"), run_id="two", request_id=b"r")
         cluster.finish("parent")
-        cluster.started("web")
+        cluster.ready("web")
         cluster.fail("dead")
         cluster.advance(5)
         cluster.fail("dead")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from titan_core.clock import FakeClock
-from titan_core.scheduler.model import Outcome
+from titan_core.scheduler.states import Outcome
 from titan_core.store import loading
 from titan_core.store.history import CANDIDATES, History
 from titan_test_suite.pytests.support.stored_cluster import StoredCluster, open_store, stored_job

@@ -55,7 +55,7 @@ def test_what_was_committed_comes_back_as_it_was(home: Path) -> None:
             stored_job("web", service=True),
             request_id=b"r" * 16,
         )
-        cluster.started("web")
+        cluster.ready("web")
         cluster.fail("extract")
         cluster.submit(stored_job("second"), run_id="other")
         cluster.flush()
@@ -70,10 +70,10 @@ def test_what_was_committed_comes_back_as_it_was(home: Path) -> None:
             assert found.asked.submitted_at == pytest.approx(job.submitted_at)
             state = found.became
             assert (state.state, state.reason, state.version) == (job.state.value, job.reason, job.changed_version)
-            assert (state.failures, state.satisfied, state.up) == (job.failures, job.satisfied, job.up)
+            assert (state.failures, state.satisfied, state.ready) == (job.failures, job.satisfied, job.ready)
             assert state.finished_at == pytest.approx(job.finished_at) if job.final else state.finished_at is None
             for attempt, record in zip(job.attempts, found.attempts, strict=True):
-                assert (record.number, record.token, record.up) == (attempt.number, attempt.token, attempt.up)
+                assert (record.number, record.token, record.ready) == (attempt.number, attempt.token, attempt.ready)
                 assert type(record.counted) is bool
     assert [worker.worker_id for worker in workers] == ["w:8080"]
 
@@ -177,7 +177,7 @@ def test_two_attempts_of_a_job_can_not_count(home: Path) -> None:
         with pytest.raises(sqlite3.IntegrityError):
             connection.execute(
                 "INSERT INTO attempts SELECT job, 2, token, worker_id, started_at, finished_at, outcome, exit_code,"
-                " reason, peak_memory, stopping, up, counted FROM attempts"
+                " reason, peak_memory, stopping, ready, counted, port FROM attempts"
             )
     connection.close()
 

@@ -17,7 +17,7 @@ from titan_core.master.submissions import Submissions
 from titan_core.protocol.messages import AssetContent, JobSpec, SubmitRun, Task
 from titan_core.scheduler.core import Core
 from titan_core.scheduler.events import RunCancelRequested
-from titan_core.scheduler.state import Settings
+from titan_core.scheduler.settings import Settings
 from titan_core.store.archive import inspect
 from titan_core.store.assets import AssetStore
 from titan_core.store.durability import Durability

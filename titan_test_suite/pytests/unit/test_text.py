@@ -20,6 +20,7 @@ from titan_core.protocol.messages import (
     GetLogs,
     JobSpec,
     ShutdownWorker,
+    StartWorker,
     StateCount,
     StopService,
     Task,
@@ -309,9 +310,22 @@ class TestSingleJobs:
         assert parse_deploy("s.py||GPU") == service("s.py", 0, "GPU")
         assert parse_deploy("s.py") == service("s.py", 0)
         assert parse_deploy("s.py|\x1c9000\x1f") == service("s.py", 9000)  # what `int` itself does not take for blank
-        with pytest.raises(InvalidRequest, match=r"python -m titan_core\.worker"):
-            parse_deploy("Worker.jar|8090|GPU")
         assert "port is 70000" in refusal("s.py|70000|GPU", parse_deploy)
+
+    def test_deploy_of_a_worker(self):
+        assert parse_deploy("Worker.jar") == StartWorker(8085)
+        assert parse_deploy(" Worker.jar | ") == parse_deploy("Worker.jar|0|") == StartWorker(8085)
+        assert parse_deploy("Worker.jar|8090|GPU") == StartWorker(8090, "GPU")
+        assert "port is 70000" in refusal("Worker.jar|70000", parse_deploy)
+        assert "port is -1" in refusal("Worker.jar|-1", parse_deploy)
+        assert "is not a whole number" in refusal("Worker.jar|GPU", parse_deploy)
+        assert "is not a capability" in refusal("Worker.jar|8090|G P U", parse_deploy)
+        assert "'more' follows" in refusal("Worker.jar|8090|GPU|more", parse_deploy)
+
+    @pytest.mark.parametrize("body", ["DEPLOY|Worker.jar|8085", "w|DEPLOY|Worker.jar|8085|GENERAL"])
+    def test_a_worker_is_no_job(self, body):
+        assert "titan deploy worker" in refusal(body, parse_job)
+        assert "titan deploy worker" in refusal(f"{body}|1|0|[]" if body[0] == "w" else f"w|{body}|1|0|[]", parse_dag)
 
 
 class TestOtherRequests:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from titan_core.protocol.messages import AttemptStarted, LogPosition, Register
+from titan_core.protocol.messages import LogPosition, Register, ServiceReady
 from titan_test_suite.pytests.support.cluster import Program
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import TOKEN, WorkerMaster
@@ -111,7 +111,7 @@ def test_a_service_that_has_started_and_was_not_told(master: WorkerMaster, start
     assert died(program)
     start()
     assert master.registrations[-1].running == ()
-    assert not master.of(AttemptStarted)
+    assert not master.of(ServiceReady)
 
 
 def test_a_worker_that_dies_before_it_registers(master: WorkerMaster, start: StartProgram) -> None:

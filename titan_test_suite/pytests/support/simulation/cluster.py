@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from titan_core.scheduler.model import WorkerInfo
-from titan_core.scheduler.state import Settings
+from titan_core.scheduler.settings import Settings
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
 from titan_test_suite.pytests.support.simulation.load import People
 from titan_test_suite.pytests.support.simulation.master import Master

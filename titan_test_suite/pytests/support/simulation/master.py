@@ -33,7 +33,7 @@ from titan_core.scheduler.events import (
     WorkerSaidGoodbye,
     WorkerTroubleChanged,
 )
-from titan_core.scheduler.state import Settings
+from titan_core.scheduler.settings import Settings
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
 from titan_test_suite.pytests.support.simulation.frames import (
     Acknowledge,

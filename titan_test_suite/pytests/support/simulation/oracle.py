@@ -20,8 +20,9 @@ from titan_core.scheduler.events import (
     RunRetryRequested,
     ServiceStopRequested,
 )
-from titan_core.scheduler.model import FINAL, LOST_CAUSE, JobSpec, JobState, Outcome
+from titan_core.scheduler.model import JobSpec
 from titan_core.scheduler.records import AttemptRecord, EventRecord, StateRecord
+from titan_core.scheduler.states import FINAL, LOST_CAUSE, JobState, Outcome
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
 from titan_test_suite.pytests.support.simulation.frames import Start
 from titan_test_suite.pytests.support.simulation.store import Rows, Step

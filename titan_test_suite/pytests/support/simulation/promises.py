@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from titan_core.scheduler.core import Core
-from titan_core.scheduler.model import Attempt, Job, JobState, Run, Worker
+from titan_core.scheduler.model import Attempt, Job, Run, Worker
+from titan_core.scheduler.states import JobState
 
 
 def promised(core: Core) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def _run(run: Run) -> tuple[Any, ...]:
 def _job(job: Job) -> tuple[Any, ...]:
     asked = (job.spec, job.submitted_at, job.sequence, job.spawner_worker_id)
     waits_for = None if job.final else job.open_parents
-    place = (job.state, job.reason, job.changed_version, job.ending, waits_for, job.satisfied, job.up)
+    place = (job.state, job.reason, job.changed_version, job.ending, waits_for, job.satisfied, job.ready)
     books = (job.failures, job.losses, job.crashes, job.attempts_before)
     times = (job.due_at, job.started_at, job.finished_at)
     return asked, place, books, times, list(map(_attempt, job.attempts))
@@ -62,7 +63,15 @@ def _edges(job: Job) -> list[str]:
 
 def _attempt(attempt: Attempt) -> tuple[Any, ...]:
     ended = (attempt.finished_at, attempt.outcome, attempt.exit_code, attempt.reason, attempt.peak_memory)
-    return attempt.number, attempt.token, attempt.worker_id, attempt.started_at, *ended, attempt.stopping, attempt.up
+    return (
+        attempt.number,
+        attempt.token,
+        attempt.worker_id,
+        attempt.started_at,
+        *ended,
+        attempt.stopping,
+        attempt.ready,
+    )
 
 
 def _worker(worker: Worker) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from titan_core.scheduler.events import Event, StateRecovered
+from titan_core.scheduler.model import JobSpec
 from titan_core.scheduler.records import (
     GONE,
     AttemptRecord,
@@ -18,9 +19,11 @@ from titan_core.scheduler.records import (
     EventRecord,
     JobRecord,
     RunRecord,
+    ServiceRecord,
     StateRecord,
     StoredJob,
     StoredRun,
+    StoredService,
     WorkerRecord,
 )
 from titan_core.scheduler.recovery import parent_runs
@@ -47,6 +50,8 @@ class Rows:
         self.attempts: dict[int, dict[int, AttemptRecord]] = defaultdict(dict)
         self.events: dict[tuple[int, int], EventRecord] = {}
         self.workers: dict[str, WorkerRecord] = {}
+        self.services: dict[int, ServiceRecord] = {}
+        self.definitions: dict[int, dict[int, JobSpec]] = defaultdict(dict)
         self.job_of_key: dict[str, int] = {}
 
     def key(self, job: int) -> str:
@@ -64,6 +69,9 @@ class Rows:
             self.attempts[attempt.job][attempt.number] = attempt
         self.events.update(((event.run, event.version), event) for event in batch.events)
         self.workers.update((worker.worker_id, worker) for worker in batch.workers)
+        self.services.update((service.job, service) for service in batch.services)
+        for definition in batch.definitions:
+            self.definitions[definition.job][definition.revision] = definition.spec
 
     def request(self, request_id: bytes) -> str | None:
         run = self.requests.get(request_id)
@@ -95,7 +103,12 @@ class Rows:
             jobs[job.run].append(StoredJob(job, self.states[sequence], attempts))
         for request_id, run in self.requests.items():
             requests[run].append(request_id)
-        return tuple(StoredRun(self.runs[n], tuple(requests[n]), tuple(jobs[n])) for n in numbers)
+        services: dict[int, list[StoredService]] = defaultdict(list)
+        for number, service in sorted(self.services.items()):
+            services[service.run].append(StoredService(service, tuple(self.definitions[number].items())))
+        return tuple(
+            StoredRun(self.runs[n], tuple(requests[n]), tuple(jobs[n]), tuple(services[n])) for n in numbers
+        )
 
 
 class Store:

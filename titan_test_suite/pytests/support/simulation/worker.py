@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from titan_core.scheduler.events import AttemptReport
-from titan_core.scheduler.model import Outcome, WorkerInfo
+from titan_core.scheduler.model import WorkerInfo
+from titan_core.scheduler.states import Outcome
 from titan_test_suite.pytests.support.cluster_model import report
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
 from titan_test_suite.pytests.support.simulation.frames import (

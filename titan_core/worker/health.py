@@ -1,0 +1,148 @@
+"""Whether services are ready, and stay well: when they are checked, and what follows from it.
+
+    started ─▶ a check, at once and then every 50 ms ─▶ ready, the master is told ─▶ a check every `interval_s`
+                     │ not within `ready_timeout_s`                                        │ `unhealthy_after` of them
+                     ▼                                                                     ▼ in a row have failed
+                 FAILED, with what the last one said                          FAILED, with what the last one said
+
+A service without a port and without checks is ready as soon as there is its process, and is not looked at again.
+That a process ends is not found out here: its slot waits for that. The attempt's end, or the request for it, wakes
+the thread that watches it, also out of a check.
+
+`watch` is called by the slot threads; each checked attempt has a thread of its own from then on. What a check does
+is not known here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import select
+import time
+from collections.abc import Callable
+
+from titan_core.lifecycle import Component
+from titan_core.protocol.messages import Health, ServiceReady, Task
+from titan_core.worker.checks import Over, Probe, command_probe, http_probe, port_probe
+from titan_core.worker.control import Control, Stop
+from titan_core.worker.process_tree import OrphanHouse
+
+log = logging.getLogger("titan.worker")
+
+FIRST_PAUSES_S = (0.002, 0.005, 0.01, 0.02)
+PAUSE_S = 0.05
+"""Between two checks of a service that is not ready yet."""
+MOST_PAUSE_S = 0.25
+"""The same, where a check takes long: a pause is no shorter than the check before it, up to this."""
+
+
+class HealthWatch(Component):
+    """Watches the services of one worker. `announce` tells the master of those that are ready."""
+
+    def __init__(self, announce: Callable[[ServiceReady], object], house: OrphanHouse) -> None:
+        super().__init__("health")
+        self._announce = announce
+        self._house = house
+
+    def watch(self, control: Control, task: Task, cwd: str, env: dict[str, str]) -> None:
+        """The process of this service is there. `task` is what it was started with, `cwd` and `env` where."""
+        probe = self._probe(task, cwd, env)
+        if probe is None:
+            control.become_ready(self._announce)
+        else:
+            watched = _Watched(control, task.health, probe, self._announce)
+            self.spawn(f"health-{control.start.job_id}", watched.run)
+
+    def _probe(self, task: Task, cwd: str, env: dict[str, str]) -> Probe | None:
+        """How it is checked; None = it is not."""
+        if task.health.command:
+            return command_probe(task.health.command, cwd, env, self._house)
+        if task.health.http:
+            return http_probe(task.port, task.health.http)
+        return port_probe(task.port) if task.port else None
+
+
+class _Watched:
+    """One attempt, on its thread."""
+
+    def __init__(
+        self, control: Control, health: Health, probe: Probe, announce: Callable[[ServiceReady], object]
+    ) -> None:
+        self._control = control
+        self._health = health
+        self._probe = probe
+        self._announce = announce
+        self._name = f"{control.start.run_id}/{control.start.job_id}"
+
+    def run(self) -> None:
+        """Until the attempt is over, or is to be ended."""
+        with self._control.watched() as over, contextlib.suppress(Over):
+            if self._becomes_ready(over):
+                self._stays_well(over)
+
+    def _becomes_ready(self, over: int) -> bool:
+        started_at, limit_s = time.monotonic(), self._health.ready_timeout_s or float("inf")
+        failure = ""
+        for pause_s in itertools.chain(FIRST_PAUSES_S, itertools.repeat(PAUSE_S)):
+            began_s = time.monotonic() - started_at
+            if began_s >= limit_s:
+                break
+            said = self._check(min(self._health.timeout_s, limit_s - began_s), over)
+            took_s = time.monotonic() - started_at
+            if not said:
+                return self._tell_ready(took_s)
+            if not failure or took_s < limit_s:  # one that was cut short says little
+                failure = said
+            _rest(min(max(pause_s, min(MOST_PAUSE_S, took_s - began_s)), max(0.0, limit_s - took_s)), over)
+        self._end(f"not ready within {limit_s:g} s: {failure}")
+        return False
+
+    def _stays_well(self, over: int) -> None:
+        failed = 0
+        while failed < self._health.unhealthy_after:
+            _rest(self._health.interval_s, over)
+            failure = self._check(self._health.timeout_s, over)
+            failed = failed + 1 if failure else 0
+            if failure:
+                self._tell_failure(failure, failed)
+        self._end(f"unhealthy: {_checks(failed)} failed, the last: {failure}")
+
+    def _check(self, timeout_s: float, over: int) -> str:
+        """What is wrong; empty: nothing. Raises Over."""
+        try:
+            return self._probe(timeout_s, over)
+        except OSError as error:  # the worker itself has run out of something
+            return f"it could not be checked: {error.strerror or error}"
+
+    def _tell_ready(self, after_s: float) -> bool:
+        if not self._control.become_ready(self._announce):
+            return False
+        log.info("%s is ready after %.3f s", self._name, after_s, extra={"action": "service.ready"})
+        return True
+
+    def _tell_failure(self, failure: str, failed: int) -> None:
+        log.warning(
+            "%s: a check failed (%d of %d): %s",
+            self._name,
+            failed,
+            self._health.unhealthy_after,
+            failure,
+            extra={"action": "health.failed"},
+        )
+
+    def _end(self, reason: str) -> None:
+        log.warning("%s is ended: %s", self._name, reason, extra={"action": "service.unhealthy"})
+        self._control.stop(Stop("FAILED", reason))
+
+
+def _checks(number: int) -> str:
+    return "a check" if number == 1 else f"{number} checks in a row"
+
+
+def _rest(seconds: float, over: int) -> None:
+    """Let time pass. Raises Over."""
+    poller = select.poll()
+    poller.register(over, select.POLLIN)
+    if poller.poll(seconds * 1000):
+        raise Over
