@@ -110,18 +110,18 @@ class WebhookProvisioner:
         self._stopping = threading.Event()
 
     def add(self, capability: str, count: int) -> None:
-        self._tell({"action": "add", "capability": capability, "count": count})
+        self._tell(action="add", capability=capability, count=count)
 
     def remove(self, worker_id: str, capability: str) -> None:
-        self._tell({"action": "remove", "worker": worker_id, "capability": capability})
+        self._tell(action="remove", worker=worker_id, capability=capability)
 
     def stop(self) -> None:
         self._stopping.set()
         if self._post is not None:
             self._post.cut()
 
-    def _tell(self, wanted: Mapping[str, str | int]) -> None:
-        """Call until it is heard, with one id: whoever was heard without knowing it is told twice."""
+    def _tell(self, **wanted: str | int) -> None:
+        """Call until there is an answer; with one id, since a call without one may have been heard."""
         identity = {
             "cluster": self._cluster.hex(),
             "id": secrets.token_hex(16),

@@ -21,7 +21,8 @@ def on_recovered(state: State, event: StateRecovered) -> None:
     """Go on where the master before this one was when it last wrote to its disk."""
     assert not state.runs and not state.workers, "there is something already"
     state.term, state.grace_s, state.last_sequence = event.term, event.grace_s, event.last_sequence
-    state.growth.not_before = state.now + event.grace_s
+    if event.workers:
+        state.growth.not_before = state.now + event.grace_s
     for record in event.workers:
         _expect(state, record)
     runs = [restore_run(stored) for stored in event.runs]

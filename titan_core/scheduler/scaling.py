@@ -235,6 +235,8 @@ def _give_up_overdue(state: State) -> None:
         _failed(
             state, one.capabilities, f"worker {one.worker_id} {within}" if one.worker_id else f"a worker {within}"
         )
+    for one in growth.expected:
+        _wake_at(state, one.due_at)
     growth.blocked_ports = {name: until for name, until in growth.blocked_ports.items() if until > state.now}
 
 

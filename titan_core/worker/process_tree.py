@@ -24,6 +24,7 @@ import ctypes
 import os
 import signal
 import threading
+import time
 
 from titan_core.errors import ConfigError
 from titan_core.worker import procfs, sigkill
@@ -40,6 +41,7 @@ _ROUNDS = 10_000
 _CALM_ROUNDS = 5
 """After so many, processes are stopped before they are looked at."""
 _HALTED_AT_ONCE = 1_000
+_EXEC_LOOKS, _EXEC_LOOK_S = 20, 0.001
 
 
 class _Subreaper:
@@ -264,7 +266,7 @@ class OrphanHouse:
             return False
         if self._cgroup is not None and (slot := self._cgroup.slot_name_of(status.process.pid)):
             return tree.cgroup is not None and slot == tree.cgroup.name
-        token = procfs.attempt_token(status.process.pid)
+        token = _token(status.process.pid)
         if token or not self._alone:
             return token == tree.token
         if status.state == "Z":
@@ -276,6 +278,21 @@ class OrphanHouse:
         suspects = self._suspects.setdefault(process, self._live | {tree})
         suspects &= self._live
         return not suspects
+
+
+def _token(pid: int) -> str:
+    """Its attempt's. One that is just becoming another program shows neither arguments nor environment meanwhile."""
+    for _ in range(_EXEC_LOOKS):
+        token = procfs.attempt_token(pid)
+        if token or procfs.arguments(pid) or _has_ended(pid):
+            return token
+        time.sleep(_EXEC_LOOK_S)
+    return ""
+
+
+def _has_ended(pid: int) -> bool:
+    status = procfs.status(pid)
+    return status is None or status.state == "Z"
 
 
 def is_spawned(pid: int) -> bool:

@@ -91,8 +91,8 @@ class Cluster:
         return int(json.loads((self.home / ".titan" / "master.json").read_text())["port"])
 
     def start_master(self, *flags: str, **environ: str) -> Program:
-        """A master on a free port (give `--port` to choose); returns when it has written where it listens.
-        `environ` are variables for this one only."""
+        """A master on a free port (give `--port` to choose) whose cluster does not grow by itself (give `--provisioner`
+        to have it grow); returns when it has written where it listens. `environ` are variables for this one only."""
         program = self._begin_master(flags, environ)
         try:
             wait_until(lambda: self._listens(program), 20, program.tail)
@@ -158,7 +158,9 @@ class Cluster:
 
     def _begin_master(self, flags: Sequence[str], environ: Mapping[str, str]) -> Program:
         port = [] if "--port" in flags else ["--port", "0"]
-        return Program("master", ["titan_core.master", *port, *flags], self.home, {**self.environ, **environ})
+        fixed = [] if "--provisioner" in flags else ["--provisioner", "none"]
+        arguments = ["titan_core.master", *port, *fixed, *flags]
+        return Program("master", arguments, self.home, {**self.environ, **environ})
 
     def _listens(self, program: Program) -> bool:
         if program.process.poll() is not None:

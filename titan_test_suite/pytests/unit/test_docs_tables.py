@@ -27,6 +27,7 @@ from titan_core.scheduler.states import (
     JobState,
     Outcome,
     RunState,
+    ServiceState,
     WorkerState,
 )
 from titan_core.worker.__main__ import _parser as worker_parser
@@ -104,12 +105,12 @@ def _variable(config: type, field: dataclasses.Field[Any]) -> str:
 
 def _written(default: object) -> str:
     """A default as a person writes it."""
-    if default is None:
+    if default in (None, ""):
         return "none"
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, tuple):
-        return ",".join(default)
+        return "-".join(map(str, default)) if isinstance(default[0], int) else ",".join(default)
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
@@ -181,6 +182,7 @@ def test_job_states_and_edges() -> None:
 
 
 def test_other_states() -> None:
+    assert [row[0] for row in tables(STATES, "Services")[0]] == [state.value for state in ServiceState]
     assert [row[0] for row in tables(STATES, "Runs")[0]] == [state.value for state in RunState]
     assert [row[0] for row in tables(STATES, "Workers")[0]] == [state.value for state in WorkerState]
     (attempts,) = tables(STATES, "Attempts")

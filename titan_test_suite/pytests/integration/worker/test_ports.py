@@ -1,4 +1,4 @@
-"""The ports of attempts: those that are taken, those that are found, and what a job is told of its own and of others'."""
+"""The ports of attempts: those that are taken, those that are found, and what a job is told of its own."""
 
 from __future__ import annotations
 
