@@ -3,82 +3,33 @@
     python -m titan_test_suite.demo [--keep]
 
 A master, a GENERAL worker and a GPU worker start on free ports in a temporary home and run pipelines
-of the examples, one after the other. Every claim is checked where it is made; the exit code is 0 only
-if all of them held, 130 after Ctrl-C. Whatever happens, the processes and the home are gone at the end.
+of the examples, one after the other. What is claimed, and how it ends, is a matter of the `stage`.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import os
-import shutil
 import signal
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-
-import psutil
 
 from titan_core.protocol.messages import JobStatus, RunStatus
 from titan_sdk import TitanClient
 from titan_sdk.cli import progress, rows, tables
-from titan_sdk.cli.output import Output
-from titan_sdk.errors import TitanError
 from titan_sdk.pipeline import Pipeline
 from titan_test_suite.pytests.support.cluster import Cluster
 from titan_test_suite.pytests.support.examples import GRAPHS, SKILLS, answer_of, example, port_of
+from titan_test_suite.stage import Stage, performed
 
 PIPELINES = (f"{GRAPHS}/agent.yaml", f"{GRAPHS}/diamond.yaml", f"{GRAPHS}/fan_out.yaml", f"{SKILLS}/gpu_run.yaml")
 RUN_S = 60.0
-KILLED_S = 5.0
-STOPPING = (signal.SIGINT, signal.SIGTERM)
-
-
-class Stage:
-    """What is shown, in order and at once, and which of the claims did not hold."""
-
-    def __init__(self) -> None:
-        self.out = Output(stdout=sys.stdout, stderr=sys.stdout)
-        self.broken: list[str] = []
-        self.interrupted = False
-
-    def say(self, text: str, style: str = "") -> None:
-        """Some lines; `style` is for terminals that know colours."""
-        if self.out.pretty:
-            self.out.console.print(text, style=style, soft_wrap=True)
-        else:
-            self.out.line(text)
-        self.out.stdout.flush()
-
-    def title(self, text: str) -> None:
-        self.say(f"\n── {text} ──", "bold")
-
-    def claim(self, held: bool, text: str) -> None:
-        self.say(f"ok      {text}" if held else f"FAILED  {text}", "green" if held else "bold red")
-        if not held:
-            self.broken.append(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
-    for number in STOPPING:
-        signal.signal(number, _interrupt_once)
-    _forget_other_clusters()
-    stage, began_at = Stage(), time.monotonic()
-    home = Path(tempfile.mkdtemp(prefix="titan-demo-"))
-    try:
-        perform(stage, home, options.keep)
-    except KeyboardInterrupt:
-        stage.interrupted = True
-    except (TitanError, AssertionError) as error:
-        stage.claim(False, str(error))
-    finally:
-        _leave_nothing(stage, home)
-    return _verdict(stage, time.monotonic() - began_at)
+    return performed(lambda stage, home: perform(stage, home, options.keep))
 
 
 def perform(stage: Stage, home: Path, keep: bool) -> None:
@@ -168,69 +119,6 @@ def _stay(stage: Stage, home: Path, port: int) -> None:
     stage.say(f"curl http://127.0.0.1:{port}/")
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
-
-
-# ── the end ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def _leave_nothing(stage: Stage, home: Path) -> None:
-    """End what is still there, and remove the home."""
-    left = _processes_of(home)
-    for process in left:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(left, KILLED_S)
-    shutil.rmtree(home, ignore_errors=True)
-    if not stage.interrupted:  # an interrupt may come before the cluster knows of a process that it has started
-        stage.claim(not left, "no process was left" + "".join(f", but {process}" for process in left))
-    stage.claim(not (_processes_of(home) or home.exists()), "everything is gone, the home too")
-
-
-def _processes_of(home: Path) -> list[psutil.Process]:
-    """The cluster's programs, which are ours, and all that its jobs have started, wherever that hangs now."""
-    ours = psutil.Process().children(recursive=True)
-    found = [*ours, *(process for process in psutil.process_iter() if _is_of_job(process, str(home)))]
-    return [process for process in dict.fromkeys(found) if _is_alive(process)]
-
-
-def _is_of_job(process: psutil.Process, home: str) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return process.environ().get("TITAN_SHARED", "").startswith(home)
-    return False
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.status() != psutil.STATUS_ZOMBIE
-    return False
-
-
-def _verdict(stage: Stage, took_s: float) -> int:
-    """What came of it; the exit code."""
-    if stage.broken:
-        stage.say("\nwhat did not hold:\n" + "\n".join(stage.broken), "bold red")
-        return 1
-    if stage.interrupted:
-        stage.say("\ninterrupted; everything was stopped")
-        return 130
-    stage.say(f"\nall of it held, in {took_s:.1f} s", "bold green")
-    return 0
-
-
-# ── starting ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def _interrupt_once(number: int, frame: FrameType | None) -> None:
-    """The first signal ends the performance; the stopping that follows is not to be disturbed."""
-    for other in STOPPING:
-        signal.signal(other, lambda number, frame: None)  # SIG_IGN is complained about when a second one is pending
-    raise KeyboardInterrupt
-
-
-def _forget_other_clusters() -> None:
-    """What is set for a cluster of the user's own must not lead the demo to it."""
-    for name in [name for name in os.environ if name.startswith("TITAN_")]:
-        del os.environ[name]
 
 
 def _parser() -> argparse.ArgumentParser:

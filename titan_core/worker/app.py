@@ -119,6 +119,7 @@ class Worker(Component):
         self._own_port.start(self._foreman)
         self._follower.start()
         self._foreman.forgetter.start()
+        self._health.start()
         self._usage.start()
         self._nursery.start()
         if self.config.ephemeral:

@@ -29,8 +29,12 @@ from titan_core.worker.process_tree import OrphanHouse, ProcessTree
 Probe = Callable[[float, int], str]
 """`probe(timeout_s, over)`: what is wrong; empty: nothing."""
 
+MOST_WAIT_S = 86_400.0
+"""The longest that a job may ask for."""
 MOST_ANSWER = 1024 * 1024
 """Bytes of an answer that are read, so that the service can finish it in peace."""
+MOST_REASON = 60
+"""Characters behind a status."""
 _HOSTS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _ABORT = struct.pack("ii", 1, 0)
 _NO_ATTEMPT = "-"
@@ -57,7 +61,8 @@ class _Patience:
         poller = select.poll()
         poller.register(self._over, select.POLLIN)
         poller.register(descriptor, event)
-        ready = dict(poller.poll(max(0.0, self._until_at - time.monotonic()) * 1000))
+        left_s = max(0.0, self._until_at - time.monotonic())
+        ready = dict(poller.poll(min(left_s, MOST_WAIT_S) * 1000))
         if self._over in ready:
             raise Over
         if not ready:
@@ -162,7 +167,8 @@ def _send(sock: socket.socket, data: bytes, patience: _Patience) -> None:
 
 
 def _judge(what: str, answer: http.client.HTTPResponse) -> str:
-    return "" if 200 <= answer.status < 300 else f"{what} was answered with {answer.status} {answer.reason}".rstrip()
+    reason = "".join(filter(str.isprintable, answer.reason))[:MOST_REASON]
+    return "" if 200 <= answer.status < 300 else f"{what} was answered with {answer.status} {reason}".rstrip()
 
 
 class _Incoming(io.RawIOBase):

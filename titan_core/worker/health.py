@@ -9,8 +9,9 @@ A service without a port and without checks is ready as soon as there is its pro
 That a process ends is not found out here: its slot waits for that. The attempt's end, or the request for it, wakes
 the thread that watches it, also out of a check.
 
-`watch` is called by the slot threads; each checked attempt has a thread of its own from then on. What a check does
-is not known here.
+`watch` is called by the slot threads; each checked attempt has a thread of its own from then on. That is made by
+the thread `health`, not by the slot's: it would be born into the slot's cgroup, which is frozen when the slot kills,
+with whatever is being forked there. What a check does is not known here.
 """
 
 from __future__ import annotations
@@ -18,21 +19,24 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import queue
 import select
 import time
 from collections.abc import Callable
 
 from titan_core.lifecycle import Component
+from titan_core.protocol.checks import shortened
 from titan_core.protocol.messages import Health, ServiceReady, Task
-from titan_core.worker.checks import Over, Probe, command_probe, http_probe, port_probe
+from titan_core.worker.checks import MOST_WAIT_S, Over, Probe, command_probe, http_probe, port_probe
 from titan_core.worker.control import Control, Stop
 from titan_core.worker.process_tree import OrphanHouse
 
 log = logging.getLogger("titan.worker")
 
-FIRST_PAUSES_S = (0.002, 0.005, 0.01, 0.02)
+FIRST_PAUSES_S = (0.002,) + 20 * (0.005,) + 10 * (0.01,)
+"""Between the first checks: a service that has crashed is back within tens of milliseconds."""
 PAUSE_S = 0.05
-"""Between two checks of a service that is not ready yet."""
+"""Between two checks of a service that is still not ready."""
 MOST_PAUSE_S = 0.25
 """The same, where a check takes long: a pause is no shorter than the check before it, up to this."""
 
@@ -44,6 +48,13 @@ class HealthWatch(Component):
         super().__init__("health")
         self._announce = announce
         self._house = house
+        self._new: queue.SimpleQueue[_Watched | None] = queue.SimpleQueue()
+
+    def start(self) -> None:
+        self.spawn("health", self._run)
+
+    def on_stop(self) -> None:
+        self._new.put(None)
 
     def watch(self, control: Control, task: Task, cwd: str, env: dict[str, str]) -> None:
         """The process of this service is there. `task` is what it was started with, `cwd` and `env` where."""
@@ -51,8 +62,14 @@ class HealthWatch(Component):
         if probe is None:
             control.become_ready(self._announce)
         else:
-            watched = _Watched(control, task.health, probe, self._announce)
-            self.spawn(f"health-{control.start.job_id}", watched.run)
+            self._new.put(_Watched(control, task.health, probe, self._announce))
+
+    def _run(self) -> None:
+        while (watched := self._new.get()) is not None:
+            try:
+                self.spawn(f"health-{watched.name}", watched.run)
+            except RuntimeError as error:  # the system has no thread for it
+                watched.give_up(str(error))
 
     def _probe(self, task: Task, cwd: str, env: dict[str, str]) -> Probe | None:
         """How it is checked; None = it is not."""
@@ -73,16 +90,23 @@ class _Watched:
         self._health = health
         self._probe = probe
         self._announce = announce
-        self._name = f"{control.start.run_id}/{control.start.job_id}"
+        self.name = f"{control.start.run_id}/{control.start.job_id}"
 
     def run(self) -> None:
         """Until the attempt is over, or is to be ended."""
-        with self._control.watched() as over, contextlib.suppress(Over):
-            if self._becomes_ready(over):
-                self._stays_well(over)
+        try:
+            with self._control.watched() as over, contextlib.suppress(Over):
+                if self._becomes_ready(over):
+                    self._stays_well(over)
+        except OSError as error:  # the system has no descriptor for it
+            self.give_up(error.strerror or str(error))
+
+    def give_up(self, reason: str) -> None:
+        """It can not be watched here."""
+        self._control.stop(Stop("INTERRUPTED", f"this worker could not watch it: {reason}"))
 
     def _becomes_ready(self, over: int) -> bool:
-        started_at, limit_s = time.monotonic(), self._health.ready_timeout_s or float("inf")
+        started_at, limit_s = self._control.started_at, self._health.ready_timeout_s or float("inf")
         failure = ""
         for pause_s in itertools.chain(FIRST_PAUSES_S, itertools.repeat(PAUSE_S)):
             began_s = time.monotonic() - started_at
@@ -99,7 +123,7 @@ class _Watched:
         return False
 
     def _stays_well(self, over: int) -> None:
-        failed = 0
+        failed, failure = 0, ""
         while failed < self._health.unhealthy_after:
             _rest(self._health.interval_s, over)
             failure = self._check(self._health.timeout_s, over)
@@ -118,13 +142,13 @@ class _Watched:
     def _tell_ready(self, after_s: float) -> bool:
         if not self._control.become_ready(self._announce):
             return False
-        log.info("%s is ready after %.3f s", self._name, after_s, extra={"action": "service.ready"})
+        log.info("%s is ready after %.3f s", self.name, after_s, extra={"action": "service.ready"})
         return True
 
     def _tell_failure(self, failure: str, failed: int) -> None:
         log.warning(
             "%s: a check failed (%d of %d): %s",
-            self._name,
+            self.name,
             failed,
             self._health.unhealthy_after,
             failure,
@@ -132,8 +156,8 @@ class _Watched:
         )
 
     def _end(self, reason: str) -> None:
-        log.warning("%s is ended: %s", self._name, reason, extra={"action": "service.unhealthy"})
-        self._control.stop(Stop("FAILED", reason))
+        log.warning("%s is ended: %s", self.name, reason, extra={"action": "service.unhealthy"})
+        self._control.stop(Stop("FAILED", shortened(reason)))
 
 
 def _checks(number: int) -> str:
@@ -144,5 +168,5 @@ def _rest(seconds: float, over: int) -> None:
     """Let time pass. Raises Over."""
     poller = select.poll()
     poller.register(over, select.POLLIN)
-    if poller.poll(seconds * 1000):
+    if poller.poll(min(max(0.0, seconds), MOST_WAIT_S) * 1000):
         raise Over

@@ -34,6 +34,7 @@ import psutil
 from titan_core.config import WorkerConfig
 from titan_core.failpoints import VARIABLE as FAILPOINT
 from titan_core.lifecycle import Component
+from titan_core.protocol.checks import shortened
 from titan_core.protocol.messages import SpawnFailed, SpawnWorker
 from titan_core.protocol.wire import MIB
 from titan_core.worker.environment import address_of, credentials, source_root
@@ -112,7 +113,7 @@ class Nursery(Component):
     def refuse(self, port: int, reason: str) -> None:
         """Tell the master that there is no such worker. Any thread may."""
         log.warning("no worker on port %d: %s", port, reason, extra={"action": "spawn.failed"})
-        self._fail(SpawnFailed(port, reason))
+        self._fail(SpawnFailed(port, shortened(reason)))
 
     def _rouse(self) -> None:
         with self._lock:
@@ -149,8 +150,8 @@ class Nursery(Component):
             try:
                 self._start(order)
                 return
-            except OSError as error:
-                refusal = f"no process could be made: {error.strerror}"
+            except (OSError, ValueError) as error:
+                refusal = f"no process could be made: {getattr(error, 'strerror', None) or error}"
         self.refuse(order.port, refusal)
 
     def _refusal(self, port: int) -> str:
@@ -158,7 +159,7 @@ class Nursery(Component):
         available = psutil.virtual_memory().available
         if available < ROOM_BYTES:
             return f"{available // MIB} MiB of memory are available there, a worker needs {ROOM_BYTES // MIB} MiB"
-        return "" if self._ports.is_free(port) else self._ports.occupant(port)
+        return self._ports.refusal(port)
 
     def _start(self, order: SpawnWorker) -> None:
         """Raises OSError."""

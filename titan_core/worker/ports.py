@@ -7,7 +7,7 @@ That a port is free before its process is started is what makes a check of it a 
 means that somebody listens: connections that linger (TIME_WAIT) are in nobody's way. Between two workers of one
 host only the system decides.
 
-`take` and `give_back` are called by the slot threads, `occupant` by the nursery as well.
+`take` and `give_back` are called by the slot threads, `refusal` by the nursery as well.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ from titan_core.errors import Conflict
 from titan_core.protocol.checks import AUTO_PORT
 from titan_core.protocol.messages import StartAttempt, Task
 from titan_core.worker.process import FORK_GATE
+from titan_core.worker.process_tree import WORKER_MODULE
 from titan_core.worker.procfs import TOKEN_VARIABLE
 
 AUTO_PORTS = range(20_000, 32_000)
 """Below those that the kernel gives to outgoing connections (32768–60999), which come and go."""
+MOST = 65_535
 MOST_REMEMBERED = 10_000
 """Jobs whose last port is known."""
+_OF_ATTEMPTS = {TOKEN_VARIABLE, "TITAN_RUN_ID", "TITAN_JOB_ID"}
 _LOOPBACK = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 
 
@@ -54,29 +57,28 @@ class Ports:
                 self._held[port] = key
                 self._remember(key, port)
                 return port
-        raise Conflict(self.occupant(port) if port else "no port is free")
+        raise Conflict(self.refusal(port) or f"port {port} was in use a moment ago")
 
     def give_back(self, port: int) -> None:
         """Nothing of the attempt is left."""
         with self._lock:
             self._held.pop(port, None)
 
-    def is_free(self, port: int) -> bool:
-        """Whether nobody listens there, and no attempt is about to."""
+    def refusal(self, port: int) -> str:
+        """Why nobody can be given this port, and who has it; empty: it is free."""
+        if not 0 < port <= MOST:
+            return f"{port} is no port that could be used"
         with self._lock:
-            return self._is_free(port)
-
-    def occupant(self, port: int) -> str:
-        """The sentence that says who uses the port."""
-        with self._lock:
+            if self._is_free(port):
+                return ""
             holder = self._held.get(port)
         return f"port {port} is in use by {holder or _owner(port)}"
 
     def _is_free(self, port: int) -> bool:
-        return bool(port) and port not in self._held and _nobody_listens(port)
+        return 0 < port <= MOST and port not in self._held and _nobody_listens(port)
 
     def _find(self, key: str) -> int:
-        """A free port; 0 = there is none."""
+        """A free port."""
         if self._is_free(last := self._last.get(key, 0)):
             return last
         first = random.randrange(len(AUTO_PORTS))  # so that two workers of a host do not meet
@@ -139,9 +141,12 @@ def _owner(port: int) -> str:
 
 
 def _name(process: psutil.Process) -> str:
-    """Of an attempt, also of another worker's: its job."""
+    """Of an attempt, also of another worker's: its job. Raises psutil.Error, OSError."""
+    name = process.name()
     with contextlib.suppress(psutil.Error, OSError):
         environment = process.environ()
-        if TOKEN_VARIABLE in environment:
-            return f"{environment['TITAN_RUN_ID']}/{environment['TITAN_JOB_ID']} (pid {process.pid})"
-    return f"{process.name()} (pid {process.pid})"
+        if WORKER_MODULE in process.cmdline():
+            name = "a Titan worker"
+        elif environment.keys() >= _OF_ATTEMPTS:
+            name = f"{environment['TITAN_RUN_ID']}/{environment['TITAN_JOB_ID']}"
+    return f"{name} (pid {process.pid})"

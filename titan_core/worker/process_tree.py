@@ -283,8 +283,8 @@ class OrphanHouse:
 def _token(pid: int) -> str:
     """Its attempt's. One that is just becoming another program shows neither arguments nor environment meanwhile."""
     for _ in range(_EXEC_LOOKS):
-        token = procfs.attempt_token(pid)
-        if token or procfs.arguments(pid) or _has_ended(pid):
+        before, token, after = procfs.arguments(pid), procfs.attempt_token(pid), procfs.arguments(pid)
+        if token or before == after != [] or _has_ended(pid):
             return token
         time.sleep(_EXEC_LOOK_S)
     return ""

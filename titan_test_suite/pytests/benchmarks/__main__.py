@@ -23,6 +23,7 @@ from titan_test_suite.pytests.benchmarks import (
     report,
     round_trip,
     rows,
+    services,
     store,
     throughput,
 )
@@ -36,6 +37,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Figure]]] = {
     "store": store.measure,
     "rows": rows.measure,
     "delays": delays.measure,
+    "services": services.measure,
     "idle": idle.measure,
 }
 INTERRUPTED = 130

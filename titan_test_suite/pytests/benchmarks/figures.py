@@ -64,6 +64,8 @@ class Figure:
     wanted: Sequence[Wanted] = ()
     beside: Mapping[str, Sequence[float]] = field(default_factory=dict)
     """Samples of the peers, in the same unit and the same rounds."""
+    absent: Sequence[str] = ()
+    """Peers that belong beside it, and could not be measured."""
 
     @property
     def value(self) -> float:

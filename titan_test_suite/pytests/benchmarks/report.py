@@ -57,6 +57,7 @@ def _as_json(section: str, figure: Figure) -> dict[str, object]:
             peer: {"median": figure.peer_value(peer), "ratio": figure.ratio(peer), "samples": list(samples)}
             for peer, samples in figure.beside.items()
         },
+        "absent": list(figure.absent),
     }
 
 
@@ -64,9 +65,8 @@ def _as_json(section: str, figure: Figure) -> dict[str, object]:
 
 
 def _row(figure: Figure) -> tuple[str, ...]:
-    beside = ", ".join(
-        f"{peer} {_number(figure.peer_value(peer))} ({figure.ratio(peer):.2f} ×)" for peer in figure.beside
-    )
+    measured = [f"{peer} {_number(figure.peer_value(peer))} ({figure.ratio(peer):.2f} ×)" for peer in figure.beside]
+    beside = ", ".join([*measured, *(f"without {peer}" for peer in figure.absent)])
     wanted = ", ".join(_wanted(figure, wanted) for wanted in figure.wanted)
     return figure.name, _number(figure.value), figure.unit, wanted, beside
 

@@ -60,10 +60,10 @@ def _compare(plan: Plan, kind: str, count: int) -> list[Figure]:
                 contestants.remove(contestant)
     rates = {c.name: [count / turn.wall_s for turn in c.turns] for c in contestants}
     costs = {c.name: [1e6 * turn.cpu_s / count for turn in c.turns] for c in contestants}
-    name = f"{count:,} {kind} jobs, 2 × 4 slots"
+    name, absent = f"{count:,} {kind} jobs, 2 × 4 slots", [peer for peer in peers.PEERS if peer not in rates]
     return [
-        Figure(name, "jobs/s", rates.pop(TITAN), WANTED[kind], rates),
-        Figure(f"{name}: CPU per job", "µs", costs.pop(TITAN), beside=costs),
+        Figure(name, "jobs/s", rates.pop(TITAN), WANTED[kind], rates, absent),
+        Figure(f"{name}: CPU per job", "µs", costs.pop(TITAN), beside=costs, absent=absent),
     ]
 
 

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
 from titan_core.protocol.messages import Task
-from titan_core.scheduler.model import JobSpec
-from titan_core.scheduler.states import Affinity
+from titan_core.scheduler.model import JobSpec, ServicePolicy
+from titan_core.scheduler.states import Affinity, Restart
 
 JOBS_MOST = 4
 """Jobs in one submission."""
+INSTANCES_MOST = 3
+PORTS = [0, 0, 0, 7001, 7002]
+GOOD, FRAIL, BAD = "good", "frail", "bad"
+"""What the processes of a service are like, as the first argument of its task: they get ready; they do, and end soon
+after, as long as there are faults; they never get ready, and end."""
+POLICIES = st.builds(
+    ServicePolicy,
+    restart=st.sampled_from(Restart),
+    min_uptime_s=st.sampled_from([1.0, 10.0]),
+    instances=st.sampled_from([1, 1, 2, INSTANCES_MOST]),
+    run_scoped=st.sampled_from([False, False, True]),
+    port=st.sampled_from(PORTS),
+)
 
 
 @st.composite
@@ -37,6 +51,7 @@ def specs_of(name: str, parents: list[str]) -> st.SearchStrategy[JobSpec]:
         retry_backoff_s=st.sampled_from([0.0, 1.0]),
         max_attempts=st.sampled_from([0, 0, 0, 1, 2]),
         service=st.sampled_from([False, False, True]),
+        policy=POLICIES,
     )
 
 
@@ -49,9 +64,10 @@ def rolled_graph(dice: random.Random, first: int, existing: list[str]) -> tuple[
 
 
 def _rolled_spec(dice: random.Random, name: str, parents: list[str]) -> JobSpec:
+    service = dice.random() < 0.2
     return JobSpec(
         name,
-        Task("x.sh"),
+        rolled_task(dice, name) if service else Task("x.sh"),
         parents=tuple(dict.fromkeys(dice.choices(parents, k=dice.randrange(4)))) if parents else (),
         requirement=dice.choice(["GENERAL", "GENERAL", "GENERAL", "GPU"]),
         priority=dice.randrange(3),
@@ -59,6 +75,28 @@ def _rolled_spec(dice: random.Random, name: str, parents: list[str]) -> JobSpec:
         affinity=dice.choice([Affinity.NONE, Affinity.NONE, Affinity.PREFER, Affinity.STRICT]),
         retries=dice.randrange(3),
         retry_backoff_s=dice.choice([0.0, 1.0]),
-        max_attempts=dice.choice([0, 0, 0, 1, 2]),
-        service=dice.random() < 0.2,
+        max_attempts=dice.choice([0, 0, 0, 1, 2]) if not service or dice.random() < 0.2 else 0,
+        service=service,
+        policy=_rolled_policy(dice),
     )
+
+
+def _rolled_policy(dice: random.Random) -> ServicePolicy:
+    return ServicePolicy(
+        dice.choice([Restart.ALWAYS, Restart.ALWAYS, Restart.ON_FAILURE, Restart.NEVER]),
+        dice.choice([1.0, 4.0]),
+        dice.choice([1, 1, 2, INSTANCES_MOST]),
+        dice.random() < 0.3,
+        dice.choice(PORTS),
+    )
+
+
+def rolled_task(dice: random.Random, name: str) -> Task:
+    """What a service is to run, in the version of this name."""
+    return Task("x.sh", args=(dice.choice([GOOD, GOOD, GOOD, GOOD, FRAIL, BAD]), name))
+
+
+def rolled_update(dice: random.Random, spec: JobSpec, version: str) -> JobSpec:
+    """Another definition for a service."""
+    policy = replace(spec.policy, min_uptime_s=dice.choice([1.0, 4.0]), port=dice.choice([spec.policy.port, 0]))
+    return replace(spec, task=rolled_task(dice, version), priority=dice.randrange(3), policy=policy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from titan_core.errors import ConnectionLost, InvalidRequest
 from titan_core.protocol.checks import is_program
-from titan_core.protocol.messages import Heartbeat, LogBatch, Result, StartAttempt, Task
+from titan_core.protocol.messages import Heartbeat, LogBatch, Result, ServiceReady, StartAttempt, Task
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import Decoder
 from titan_core.worker import commands, procfs
@@ -55,6 +56,40 @@ def test_a_request_before_the_process_wakes_its_slot_as_well() -> None:
     assert os.eventfd_read(control.open_wake()) == 1
     control.close_wake()
     control.stop(Stop("STOPPED", ""))
+
+
+def readable(descriptor: int) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def test_watchers_are_woken_by_the_request_and_by_the_end() -> None:
+    asked, ended = Control(start()), Control(start())
+    with asked.watched() as first, asked.watched() as second, ended.watched() as third:
+        assert not any(map(readable, (first, second, third)))
+        asked.stop(Stop("STOPPED", ""))
+        ended.end()
+        ended.end()
+        assert all(map(readable, (first, second, third)))
+    for control in (asked, ended):
+        with control.watched() as late:
+            assert readable(late)
+    ended.end()
+
+
+def test_nobody_is_told_that_what_is_over_is_ready() -> None:
+    told: list[ServiceReady] = []
+    control = Control(start())
+    control.begin(77)
+    control.port = 81
+    assert control.become_ready(told.append)
+    assert told == [control.readiness()] == [ServiceReady(TOKEN, 77, 81)]
+    asked, ended = Control(start()), Control(start())
+    asked.stop(Stop("STOPPED", ""))
+    ended.end()
+    assert not asked.become_ready(told.append) and not ended.become_ready(told.append)
+    assert (asked.ready, ended.ready, len(told)) == (False, False, 1)
 
 
 # ── outbox ────────────────────────────────────────────────────────────────────────────────────────

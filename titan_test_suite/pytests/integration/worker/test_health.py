@@ -10,10 +10,20 @@ import pytest
 from titan_core.protocol.messages import Health, LogPosition, Result, ServiceReady
 from titan_core.worker import procfs
 from titan_core.worker.app import Worker
+from titan_test_suite.pytests.integration.worker.conftest import StartWorker
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import WorkerMaster
 
 pytestmark = pytest.mark.usefixtures("worker")
+
+
+@pytest.fixture(params=[False, True], ids=["among others", "alone"])
+def worker(request: pytest.FixtureRequest, master: WorkerMaster, start_worker: StartWorker) -> Worker:
+    """One as it is in other tests, and one that takes its process into a cgroup."""
+    worker = start_worker(alone=request.param)
+    master.wait_for_worker()
+    return worker
+
 
 LISTENS = """\
 import os, pathlib, socket, sys, time
@@ -251,6 +261,23 @@ def test_a_server_that_does_not_answer_as_it_should(
     assert result.reason == f"not ready within 0.4 s: GET / on port {port} {reason}"
 
 
+@pytest.mark.parametrize(
+    "health",
+    [
+        {"interval_s": float("nan"), "timeout_s": float("nan")},
+        {"interval_s": float("inf"), "timeout_s": float("inf")},
+        {"interval_s": -1.0, "timeout_s": -1.0, "ready_timeout_s": float("nan")},
+        {"interval_s": 0.0, "unhealthy_after": -1},
+    ],
+)
+def test_numbers_that_no_master_lets_pass(master: WorkerMaster, worker: Worker, port: int, health: dict) -> None:
+    token = serve(master, f"{LISTENS}\nserver = listen()\nwhile True: server.accept()", port, **health)
+    wait_until(lambda: master.of(ServiceReady) or master.results(token) or health.get("timeout_s") == -1.0)
+    master.stop(token)
+    master.result(token)
+    assert not worker.stopping.is_set()
+
+
 HANGS = "sleep 600 & setsid sleep 600 & (setsid sleep 600 &) ; exec sleep 600"
 
 
@@ -296,7 +323,8 @@ def test_a_check_that_takes_long_keeps_nobody_waiting(
         for token in tokens:
             master.stop(token)
     assert {master.result(token).outcome for token in tokens} == {"INTERRUPTED" if how == "worker" else "STOPPED"}
-    wait_until(lambda: not worker._health.threads(), 5)
+    watchers = lambda: [thread for thread in worker._health.threads() if thread.name != "health"]  # noqa: E731
+    wait_until(lambda: not watchers(), 5, watchers)
     assert not [pid for token in tokens for pid in processes_of(token)]
 
 

@@ -225,11 +225,24 @@ def test_one_that_the_master_refuses(master: WorkerMaster, start: StartProgram, 
     assert failed(master) == SpawnFailed(ports[1], "titan worker: the cluster has workers enough")
 
 
+def test_a_port_that_another_worker_has(master: WorkerMaster, start: StartProgram, ports: list[int]) -> None:
+    start(ports[0])
+    other = start(ports[1])
+    master.send(SpawnWorker(ports[1], ("GPU",)), ports[0])
+    assert failed(master).reason == f"port {ports[1]} is in use by a Titan worker (pid {other.pid})"
+
+
 def test_a_port_that_is_in_use(master: WorkerMaster, worker: Worker) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         master.send(SpawnWorker(port, ("GPU",)))
         assert failed(master).reason == f"port {port} is in use by {psutil.Process().name()} (pid {os.getpid()})"
+
+
+@pytest.mark.parametrize("port", [0, -1, 1 << 62])
+def test_what_is_no_port(master: WorkerMaster, worker: Worker, port: int) -> None:
+    master.send(SpawnWorker(port, ("GPU",)))
+    assert failed(master) == SpawnFailed(port, f"{port} is no port that could be used")
 
 
 def test_a_machine_without_room(
@@ -290,15 +303,19 @@ def test_what_a_child_is_called_with(tmp_path: Path) -> None:
 
 def test_what_a_child_finds_around_it(tmp_path: Path) -> None:
     environ = {
-        "PATH": "/bin", "HOME": "/h", "TITAN_TOKEN_FILE": "secret", "PYTHONPATH": "/mine",
-        "TITAN_FAILPOINT": "x", "TITAN_WORKER": "n:1", "TITAN_WORKER_SLOTS": "9", "TITAN_WORKER_PERMANENT": "1",
-
-            "TITAN_RUN_ID": "r",
-            "TITAN_SERVICE_DB": "h:1",
-            "TITAN_ATTEMPT_TOKEN": "ab",
-            "PORT": "1",
-            "TITAN_PORT": "1"
-        ,
+        "PATH": "/bin",
+        "HOME": "/h",
+        "TITAN_TOKEN_FILE": "secret",
+        "PYTHONPATH": "/mine",
+        "TITAN_FAILPOINT": "x",
+        "TITAN_WORKER": "n:1",
+        "TITAN_WORKER_SLOTS": "9",
+        "TITAN_WORKER_PERMANENT": "1",
+        "TITAN_RUN_ID": "r",
+        "TITAN_SERVICE_DB": "h:1",
+        "TITAN_ATTEMPT_TOKEN": "ab",
+        "PORT": "1",
+        "TITAN_PORT": "1",
     }
     seen = spawn_environment(WorkerConfig(home=tmp_path, max_log_bytes=5000), environ)
     assert seen.items() >= {"PATH": "/bin", "HOME": "/h", "TITAN_ATTEMPT_TOKEN": "ab"}.items()

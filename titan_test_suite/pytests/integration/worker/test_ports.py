@@ -168,7 +168,12 @@ def test_one_who_wants_no_port_gets_none() -> None:
     known = Ports()
     assert known.take(order(0)) == 0
     known.give_back(0)
-    assert not known.is_free(0)
+
+
+@pytest.mark.parametrize("port", [-2, 65_536, 1 << 62])
+def test_what_is_no_port(port: int) -> None:
+    with pytest.raises(Conflict, match=f"{port} is no port"):
+        Ports().take(order(port))
 
 
 def test_the_port_is_known_to_checks_as_well() -> None:

@@ -19,6 +19,8 @@ class Agenda:
         self.dice = random.Random(seed)
         self.now = 1000.0
         """Seconds; the monotonic clock of everybody."""
+        self.calm = False
+        """Faults have stopped: what can do well does."""
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._story: deque[tuple[float, str, tuple[object, ...]]] = deque(maxlen=TOLD_MOST)

@@ -28,6 +28,9 @@ class Start(NamedTuple):
     key: str
     number: int
     service: bool
+    port: int
+    """The fixed one of a service; 0 = none."""
+    args: tuple[str, ...]
 
 
 class Stop(NamedTuple):
@@ -46,8 +49,22 @@ class Result(NamedTuple):
     report: AttemptReport
 
 
-class Started(NamedTuple):
+class Ready(NamedTuple):
     token: bytes
+    port: int
+
+
+class Spawn(NamedTuple):
+    """Another worker, beside this one."""
+
+    port: int
+    capabilities: tuple[str, ...]
+    ephemeral: bool
+
+
+class NotSpawned(NamedTuple):
+    port: int
+    reason: str
 
 
 class Goodbye(NamedTuple):
@@ -73,7 +90,9 @@ Frame = (
     | Acknowledge
     | ShutDown
     | Result
-    | Started
+    | Ready
+    | Spawn
+    | NotSpawned
     | Goodbye
     | Trouble
     | Beat

@@ -17,22 +17,28 @@ from titan_core.scheduler.actions import (
     AcceptWorker,
     AcknowledgeResult,
     Action,
+    Provision,
     ShutDownWorker,
+    SpawnWorker,
     StartAttempt,
     StopAttempt,
 )
 from titan_core.scheduler.core import Core
 from titan_core.scheduler.events import (
     AttemptFinished,
-    AttemptStarted,
     Event,
+    ProvisionFailed,
     RunRecalled,
+    ScalingDue,
+    ServiceReady,
+    SpawnFailed,
     TimePassed,
     WorkerDisconnected,
     WorkerRegistered,
     WorkerSaidGoodbye,
     WorkerTroubleChanged,
 )
+from titan_core.scheduler.model import Attempt
 from titan_core.scheduler.settings import Settings
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
 from titan_test_suite.pytests.support.simulation.frames import (
@@ -40,16 +46,19 @@ from titan_test_suite.pytests.support.simulation.frames import (
     Beat,
     Frame,
     Goodbye,
+    NotSpawned,
+    Ready,
     Refused,
     Register,
     Registered,
     Result,
     ShutDown,
+    Spawn,
     Start,
-    Started,
     Stop,
     Trouble,
 )
+from titan_test_suite.pytests.support.simulation.growth import GrowthWitness
 from titan_test_suite.pytests.support.simulation.network import DOWN, UP, Connection
 from titan_test_suite.pytests.support.simulation.oracle import Oracle
 from titan_test_suite.pytests.support.simulation.promises import promised
@@ -57,6 +66,14 @@ from titan_test_suite.pytests.support.simulation.store import Store
 
 LOOK_S = 5.0
 """How often it is looked for workers that are silent."""
+SCALE_S = 15.0
+
+
+def _start(attempt: Attempt) -> Start:
+    job = attempt.job
+    return Start(
+        attempt.token, job.key, attempt.number, job.spec.service, job.spec.policy.port, job.spec.task.args
+    )
 
 
 class Session:
@@ -80,11 +97,20 @@ class Session:
 
 
 class Master:
-    """Alive from its making to `crash`. Its core's invariants are looked at every `check_each` steps (0: never)."""
+    """Alive from its making to `crash`. Its core's invariants are looked at every `check_each` steps (0: never).
+    `provision(capability, count)` asks somebody for workers."""
 
     def __init__(
-        self, agenda: Agenda, store: Store, oracle: Oracle, settings: Settings, grace_s: float, check_each: int
+        self,
+        agenda: Agenda,
+        store: Store,
+        oracle: Oracle,
+        settings: Settings,
+        grace_s: float,
+        check_each: int,
+        provision: Callable[[str, int], None],
     ) -> None:
+        self._provision = provision
         self._agenda, self._store, self._oracle, self._settings = agenda, store, oracle, settings
         self._check_each, self._steps = check_each, 0
         self.alive = True
@@ -98,9 +124,11 @@ class Master:
         self._answers: list[tuple[int, Callable[[], None]]] = []
         self._alarm_at: float | None = None
         self.core = Core(settings)
+        self.growth = GrowthWitness(settings.scaling, agenda)
         self.handle(store.rows.recovered(store.next_term(), grace_s, settings.runs_kept))
         store.on_commit = self._on_commit
         self._look_later()
+        self._scale_later()
 
     # ── steps ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -108,6 +136,7 @@ class Master:
         """One step. Raises RequestRefused."""
         self._oracle.event(event)
         actions = self.core.handle(event, self._agenda.now)
+        self.growth.take(event, actions)
         batch = records.batch(actions, self._agenda.now)
         ticket = self._store.append(batch, event) if batch else self._store.last
         for action in actions:
@@ -159,8 +188,7 @@ class Master:
     def _hand_out(self, action: Action, ticket: int) -> None:
         match action:
             case StartAttempt(attempt):
-                job = attempt.job
-                self._send(attempt.worker_id, Start(attempt.token, job.key, attempt.number, job.spec.service), ticket)
+                self._send(attempt.worker_id, _start(attempt), ticket)
             case StopAttempt(worker_id, token):
                 self._send(worker_id, Stop(token), ticket)
             case AcknowledgeResult(worker_id, token):
@@ -169,6 +197,10 @@ class Master:
                 self._send(worker_id, Registered(self.core.state.term, tuple(a.token for a in adopted)), ticket)
             case ShutDownWorker(worker_id):
                 self._send(worker_id, ShutDown(), ticket)
+            case SpawnWorker(worker_id, port, capabilities, ephemeral):
+                self._send(worker_id, Spawn(port, capabilities, ephemeral), ticket)
+            case Provision(capability, count):
+                self._provision(capability, count)
 
     def _send(self, worker_id: str, frame: Frame, ticket: int) -> None:
         session = self._sessions.get(worker_id)
@@ -196,6 +228,18 @@ class Master:
             self._alarm_at = None
             self.handle(TimePassed())
 
+    def _scale_later(self) -> None:
+        self._agenda.after(SCALE_S, self._scale)
+
+    def _scale(self) -> None:
+        if self.alive:
+            self.handle(ScalingDue())
+            self._scale_later()
+
+    def on_provision_failed(self, capability: str) -> None:
+        if self.alive:
+            self.handle(ProvisionFailed(capability, "the cloud is full"))
+
     # ── sessions ──────────────────────────────────────────────────────────────────────────────────
 
     def on_frame(self, connection: Connection, frame: Frame) -> None:
@@ -210,8 +254,10 @@ class Master:
         match frame:
             case Result(report):
                 self.handle(AttemptFinished(session.worker_id, report))
-            case Started(token):
-                self.handle(AttemptStarted(session.worker_id, token))
+            case Ready(token, port):
+                self.handle(ServiceReady(session.worker_id, token, port))
+            case NotSpawned(port, reason):
+                self.handle(SpawnFailed(session.worker_id, port, reason))
             case Goodbye():
                 self.handle(WorkerSaidGoodbye(session.worker_id))
             case Trouble(text):

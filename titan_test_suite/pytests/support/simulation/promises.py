@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from titan_core.scheduler.core import Core
-from titan_core.scheduler.model import Attempt, Job, Run, Worker
+from titan_core.scheduler.model import Attempt, Job, Run, Service, Worker
 from titan_core.scheduler.states import JobState
 
 
@@ -13,6 +14,7 @@ def promised(core: Core) -> dict[str, Any]:
     state = core.state
     facts: dict[str, Any] = {f"run {run.run_id}": _run(run) for run in state.runs.values()}
     for run in state.runs.values():
+        facts.update((f"service {service.key}", _service(service)) for service in run.services.values())
         facts.update((f"job {job.key}", _job(job)) for job in run.jobs.values())
         facts.update((f"edges {job.key}", _edges(job)) for job in run.jobs.values())
     facts.update((f"worker {worker.worker_id}", _worker(worker)) for worker in state.workers.values())
@@ -28,7 +30,7 @@ def differences(before: dict[str, Any], after: dict[str, Any], edges: bool) -> l
     found = [f"{run} is not over, and there only once" for runs in both for run in runs.keys() - common if runs[run]]
     for name in dict.fromkeys([*before, *after]):
         kind, _, key = name.partition(" ")
-        of_a_run = kind in ("run", "job", "edges")
+        of_a_run = kind in ("run", "job", "service", "edges")
         if (of_a_run and key.partition("/")[0] not in common) or (kind == "edges" and not edges):
             continue
         was, became = before.get(name), after.get(name)
@@ -51,7 +53,7 @@ def _run(run: Run) -> tuple[Any, ...]:
 def _job(job: Job) -> tuple[Any, ...]:
     asked = (job.spec, job.submitted_at, job.sequence, job.spawner_worker_id)
     waits_for = None if job.final else job.open_parents
-    place = (job.state, job.reason, job.changed_version, job.ending, waits_for, job.satisfied, job.ready)
+    place = (job.state, job.reason, job.changed_version, job.ending, waits_for, job.satisfied, job.ready, job.revision)
     books = (job.failures, job.losses, job.crashes, job.attempts_before)
     times = (job.due_at, job.started_at, job.finished_at)
     return asked, place, books, times, list(map(_attempt, job.attempts))
@@ -71,8 +73,19 @@ def _attempt(attempt: Attempt) -> tuple[Any, ...]:
         *ended,
         attempt.stopping,
         attempt.ready,
+        attempt.port,
     )
 
 
+def _service(service: Service) -> tuple[Any, ...]:
+    """Definitions that nobody has, or may get, any more need not be known."""
+    wanted = (service.wanted, service.revision, service.rolling, service.fallback, service.note)
+    needed = {service.revision, service.fallback, *(job.revision for job in service.instances)}
+    specs = {revision: spec for revision, spec in service.specs.items() if revision in needed}
+    surge = service.surge.key if service.surge is not None else ""
+    return service.head.key, wanted, surge, sorted(specs.items()), [job.key for job in service.instances]
+
+
 def _worker(worker: Worker) -> tuple[Any, ...]:
-    return worker.info, worker.held, sorted(worker.running), sorted(worker.services)
+    """Who started it, and what its machine has, it says itself when it is back."""
+    return replace(worker.info, parent="", cpu_count=1), worker.held, sorted(worker.running), sorted(worker.services)

@@ -1,7 +1,8 @@
 """A worker, modelled: it runs what it is told to, keeps its results until they are acknowledged, and dies.
 
 Its journal is on its disk and outlives it; its executions do not, but may run on unseen until the next
-process of this worker clears them away. What executions do is told to the oracle, whoever else hears of it.
+process of this worker, or of another one on its host, clears them away. What executions do is told to the oracle,
+whoever else hears of it.
 """
 
 from __future__ import annotations
@@ -13,19 +14,22 @@ from titan_core.scheduler.events import AttemptReport
 from titan_core.scheduler.model import WorkerInfo
 from titan_core.scheduler.states import Outcome
 from titan_test_suite.pytests.support.cluster_model import report
+from titan_test_suite.pytests.support.graphs import BAD, FRAIL
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
 from titan_test_suite.pytests.support.simulation.frames import (
     Acknowledge,
     Beat,
     Frame,
     Goodbye,
+    NotSpawned,
+    Ready,
     Refused,
     Register,
     Registered,
     Result,
     ShutDown,
+    Spawn,
     Start,
-    Started,
     Stop,
     Trouble,
 )
@@ -43,6 +47,7 @@ FAILURES = (
     Outcome.NOT_STARTED,
     Outcome.INTERRUPTED,
 )
+NEVER_READY = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.NOT_STARTED)
 
 
 @dataclass(eq=False)
@@ -53,7 +58,8 @@ class Execution:
 
 
 class Worker:
-    """`listening()` is where to dial: the master's endpoint, or None when nobody is there."""
+    """`listening()` is where to dial: the master's endpoint, or None when nobody is there. `on_spawn` is called when
+    it is told to start another worker."""
 
     def __init__(
         self,
@@ -62,7 +68,9 @@ class Worker:
         info: WorkerInfo,
         listening: Callable[[], Endpoint | None],
         death_s: float,
+        on_spawn: Callable[[Worker, Spawn], None] = lambda worker, order: None,
     ) -> None:
+        self._on_spawn = on_spawn
         self._agenda, self._oracle, self._listening, self._death_s = agenda, oracle, listening, death_s
         self.info = info
         self.ways = Ways(agenda)
@@ -92,15 +100,19 @@ class Worker:
         """A new process, which ends what the one before it has left, and may be set up differently."""
         if self.alive:
             return
-        for execution in self._leftovers:
-            self._end_unseen(execution)
-        self._leftovers.clear()
+        self.clear_away()
         self._processes += 1
         self.info = replace(info or self.info, instance=f"{self.worker_id}#{self._processes}".encode())
         self.alive, self.leaving = True, False
         self._agenda.tell("worker starts", self.info.instance.decode())
         self._dial_soon()
         self._beat_later(self._processes)
+
+    def clear_away(self) -> None:
+        """End what a process of it has left."""
+        for execution in self._leftovers:
+            self._end_unseen(execution)
+        self._leftovers.clear()
 
     def crash(self, quietly: bool = False, journal_lost: int = 0) -> None:
         """`kill -9`; or `quietly`, the whole machine: nobody is told, and what was written last is not there."""
@@ -221,6 +233,8 @@ class Worker:
                     self._give_up(token)
             case ShutDown():
                 self.leave()
+            case Spawn():
+                self._on_spawn(self, frame)
 
     def _on_registered(self, term: int, adopted: set[bytes]) -> None:
         if term < self._term:
@@ -236,7 +250,7 @@ class Worker:
                 self._say(Result(finished))
         for token, execution in self.running.items():
             if execution.up:
-                self._say(Started(token))
+                self._say(Ready(token, execution.start.port))
         if self.leaving:
             self._say(Goodbye())
 
@@ -249,11 +263,22 @@ class Worker:
         if self.leaving:
             self._end(execution, Outcome.INTERRUPTED)
         elif start.service:
-            self._agenda.after(self._agenda.spread(0.05, 5), lambda: self._come_up(execution))
-            if self._agenda.chance(0.3):
-                self._end_in(self._agenda.spread(0.05, 30), execution, self._fate())
+            self._serve(execution)
         else:
             self._end_in(self._agenda.spread(0.02, 20), execution, self._fate())
+
+    def _serve(self, execution: Execution) -> None:
+        """Get ready, after a while; end by itself, maybe, as long as there are faults."""
+        kind = execution.start.args[0]
+        if kind == BAD:
+            self._end_in(self._agenda.spread(0.2, 5), execution, self._agenda.dice.choice(NEVER_READY))
+            return
+        self._agenda.after(self._agenda.spread(0.05, 5), lambda: self._come_up(execution))
+        if not self._agenda.calm and self._agenda.chance(0.9 if kind == FRAIL else 0.2):
+            self._end_in(self._agenda.spread(0.05, 6 if kind == FRAIL else 40), execution, self._fate())
+
+    def say_not_spawned(self, port: int, reason: str) -> None:
+        self._say(NotSpawned(port, reason))
 
     def _fate(self) -> Outcome:
         return Outcome.SUCCEEDED if self._agenda.chance(0.8) else self._agenda.dice.choice(FAILURES)
@@ -276,7 +301,7 @@ class Worker:
             execution.up = True
             self._oracle.came_up(execution.start.token)
             if self._is_mine(execution):
-                self._say(Started(execution.start.token))
+                self._say(Ready(execution.start.token, execution.start.port))
 
     def _end_in(self, delay_s: float, execution: Execution, outcome: Outcome) -> None:
         self._agenda.after(delay_s, lambda: self._end(execution, outcome))

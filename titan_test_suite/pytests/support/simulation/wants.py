@@ -1,0 +1,280 @@
+"""What people want of services, and whether they have it: the part of the judge that knows services.
+
+It learns what was wanted from the requests whose steps became durable, and what is from the rows and the executions.
+A service that is wanted keeps its instances, unless one ended for a reason of its own; it runs what it was last
+told to, or, when that has proved to be no good, something that it was told before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from titan_core.scheduler.events import (
+    DeadRetryRequested,
+    Event,
+    JobCancelRequested,
+    JobRetryRequested,
+    RunCancelRequested,
+    RunRetryRequested,
+    ServiceRestartRequested,
+    ServiceScaleRequested,
+    ServiceStartRequested,
+    ServiceStopRequested,
+    ServiceUpdateRequested,
+)
+from titan_core.scheduler.model import JobSpec, ServicePolicy
+from titan_core.scheduler.records import JobRecord, StateRecord
+from titan_core.scheduler.states import FINAL, LOST_CAUSE, JobState, Outcome, Restart
+from titan_test_suite.pytests.support.graphs import BAD
+from titan_test_suite.pytests.support.simulation.store import Rows, Step
+
+RETRIES = (JobRetryRequested, RunRetryRequested, DeadRetryRequested)
+CANCELS = (JobCancelRequested, RunCancelRequested)
+_RENEWALS = (ServiceRestartRequested, ServiceUpdateRequested)
+_FINAL = {state.value for state in FINAL}
+_LOST_CAUSE = {state.value for state in LOST_CAUSE}
+Definition = tuple[str, ...]
+"""The arguments of a task: what its processes are like, and the version."""
+
+
+@dataclass(eq=False)
+class Want:
+    head: int
+    run_id: str
+    policies: list[ServicePolicy]
+    """Of all definitions it was given."""
+    definitions: list[Definition]
+    """The same, the oldest first."""
+    least: int
+    most: int
+    """Instances there are to be."""
+    instances: list[int]
+    stopped: bool = False
+    run_over: bool = False
+    renewing: bool = False
+    renewed_at: float = 0.0
+    """When a renewal was asked for last."""
+    refuted: bool = False
+    """An execution of what it was last told to run ended by itself."""
+    kept_though_bad: set[Definition] = field(default_factory=set)
+    """Those with no other to go back to."""
+    cancelled: set[int] = field(default_factory=set)
+    """Instances that somebody wanted cancelled."""
+
+    @property
+    def ends_by_itself(self) -> bool:
+        return any(policy.restart is not Restart.ALWAYS for policy in self.policies)
+
+
+class Wants:
+    """`rows` are those before the step that is being judged; `satisfied(key)` is what the rows say of a parent."""
+
+    def __init__(self, rows: Rows, truth: Callable[[bytes], tuple[bool, Outcome | None, Definition]]) -> None:
+        self._rows, self._truth = rows, truth
+        self._all: list[Want] = []
+        self._of_job: dict[int, Want] = {}
+        self._specs: dict[int, JobSpec] = {}
+        self._jobs_of_run: dict[int, list[int]] = {}
+
+    def of(self, job: int) -> Want | None:
+        """What is wanted of the service that this job is an instance of."""
+        return self._of_job.get(job)
+
+    # ── what becomes durable ──────────────────────────────────────────────────────────────────────
+
+    def hear(self, step: Step, names: dict[int, str], at: float) -> None:
+        """What a step, decided at this instant, says that somebody wanted."""
+        for job in step.batch.jobs:
+            self._jobs_of_run.setdefault(job.run, []).append(job.sequence)
+            self._specs[job.sequence] = job.spec
+            if job.spec.service:
+                self._join(job, names[job.sequence].partition("/")[0])
+        for want in self._touched(step):
+            if _names(step.cause, want, names):
+                self._wanted(want, step.cause, at)
+        self._hear_about_jobs(step, names)
+
+    def _join(self, job: JobRecord, run_id: str) -> None:
+        if job.instance_of:
+            want = self._of_job[job.instance_of]
+            want.instances.append(job.sequence)
+        else:
+            policy, args = job.spec.policy, job.spec.task.args
+            want = Want(
+                job.sequence, run_id, [policy], [args], policy.instances, policy.instances, [job.sequence]
+            )
+            want.kept_though_bad.add(args)
+            self._all.append(want)
+        self._of_job[job.sequence] = want
+
+    def _touched(self, step: Step) -> list[Want]:
+        jobs = [state.job for state in step.batch.states] + [service.job for service in step.batch.services]
+        return list(dict.fromkeys(self._of_job[job] for job in jobs if job in self._of_job))
+
+    def _wanted(self, want: Want, cause: Event, at: float) -> None:
+        match cause:
+            case ServiceStopRequested():
+                want.stopped = True
+                want.kept_though_bad.add(want.definitions[-1])
+            case ServiceStartRequested():
+                want.stopped, want.run_over, want.least = False, False, want.most
+                want.cancelled.clear()
+            case ServiceScaleRequested(instances=number):
+                want.least = want.most = number
+                want.cancelled.clear()
+            case ServiceRestartRequested() | ServiceUpdateRequested():
+                want.renewing, want.renewed_at, want.refuted = True, at, False
+        if isinstance(cause, ServiceUpdateRequested):
+            want.policies.append(cause.spec.policy)
+            want.definitions.append(cause.spec.task.args)
+
+    def _hear_about_jobs(self, step: Step, names: dict[int, str]) -> None:
+        """Of people who do not care what is a service."""
+        for state in step.batch.states:
+            want, before = self._of_job.get(state.job), self._rows.states.get(state.job)
+            if want is None:
+                continue
+            run_id, _, job_id = names[state.job].partition("/")
+            if isinstance(step.cause, CANCELS) and step.cause.run_id == run_id:
+                if getattr(step.cause, "job_id", job_id) == job_id:
+                    want.cancelled.add(state.job)
+            returns = before is not None and before.state in _FINAL and state.state not in _FINAL
+            if isinstance(step.cause, RETRIES) and returns and want.stopped:
+                want.stopped, want.least = False, 0
+
+    def may_return(self, job: int, cause: Event) -> bool:
+        """Whether an instance that was final may begin again, or one that was not, anew."""
+        want = self._of_job.get(job)
+        return want is not None and (
+            want.renewing or isinstance(cause, ServiceStartRequested | ServiceScaleRequested)
+        )
+
+    def ended(self, job: int, definition: Definition, started_at: float, outcome: Outcome) -> None:
+        """An execution ended, with this outcome."""
+        want = self._of_job.get(job)
+        by_itself = outcome not in (Outcome.STOPPED, Outcome.INTERRUPTED)
+        if want is not None and by_itself and started_at >= want.renewed_at:
+            want.refuted = want.refuted or definition == want.definitions[-1]
+
+    # ── what is always true ───────────────────────────────────────────────────────────────────────
+
+    def check(self, step: Step, states: dict[int, StateRecord]) -> None:
+        """Instances are there, no more and no less, once this step is durable, whose states these are."""
+        for want in self._all_touched(step):
+            self._check_number(want, states)
+        for service in step.batch.services:
+            want = self._of_job[service.job]
+            want.renewing = want.renewing and service.rolling
+
+    def _all_touched(self, step: Step) -> list[Want]:
+        runs = {step.batch.states[0].run} if step.batch.states else set()
+        runs |= {state.run for state in step.batch.states}
+        of_the_runs = (job for run in sorted(runs) for job in self._jobs_of_run.get(run, ()))
+        return list(dict.fromkeys(self._of_job[job] for job in of_the_runs if job in self._of_job))
+
+    def _check_number(self, want: Want, states: dict[int, StateRecord]) -> None:
+        def state_of(job: int) -> StateRecord:
+            return states.get(job) or self._rows.states[job]
+
+        name = self._rows_key(want)
+        live = [job for job in want.instances if _stays(state_of(job))]
+        want.run_over = want.run_over or self._is_run_over(want, state_of)
+        if not live:
+            want.kept_though_bad.add(want.definitions[-1])
+        if want.stopped:
+            assert not live, f"{name} is wanted no more, and {len(live)} instances go on"
+            return
+        excused = [job for job in want.instances if self._is_excused(want, state_of(job))]
+        if not want.run_over:
+            assert len(live) + len(excused) >= want.least, f"{name} has {len(live)} of {want.least} instances"
+        assert len(live) <= want.most + want.renewing, f"{name} has {len(live)} instances, {want.most} are wanted"
+
+    def _is_excused(self, want: Want, state: StateRecord) -> bool:
+        """Whether it ended, or is to, for a reason of its own."""
+        if _stays(state):
+            return False
+        became = state.ending_state or state.state
+        if became == JobState.COMPLETED.value:
+            return want.ends_by_itself and not state.ending_state
+        if state.job in want.cancelled or self._has_lost_a_parent(state):
+            return True
+        gives_up = any(policy.restart is Restart.NEVER for policy in want.policies)
+        return became == JobState.DEAD.value and (gives_up or self._specs[state.job].max_attempts > 0)
+
+    def _has_lost_a_parent(self, state: StateRecord) -> bool:
+        return "parent" in state.reason and bool(self._specs[state.job].parents)
+
+    def _is_run_over(self, want: Want, state_of: Callable[[int], StateRecord]) -> bool:
+        """Whether nothing goes on in its run but services that are there for that."""
+        if not want.policies[0].run_scoped:
+            return False
+        others = self._others(want)
+        return bool(others) and all(_is_closed(state_of(job)) for job in others)
+
+    def _others(self, want: Want) -> list[int]:
+        jobs = self._jobs_of_run[self._rows.jobs[want.head].run] if want.head in self._rows.jobs else []
+        wants = ((job, self._of_job.get(job)) for job in jobs)
+        return [job for job, other in wants if other is None or not other.policies[0].run_scoped]
+
+    def _rows_key(self, want: Want) -> str:
+        return f"{want.run_id}/{self._specs[want.head].job_id}"
+
+    # ── what is true once faults have stopped ─────────────────────────────────────────────────────
+
+    def unkept(self, workers: set[str]) -> list[str]:
+        """What is not as people want it; `workers` are alive, and can run anything."""
+        return list(self._unkept(workers))
+
+    def _unkept(self, workers: set[str]) -> Iterator[str]:
+        for want in self._all:
+            over = self._is_run_over(want, self._rows.states.__getitem__)
+            for job in want.instances:
+                state = self._rows.states[job]
+                if state.state in _FINAL:
+                    continue
+                fault = f"is {state.state}, and is not wanted" if want.stopped or over else ""
+                fault = fault or self._fault(want, state, workers)
+                if fault:
+                    yield f"{want.run_id}/{self._specs[job].job_id} {fault} ({state.reason})"
+
+    def _fault(self, want: Want, state: StateRecord, workers: set[str]) -> str:
+        """What is wrong with an instance that is wanted; empty: nothing."""
+        if state.state == JobState.BLOCKED.value:
+            return ""  # that it does not wait in vain is looked at elsewhere
+        spec = self._definition(want, state)
+        if state.state != JobState.RUNNING.value:
+            excused = self._may_fail(want, spec) or self._has_no_place(spec, state, workers)
+            return "" if excused else f"is {state.state}"
+        attempt = self._rows.attempts[state.job][max(self._rows.attempts[state.job])]
+        is_up, outcome, runs = self._truth(attempt.token)
+        if outcome is not None or not is_up or not state.ready:
+            return "" if self._may_fail(want, spec) else "is not ready"
+        if runs != want.definitions[-1] and not (want.refuted and runs in want.definitions):
+            return f"runs {runs}, and {want.definitions[-1]} is wanted"
+        if attempt.started_at < want.renewed_at and not want.refuted:
+            return f"was to be restarted at {want.renewed_at:.3f}"
+        return ""
+
+    def _definition(self, want: Want, state: StateRecord) -> JobSpec:
+        later = self._rows.definitions[want.head].get(state.revision)
+        return later or self._rows.jobs[want.head].spec
+
+    def _may_fail(self, want: Want, spec: JobSpec) -> bool:
+        """Whether nobody can expect it to be ready: it is bad, and there was nothing else."""
+        return spec.task.args[0] == BAD and spec.task.args in want.kept_though_bad
+
+    def _has_no_place(self, spec: JobSpec, state: StateRecord, workers: set[str]) -> bool:
+        """Whether its port is taken everywhere, or the worker it is bound to is gone."""
+        taken = {host for job, host in self.ports_taken(spec.policy.port) if job != state.job}
+        hosts = {worker.rpartition(":")[0] for worker in workers}
+        return hosts <= taken or (spec.affinity.value == "strict" and "binds" in state.reason)
+
+    def ports_taken(self, port: int) -> Iterator[tuple[int, str]]:
+        """Instances that have this port now, and where; durably."""
+        for want in self._all if port else ():
+            for job in want.instances:
+                state = self._rows.states.get(job)
+                if state and state.state == JobState.RUNNING.value and self._port(want, state) == port:
+                    worker_id = self._rows.attempts[job][max(self._rows.attempts[job])].worker_id
+                    yield job, worker_id.rpartition(":")[0]
