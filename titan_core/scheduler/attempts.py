@@ -107,8 +107,15 @@ def on_ready(state: State, attempt: Attempt, port: int) -> None:
     jobs.count_open(state, job, was_open)
     jobs.satisfy(state, job)
     if job.service is not None:
-        jobs.satisfy(state, job.service.head)
+        _satisfy_head(state, job.service.head)
         state.unsettled[job.service] = None
+
+
+def _satisfy_head(state: State, head: Job) -> None:
+    """Children wait for the service, which is any of its instances."""
+    if not head.satisfied:
+        jobs.satisfy(state, head)
+        jobs.note(state, head, head.reason)
 
 
 def end(state: State, job: Job, then: JobState, reason: str) -> None:

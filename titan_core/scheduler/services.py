@@ -211,7 +211,7 @@ def _roll(state: State, service: Service) -> None:
         return
     outdated = (job for job in service.live if job.revision != service.revision)
     old = sorted(outdated, key=lambda job: job.ready)  # who serves nobody first
-    if any(_is_on_its_way(job) for job in service.live if job not in old):
+    if any(_is_on_its_way(state, job) for job in service.live if job not in old):
         return
     if any(job.ending is not None for job in service.live):
         return
@@ -223,9 +223,16 @@ def _roll(state: State, service: Service) -> None:
         _renew_instance(state, old[0])
 
 
-def _is_on_its_way(job: Job) -> bool:
+def _is_on_its_way(state: State, job: Job) -> bool:
     """Of the new revision, and not ready: the renewal waits for it."""
-    return not job.ready and job.ending is None
+    return not job.ready and job.ending is None and not _waits_for_a_sibling(state, job)
+
+
+def _waits_for_a_sibling(state: State, job: Job) -> bool:
+    """Whether another instance has its port where it could run: it begins when that one stops, or never."""
+    holders = state.placement.hosts_with_port(job.spec.policy.port).values()
+    siblings = any(holder.service is job.service for holder in holders)
+    return job.state is JobState.QUEUED and siblings and not state.placement.places(job)
 
 
 def _can_surge(state: State, service: Service, old: list[Job]) -> bool:
@@ -260,7 +267,7 @@ def _renew_instance(state: State, job: Job) -> None:
         jobs.renew(state, job, reason)
     else:
         jobs.adopt_revision(state, job)
-        jobs.note(state, job, reason)
+        jobs.note(state, job, jobs.waits_for(job) if job.state is JobState.BLOCKED else reason)
 
 
 def _take_back(state: State, service: Service) -> None:

@@ -140,8 +140,8 @@ class LogFollower(Component):
         self.spawn("log-trimmer", self._trim)
 
     def on_stop(self) -> None:
-        self._running.set()
         with self._changed:
+            self._running.set()
             self._changed.notify_all()
 
     def follow(self, log: AttemptLog) -> None:
@@ -230,7 +230,7 @@ class LogFollower(Component):
         while self._running.wait() and not self.stopping.wait(pause_s):
             with self._changed:
                 followed = list(self._followed.values())
-                if not followed:
+                if not followed and not self.stopping.is_set():  # after `on_stop`, nobody would set it again
                     self._running.clear()
             grown = [log.trim() for log in followed]
             pause_s = QUIET_LOOK_S if followed and not any(grown) else LOOK_S

@@ -82,6 +82,20 @@ def test_status_of_a_run_of_a_job_and_of_the_cluster(titan, master):
     assert json.loads(titan.out)["run_id"] == RUN
 
 
+def test_status_tells_of_pools_that_have_something_to_say(titan, master):
+    pools = (
+        m.PoolStatus("GENERAL", workers=1, slots=4, free=4),
+        m.PoolStatus("GPU", waiting=3, starting=1, trouble="no more than 5 workers\x1b[2J"),
+        m.PoolStatus("WEB", waiting=1),
+    )
+    script(master, m.GetClusterStatus, m.ClusterStatus((), (), pools=pools))
+    assert titan("status") == 0
+    assert titan.out.splitlines()[2:] == [
+        "pool GPU: 3 jobs waiting, 1 worker starting, no more than 5 workers\\x1b[2J",
+        "pool WEB: 1 job waiting",
+    ]
+
+
 def test_explain_prints_sentences(titan, master):
     reasons = ("No worker has GPU.", "It is first in line.")
     script(master, m.Explain, m.Explanation(RUN, "extract", "QUEUED", reasons))
@@ -89,14 +103,11 @@ def test_explain_prints_sentences(titan, master):
     assert titan.out == f"{KEY} is QUEUED\n  No worker has GPU.\n  It is first in line.\n"
 
 
-def test_workers_services_and_assets(titan, master):
+def test_workers_and_assets(titan, master):
     script(master, m.ListWorkers, m.WorkerList((WORKER,)))
-    script(master, m.ListJobs, m.JobList((job("web", "RUNNING", service=True, port=9100),), 1))
     script(master, m.ListAssets, m.AssetList((m.AssetInfo("train.py", SHA, 2048, 1.0),)))
     assert titan("workers") == 0
     assert "host:8081" in titan.out and "1/4" in titan.out and "GENERAL,GPU" in titan.out
-    assert titan("services") == 0
-    assert "9100" in titan.out
     assert titan("assets") == 0
     assert "2.0 KiB" in titan.out
     assert titan("assets", "--json") == 0
@@ -317,8 +328,11 @@ def test_cancel_retry_stop_and_shutdown(titan, master):
     assert json.loads(titan.out) == {"message": "web is being stopped", "keys": [f"{RUN}/web"]}
     assert titan("retry", "extract", "-q") == 0
     assert titan.out == f"{KEY}\n"
-    assert titan("shutdown", "host", "8081") == titan("shutdown", "host:8081", "--force") == 0
-    assert master.asked(m.ShutdownWorker) == [m.ShutdownWorker("host:8081"), m.ShutdownWorker("host:8081", True)]
+    assert titan("shutdown", "host", "8081") == titan("shutdown", "host:8081", "--force", "--now") == 0
+    assert master.asked(m.ShutdownWorker) == [
+        m.ShutdownWorker("host:8081"),
+        m.ShutdownWorker("host:8081", True, True),
+    ]
     assert master.asked(m.CancelJob)[0] == m.CancelJob(RUN, "wrong data")
 
 

@@ -27,6 +27,7 @@ def master(master: ScriptedMaster) -> ScriptedMaster:
     master.answer(m.ListRuns, m.RunList((m.RunStatus(RUN, "etl", "RUNNING", 1),)))
     master.answer(m.ListJobs, m.JobList(jobs, 2))
     master.answer(m.GetRun, m.RunStatus(RUN, "etl", "RUNNING", 1, jobs=jobs))
+    master.answer(m.ListServices, m.ServiceList((m.ServiceStatus(RUN, "web", "READY"),)))
     master.answer(m.ListAssets, m.AssetList((m.AssetInfo("train.py", "", 1),)))
     return master
 
@@ -95,13 +96,14 @@ def test_ctrl_c_ends_a_wait_but_neither_the_run_nor_the_prompt(master, home):
 @pytest.mark.parametrize(
     ("before", "text", "offers"),
     [
-        ("", "st", ["status ", "stats ", "stop "]),
+        ("", "st", ["status ", "stats ", "start ", "stop "]),
         ("ls ", "", ["last ", f"{RUN} "]),
         ("ls ", "--js", ["--json "]),
         ("status ", "e", ["extract ", f"{RUN} "]),
         ("logs -f ", f"{RUN}/", [f"{RUN}/extract ", f"{RUN}/web "]),
         ("shutdown ", "h", ["host:8081 "]),
         ("stop ", "w", ["web "]),
+        ("scale ", f"{RUN}/", [f"{RUN}/web "]),
         ("fetch ", "", ["train.py "]),
         ("help ", "ver", ["version "]),
         ("upload ", "sub", ["sub/"]),

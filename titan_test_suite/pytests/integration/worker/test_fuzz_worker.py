@@ -28,12 +28,14 @@ from titan_core.protocol.messages import (
     Register,
     Registered,
     ResultAck,
+    SpawnWorker,
     StartAttempt,
     StopAttempt,
     Task,
 )
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import MIB, Decoder, Flag, encode_body, encode_frame
+from titan_core.worker import nursery
 from titan_core.worker.app import Worker
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
 from titan_test_suite.pytests.support.messages import rolled
@@ -47,7 +49,7 @@ CONNECTIONS = 5_000 if TORTURE else 120
 SESSIONS = 2_000 if TORTURE else 60
 INTERVALS_S = (0.01, 0.01, 0.01, 0.0, -1.0, 1e308, float("nan"))
 """How often a hostile master wants a heartbeat."""
-ORDERS = (StartAttempt, StopAttempt, ResultAck, Heartbeat, ForgetRuns, Error, Ack, Registered)
+ORDERS = (StartAttempt, StopAttempt, ResultAck, Heartbeat, ForgetRuns, SpawnWorker, Error, Ack, Registered)
 """What a master may say, and some that it may not; no Shutdown, which is obeyed."""
 
 
@@ -132,7 +134,16 @@ def _odd_order(dice: random.Random) -> Message:
     task = rolled(dice, Task)
     assert isinstance(task, Task)
     odd = Task(
-        asset, dice.choice(("", "0" * 64)), task.entry, task.args, task.env, task.timeout_s, 0, task.stop_signal
+        asset,
+        dice.choice(("", "0" * 64)),
+        task.entry,
+        task.args,
+        task.env,
+        task.timeout_s,
+        dice.choice((0, -1, -2, 2**62)),
+        task.stop_signal,
+        health=task.health,
+        max_memory=task.max_memory,
     )
     return StartAttempt(dice.randbytes(16), dice.choice(names), dice.choice(names), dice.choice((1, -1, 2**62)), odd)
 
@@ -145,8 +156,11 @@ def outside(tmp_path: Path) -> Iterator[None]:
     assert sorted(path.name for path in tmp_path.parent.iterdir()) == before
 
 
-def test_a_hostile_master(master: WorkerMaster, start_worker: StartWorker, outside: None) -> None:
+def test_a_hostile_master(
+    master: WorkerMaster, start_worker: StartWorker, outside: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It may waste a worker's time; when a good one is back, the worker is as it was."""
+    monkeypatch.setattr(nursery, "spawn_command", lambda *args: ["/bin/false"])
     dice = random.Random(announced_seed())
     worker = start_worker()
     master.wait_for_worker()

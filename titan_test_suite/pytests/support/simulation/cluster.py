@@ -10,13 +10,15 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from titan_core.scheduler.model import WorkerInfo
-from titan_core.scheduler.settings import Settings
+from titan_core.scheduler.settings import ScalingSettings, Settings
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
 from titan_test_suite.pytests.support.simulation.load import People
 from titan_test_suite.pytests.support.simulation.master import Master
 from titan_test_suite.pytests.support.simulation.network import DOWN, UP
+from titan_test_suite.pytests.support.simulation.newcomers import Newcomers
 from titan_test_suite.pytests.support.simulation.oracle import Oracle
 from titan_test_suite.pytests.support.simulation.promises import differences, promised
+from titan_test_suite.pytests.support.simulation.requests import PORTS
 from titan_test_suite.pytests.support.simulation.store import Rows, Store
 from titan_test_suite.pytests.support.simulation.worker import Worker
 
@@ -31,6 +33,10 @@ LONGEST_S = 25.0
 """Longer than an execution that is no service takes, and its orders and results."""
 REST_S = 1500.0
 """How long everything may take to its end once faults have stopped."""
+KEPT_S = 150.0
+"""How long it may take, once all workers can run anything, until services are as people want them."""
+SCALED_S = 200.0
+"""How long until a cluster that has nothing to do has only workers that somebody else has started."""
 STORY_LINES = 120
 
 
@@ -46,6 +52,13 @@ class Figures(NamedTuple):
     worker_failures: int
     submissions: int
     recoveries_compared: int
+    services: int
+    renewals: int
+    crash_loops: int
+    born: int
+    """Workers that came because the master wanted more."""
+    let_go: int
+    """Workers that the scaler has stopped."""
 
 
 def simulate(seed: int, check_each: int = 1, runs_kept: int = ALL_RUNS, rows: Rows | None = None) -> Figures:
@@ -65,17 +78,18 @@ class Cluster:
         self.agenda = agenda = Agenda(seed)
         self._check_each = check_each
         self._grace_s = agenda.dice.choice([20.0, 60.0])
-        self._settings = Settings(death_s=DEATH_S, runs_kept=runs_kept)
+        self._settings = _settings(agenda, runs_kept)
         self.store = Store(agenda, rows, lambda step: self.oracle.durable(step))
         self.oracle = Oracle(agenda, rows, min(DEATH_S, self._grace_s))
         self.master: Master | None = None
         self.workers = [self._new_worker(number) for number in range(agenda.dice.randint(2, 4))]
+        self.newcomers = Newcomers(agenda, self.workers, self._worker)
         self.people = People(
             agenda,
             self.oracle,
             self._serving,
-            [worker.worker_id for worker in self.workers],
-            retries=runs_kept == ALL_RUNS,
+            lambda: [worker.worker_id for worker in self.workers],
+            again=runs_kept == ALL_RUNS,
         )
         self._memory: dict[str, Any] | None = None
         """What the master before this one knew at its last durable step; None: nobody looked."""
@@ -91,17 +105,34 @@ class Cluster:
             worker.start()
         self._faults_until = agenda.now + CHAOS_S
         self._again(0.3, 8.0, self.people.submit)
-        self._again(1.0, 10.0, self.people.ask)
+        self._again(1.0, 12.0, self.people.ask)
+        self._again(0.8, 8.0, self.people.ask_about_services)
+        self._again(4.0, 40.0, self.people.ask_about_workers)
         self._again(0.5, 6.0, self.people.look)
         self._again(1.0, 15.0, self._something_fails)
         self._again(20.0, 60.0, self._start_dead_workers)
         agenda.run_until(self._faults_until)
         self._faults_stop()
         self._equip_workers()
+        self._check_services()
         self._come_to_rest()
         self._check_at_rest()
-        seen = self.oracle
-        return Figures(seen.starts, seen.master_crashes, seen.worker_failures, len(seen.promised), self._compared)
+        return self._figures()
+
+    def _figures(self) -> Figures:
+        seen, wants = self.oracle, self.oracle.wants
+        return Figures(
+            seen.starts,
+            seen.master_crashes,
+            seen.worker_failures,
+            len(seen.promised),
+            self._compared,
+            wants.services,
+            wants.renewals,
+            wants.crash_loops,
+            self.newcomers.born,
+            seen.let_go,
+        )
 
     def _again(self, low_s: float, high_s: float, what: Callable[[], None]) -> None:
         """Have it happen at random as long as there is load."""
@@ -116,6 +147,7 @@ class Cluster:
     def _faults_stop(self) -> None:
         """Everybody is there, and can be reached. After a while what is RUNNING runs, and nothing else does."""
         self.agenda.tell("faults stop")
+        self.agenda.calm = True
         self.store.full = False
         if self.master is None:
             self._start_master()
@@ -137,20 +169,43 @@ class Cluster:
 
     def _equip_workers(self) -> None:
         """New processes, which can run anything; whoever was bound to one of them is served."""
-        for worker in self.workers:
+        for worker in self._lasting():
             worker.crash()
-            worker.start(replace(worker.info, capabilities=CAPABILITIES))
+            self._begin(worker, replace(worker.info, capabilities=CAPABILITIES))
+
+    def _check_services(self) -> None:
+        """After a while services are as people want them."""
+        until_at = self.agenda.now + KEPT_S
+        while (unkept := self._unkept()) and self.agenda.now < until_at:
+            self.people.release_workers()
+            self._start_dead_workers()
+            self.agenda.run_until(self.agenda.now + 5.0)
+        assert not unkept, "services are not as they are wanted:\n" + "\n".join(unkept)
+
+    def _unkept(self) -> list[str]:
+        return self.oracle.wants.unkept({worker.worker_id for worker in self._lasting()})
 
     def _come_to_rest(self) -> None:
         until_at = self.agenda.now + REST_S
         while self.agenda.now < until_at:
             self.people.release_workers()
             self.people.stop_services()
+            self.people.give_up_bound_jobs()
             self._start_dead_workers()  # people may have shut one down in the last moment
             self.agenda.run_until(self.agenda.now + 5.0)
             if not self.people.waiting and not self.oracle.open_jobs():
                 break
         self.agenda.run_until(self.agenda.now + 10.0)  # the last acknowledgements
+        self._scale_down()
+
+    def _scale_down(self) -> None:
+        until_at = self.agenda.now + SCALED_S
+        while (left := self._ephemeral()) and self.agenda.now < until_at:
+            self.agenda.run_until(self.agenda.now + 5.0)
+        assert not left, f"{left} are left, and there is nothing to do"
+
+    def _ephemeral(self) -> list[str]:
+        return [worker.worker_id for worker in self.workers if worker.alive and worker.info.ephemeral]
 
     def _check_at_rest(self) -> None:
         self.oracle.check_end()
@@ -162,7 +217,7 @@ class Cluster:
         assert all(worker.free_slots == worker.info.slots for worker in state.workers.values())
         for worker in self.workers:
             assert not worker.running, f"{worker.worker_id} runs {worker.running}"
-            assert not worker.journal, f"{worker.worker_id} keeps {worker.journal}"
+            assert not worker.journal or not worker.alive, f"{worker.worker_id} keeps {worker.journal}"
 
     # ── the master ────────────────────────────────────────────────────────────────────────────────
 
@@ -172,7 +227,15 @@ class Cluster:
 
     def _start_master(self) -> None:
         self.agenda.tell("master starts")
-        self.master = Master(self.agenda, self.store, self.oracle, self._settings, self._grace_s, self._check_each)
+        self.master = Master(
+            self.agenda,
+            self.store,
+            self.oracle,
+            self._settings,
+            self._grace_s,
+            self._check_each,
+            self._provision,
+        )
         self.oracle.recovered(self.store.term)
         if self._memory is not None:
             self._compare(self._memory)
@@ -183,6 +246,11 @@ class Cluster:
         wrong = differences(before, promised(self.master.core), edges=self._settings.runs_kept == ALL_RUNS)
         assert not wrong, "recovered is not what was durable:\n" + "\n".join(wrong)
         self._compared += 1
+
+    def _provision(self, capability: str, count: int) -> None:
+        master = self.master
+        assert master is not None
+        self.newcomers.provision(capability, count, master.on_provision_failed)
 
     def _crash_master(self) -> None:
         master = self.master
@@ -253,18 +321,32 @@ class Cluster:
         self.agenda.after(self.agenda.spread(0.5, 20.0), make_room)
 
     def _start_again(self, worker: Worker) -> None:
+        """Somebody does, and may set it up differently; nobody does it for one that the cluster made for itself."""
+        if worker.info.ephemeral:
+            return
         offers = self.agenda.dice.choice([frozenset({"GENERAL"}), CAPABILITIES])
-        slots = self.agenda.dice.randint(1, 3)
-        info = WorkerInfo(worker.worker_id, b"", offers, slots, worker.info.permanent)
+        info = replace(worker.info, capabilities=offers, slots=self.agenda.dice.randint(1, 3))
         self.agenda.after(self.agenda.spread(0.1, 50.0), lambda: self._start(worker, info))
 
     def _start(self, worker: Worker, info: WorkerInfo) -> None:
         if self.agenda.now < self._faults_until:
-            worker.start(info)
+            self._begin(worker, info)
 
     def _start_dead_workers(self) -> None:
-        for worker in self.workers:
-            worker.start()
+        for worker in self._lasting():
+            self._begin(worker, worker.info)
+
+    def _begin(self, worker: Worker, info: WorkerInfo) -> None:
+        """A new process, which ends what dead workers of its home have left."""
+        if not worker.alive:
+            for other in self.workers:
+                if other.host == worker.host and not other.alive:
+                    other.clear_away()
+            worker.start(info)
+
+    def _lasting(self) -> list[Worker]:
+        """Those that somebody starts again."""
+        return [worker for worker in self.workers if not worker.info.ephemeral]
 
     _FAULTS: tuple[Callable[[Cluster], None], ...] = (
         _cut_connections,
@@ -286,9 +368,42 @@ class Cluster:
     # ── its parts ─────────────────────────────────────────────────────────────────────────────────
 
     def _new_worker(self, number: int) -> Worker:
+        """Two on one host, the others on their own."""
         offers = CAPABILITIES if number == 0 else frozenset({"GENERAL"})
-        info = WorkerInfo(f"w{number}:8080", b"", offers, self.agenda.dice.randint(1, 3), number == 1)
-        return Worker(self.agenda, self.oracle, info, lambda: self.master, DEATH_S)
+        name = f"h{max(0, number - 1)}:{8080 + (number == 1)}"
+        return self._worker(
+            WorkerInfo(name, b"", offers, self.agenda.dice.randint(1, 3), permanent=number == 1, cpu_count=2)
+        )
+
+    def _worker(self, info: WorkerInfo) -> Worker:
+        return Worker(
+            self.agenda,
+            self.oracle,
+            info,
+            lambda: self.master,
+            DEATH_S,
+            lambda parent, order: self.newcomers.spawn(parent, order),
+        )
 
     def _any_worker(self) -> Worker:
         return self.agenda.dice.choice(self.workers)
+
+
+def _settings(agenda: Agenda, runs_kept: int) -> Settings:
+    """Such that crash loops, and what ends them, and a cluster that grows and shrinks, fit into a history."""
+    scaling = ScalingSettings(
+        agenda.dice.choice(["inception", "inception", "external", "none"]),
+        max_workers=agenda.dice.randint(3, 9),
+        up_s=1.0,
+        down_s=agenda.dice.choice([5.0, 20.0]),
+        ports=PORTS,
+        provision_s=40.0,
+    )
+    return Settings(
+        death_s=DEATH_S,
+        runs_kept=runs_kept,
+        restart_max_s=10.0,
+        crash_loop_restarts=4,
+        crash_loop_retry_s=20.0,
+        scaling=scaling,
+    )

@@ -7,7 +7,7 @@ runs where, what waits.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from titan_core.scheduler.actions import (
@@ -50,10 +50,10 @@ class Asked(NamedTuple):
 
 class GrowthWitness:
     """Raises AssertionError when the cluster grows without need or beyond its limits, or a worker is let go that is not
-    to be. Of one life of a master."""
+    to be. Of one life of a master. `on_let_go(worker_id)`: the scaler stops a worker."""
 
-    def __init__(self, settings: ScalingSettings, agenda: Agenda) -> None:
-        self._settings, self._agenda = settings, agenda
+    def __init__(self, settings: ScalingSettings, agenda: Agenda, on_let_go: Callable[[str], None]) -> None:
+        self._settings, self._agenda, self._on_let_go = settings, agenda, on_let_go
         self._workers: dict[str, WorkerInfo] = {}
         self._asked: list[Asked] = []
         self._waiting: dict[Job, str] = {}
@@ -168,6 +168,7 @@ class GrowthWitness:
         idle_s = self._agenda.now - self._used_at[worker_id]
         assert idle_s >= self._settings.down_s - 0.001, f"{worker_id} is told to stop after {idle_s} s"
         self._may_go.add(worker_id)
+        self._on_let_go(worker_id)
 
 
 def _info(worker_id: str, capabilities: Iterable[str], slots: int, ephemeral: bool) -> WorkerInfo:

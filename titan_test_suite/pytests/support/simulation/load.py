@@ -1,4 +1,5 @@
-"""People: they submit, grow, cancel, stop, retry, drain and look, and what they ask and are told may be lost.
+"""People: they submit, grow, cancel, stop, retry, drain, keep services and look, and what they ask and are told may
+be lost.
 
 A submission is sent again, with the same request id, until it is answered; now and then a copy of it comes
 much later. Everything else is asked once, and may come twice.
@@ -11,23 +12,27 @@ from dataclasses import dataclass
 
 from titan_core.errors import RequestRefused
 from titan_core.scheduler.events import (
-    DeadRetryRequested,
     Event,
     JobCancelRequested,
-    JobRetryRequested,
     JobsAdded,
-    RunCancelRequested,
-    RunRetryRequested,
     RunSubmitted,
+    ServiceScaleRequested,
+    ServiceStartRequested,
     ServiceStopRequested,
     WorkerHoldRequested,
-    WorkerShutdownRequested,
 )
 from titan_core.scheduler.model import JobSpec
+from titan_core.scheduler.placement import strict_worker_id
+from titan_core.scheduler.states import JobState
 from titan_test_suite.pytests.support.graphs import rolled_graph
+from titan_test_suite.pytests.support.simulation import requests
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
 from titan_test_suite.pytests.support.simulation.master import Master
-from titan_test_suite.pytests.support.simulation.oracle import BY_HAND, Oracle
+from titan_test_suite.pytests.support.simulation.oracle import Oracle
+from titan_test_suite.pytests.support.simulation.wants import RETRIES
+
+AGAIN = (*RETRIES, ServiceStartRequested, ServiceScaleRequested)
+"""Requests by which what is over begins again."""
 
 PATIENCE_S = 3.0
 """After so long without an answer a submission is sent again."""
@@ -44,21 +49,22 @@ class Submission:
 
 
 class People:
-    """`serving()` is the master if it takes requests now; `retries`: whether they have jobs run again by hand."""
+    """`serving()` is the master if it takes requests now; `worker_ids()` are those anybody has heard of; `again`:
+    whether they have run again what is over."""
 
     def __init__(
         self,
         agenda: Agenda,
         oracle: Oracle,
         serving: Callable[[], Master | None],
-        worker_ids: list[str],
-        retries: bool,
+        worker_ids: Callable[[], list[str]],
+        again: bool,
     ) -> None:
         self._agenda, self._oracle, self._serving, self._worker_ids = agenda, oracle, serving, worker_ids
-        self._retries = retries
+        self._again = again
         self.waiting: list[Submission] = []
         """Submissions that somebody still waits for."""
-        self._jobs = self._runs = self._requests = 0
+        self._jobs = self._runs = self._requests = self._versions = 0
 
     # ── submissions ───────────────────────────────────────────────────────────────────────────────
 
@@ -126,9 +132,25 @@ class People:
     # ── other questions ───────────────────────────────────────────────────────────────────────────
 
     def ask(self) -> None:
-        """Something about a job, a run or a worker."""
-        event = self._question()
-        if event is None or (isinstance(event, BY_HAND) and not self._retries):
+        """Something about a job or a run."""
+        keys = self._keys()
+        if keys:
+            run_id, _, job_id = self._agenda.dice.choice(keys[-30:]).partition("/")
+            self._ask(requests.about_a_job(self._agenda.dice, run_id, job_id))
+
+    def ask_about_services(self) -> None:
+        services = [(run_id, spec) for run_id, specs in self._oracle.promised.values() for spec in specs if spec.service]
+        if services:
+            self._versions += 1
+            run_id, spec = self._agenda.dice.choice(services[-8:])
+            version = f"{spec.job_id} v{self._versions}"
+            self._ask(requests.about_a_service(self._agenda.dice, run_id, spec, version))
+
+    def ask_about_workers(self) -> None:
+        self._ask(requests.about_a_worker(self._agenda.dice, self._worker_ids()))
+
+    def _ask(self, event: Event) -> None:
+        if isinstance(event, AGAIN) and not self._again:
             return
         for _ in range(2 if self._agenda.chance(0.1) else 1):
             self._agenda.after(self._agenda.spread(0.0005, 0.5), lambda: self._put(event))
@@ -153,8 +175,18 @@ class People:
                     if job.spec.service and not job.final and job.ending is None:
                         self._put(ServiceStopRequested(run.run_id, job.job_id, "enough"))
 
+    def give_up_bound_jobs(self) -> None:
+        """Nobody waits for a worker that does not come back."""
+        master = self._serving()
+        if master is not None:
+            state = master.core.state
+            for job in [job for run in state.runs.values() for job in run.jobs.values()]:
+                bound_to = strict_worker_id(job)
+                if job.state is JobState.QUEUED and bound_to and bound_to not in state.workers:
+                    self._put(JobCancelRequested(job.run.run_id, job.job_id, f"{bound_to} is gone"))
+
     def release_workers(self) -> None:
-        for worker_id in self._worker_ids:
+        for worker_id in self._worker_ids():
             self._put(WorkerHoldRequested(worker_id, undo=True))
 
     def _put(self, event: Event) -> None:
@@ -166,29 +198,6 @@ class People:
                 master.handle(event)
             except RequestRefused as refusal:
                 assert refusal.message
-
-    def _question(self) -> Event | None:
-        dice, keys = self._agenda.dice, self._keys()
-        if not keys:
-            return None
-        run_id, _, job_id = dice.choice(keys[-30:]).partition("/")
-        match dice.randrange(12):
-            case 0 | 1:
-                return JobCancelRequested(run_id, job_id, "not wanted")
-            case 2:
-                return RunCancelRequested(run_id, "not wanted")
-            case 3 | 4:
-                return ServiceStopRequested(run_id, job_id, "enough")
-            case 5 | 6 | 7:
-                return JobRetryRequested(run_id, job_id)
-            case 8:
-                return RunRetryRequested(run_id)
-            case 9:
-                return DeadRetryRequested()
-            case 10:
-                return WorkerHoldRequested(dice.choice(self._worker_ids), undo=dice.random() < 0.6)
-            case _:
-                return WorkerShutdownRequested(dice.choice(self._worker_ids))
 
     # ── what they know ────────────────────────────────────────────────────────────────────────────
 

@@ -124,7 +124,7 @@ class Master:
         self._answers: list[tuple[int, Callable[[], None]]] = []
         self._alarm_at: float | None = None
         self.core = Core(settings)
-        self.growth = GrowthWitness(settings.scaling, agenda)
+        self.growth = GrowthWitness(settings.scaling, agenda, oracle.was_let_go)
         self.handle(store.rows.recovered(store.next_term(), grace_s, settings.runs_kept))
         store.on_commit = self._on_commit
         self._look_later()

@@ -4,41 +4,27 @@ Its ledger has each execution from its start to its true end, each failure of a 
 The rows are what a restarted master would believe. From both it judges what was promised (design, section
 14): I1 nothing acknowledged is lost, I2 one counted completion, I3 final states stay and superseded attempts
 do not change, I4 what is COMPLETED ran to its end, I5 no start without a cause, I6 no child before its
-parents, I9 numbers and terms only grow.
+parents, I9 numbers and terms only grow. What was promised of services is in `wants`, of the size of the cluster in
+`growth`.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from titan_core.scheduler.events import (
-    DeadRetryRequested,
-    Event,
-    JobRetryRequested,
-    RunRetryRequested,
-    ServiceStopRequested,
-)
+from titan_core.scheduler.events import Event
 from titan_core.scheduler.model import JobSpec
 from titan_core.scheduler.records import AttemptRecord, EventRecord, StateRecord
-from titan_core.scheduler.states import FINAL, LOST_CAUSE, JobState, Outcome
+from titan_core.scheduler.states import FINAL, LOST_CAUSE, JobState, Outcome, Restart
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
 from titan_test_suite.pytests.support.simulation.frames import Start
 from titan_test_suite.pytests.support.simulation.store import Rows, Step
+from titan_test_suite.pytests.support.simulation.truth import Execution
+from titan_test_suite.pytests.support.simulation.wants import RETRIES, Wants
 
-BY_HAND = (JobRetryRequested, RunRetryRequested, DeadRetryRequested)
 _OVERLAP_S = 2.0
 """So much longer than its newest session an older one of a worker may be heard."""
-
-
-@dataclass
-class Execution:
-    key: str
-    outcome: Outcome | None = None
-    """How it truly ended; None: it did not, or nobody let it."""
-    over: bool = False
-    was_up: bool = False
 
 
 class Oracle:
@@ -48,9 +34,10 @@ class Oracle:
     def __init__(self, agenda: Agenda, rows: Rows, silence_s: float) -> None:
         self._agenda, self._rows, self._silence_s = agenda, rows, silence_s
         self.executions: dict[bytes, Execution] = {}
+        self.wants = Wants(rows, self.executions)
         self.promised: dict[bytes, tuple[str, tuple[JobSpec, ...]]] = {}
         """Run id and jobs of acknowledged submissions, by request id."""
-        self.starts = self.master_crashes = self.worker_failures = 0
+        self.starts = self.master_crashes = self.worker_failures = self.let_go = 0
         self._failing: set[str] = set()
         """Workers whose process has ended, or is about to, while no newer one has registered."""
         self._failures: dict[str, list[float]] = defaultdict(list)
@@ -61,7 +48,8 @@ class Oracle:
         """When a long silence of a worker ended."""
         self._succeeded: set[str] = set()
         """Keys of jobs that truly did what they were for: one execution succeeded, or a service was up."""
-        self._stopped_by_hand: set[str] = set()
+        self._stopped: set[int] = set()
+        """Instances of services that were to stop, not to be cancelled."""
         self._history: dict[int, JobState] = {}
         self._attempt_of: dict[bytes, tuple[int, int]] = {}
         self._names: dict[int, str] = {}
@@ -77,12 +65,13 @@ class Oracle:
         place = self._attempt_of.get(start.token)
         assert place is not None, f"attempt {start.number} of {start.key} runs, and its intent is not durable"
         assert (self._rows.key(place[0]), place[1]) == (start.key, start.number), "a token of another attempt"
-        self.executions[start.token] = Execution(start.key)
+        self.executions[start.token] = Execution(start.key, start.args)
         self.starts += 1
 
     def came_up(self, token: bytes) -> None:
         self.executions[token].was_up = True
-        self._succeeded.add(self.executions[token].key)
+        key = self.executions[token].key
+        self._succeeded |= {key, self._head_key(key)}
 
     def ended(self, token: bytes, outcome: Outcome) -> None:
         self._agenda.tell("execution ends", token, self.executions[token].key, outcome.value)
@@ -90,6 +79,8 @@ class Oracle:
         execution.outcome, execution.over = outcome, True
         if outcome is Outcome.SUCCEEDED:
             self._succeeded.add(execution.key)
+        job, number = self._attempt_of[token]
+        self.wants.ended(job, execution.args, self._rows.attempts[job][number].started_at, outcome)
 
     def killed(self, token: bytes) -> None:
         """Cleared away unseen: nobody tells how it ended."""
@@ -107,6 +98,11 @@ class Oracle:
                 f"the result {truth.value} of {self._rows.key(job)} is forgotten; durable is {attempt.outcome!r}"
             )
         assert attempt.outcome, f"the result of {self._rows.key(job)} is forgotten, and is not durable"
+
+    def was_let_go(self, worker_id: str) -> None:
+        """The scaler stops a worker."""
+        self._agenda.tell("let go", worker_id)
+        self.let_go += 1
 
     def worker_failed(self, worker_id: str) -> None:
         self._failing.add(worker_id)
@@ -138,14 +134,13 @@ class Oracle:
 
     def told(self, key: str, state: JobState) -> None:
         """A client was told the state of a job."""
-        if state is JobState.COMPLETED:
-            durable = self._rows.states[self._rows.job_of_key[key]].state
+        job = self._rows.job_of_key[key]
+        if state is JobState.COMPLETED and self.wants.of(job) is None:  # a service may have been started since
+            durable = self._rows.states[job].state
             assert durable == state.value, f"{key} was said to be COMPLETED; durable is {durable}"
 
     def event(self, event: Event) -> None:
         self._agenda.tell("event", type(event).__name__, *_named(event))
-        if isinstance(event, ServiceStopRequested):
-            self._stopped_by_hand.add(f"{event.run_id}/{event.job_id}")
 
     def recovered(self, term: int) -> None:
         assert term > self._term, f"term {term} follows {self._term}"
@@ -155,16 +150,18 @@ class Oracle:
 
     def durable(self, step: Step) -> None:
         """A step is about to join the rows."""
-        batch, by_hand = step.batch, isinstance(step.cause, BY_HAND)
+        batch = step.batch
+        self.wants.check_ports()
         runs = {run.sequence: run.run_id for run in batch.runs}
         for job in batch.jobs:
             assert job.sequence not in self._names, f"number {job.sequence} was given to two jobs"
             self._names[job.sequence], self._specs[job.sequence] = f"{runs[job.run]}/{job.job_id}", job.spec
+        self.wants.hear(step, self._names)
         states = {state.job: state for state in batch.states}
         for event in batch.events:
-            self._check_event(event, by_hand)
+            self._check_event(event, self._wanted(event.job, step.cause))
         for state in batch.states:
-            self._check_state(state, by_hand)
+            self._check_state(state, self._wanted(state.job, step.cause))
         for attempt in sorted(batch.attempts, key=lambda attempt: attempt.number):
             before = self._rows.attempts[attempt.job].get(attempt.number)
             if before is None:
@@ -173,6 +170,11 @@ class Oracle:
             else:
                 self._check_changed_attempt(before, attempt)
             self._check_outcome(attempt)
+        self.wants.check(step, states)
+
+    def _wanted(self, job: int, cause: Event) -> bool:
+        """Whether this job may begin anew, since somebody wants it."""
+        return isinstance(cause, RETRIES) or self.wants.may_return(job, cause)
 
     def _check_event(self, event: EventRecord, by_hand: bool) -> None:
         name = self._name(event.job)
@@ -183,12 +185,16 @@ class Oracle:
         assert self._history.get(event.job, JobState.BLOCKED) is before, f"{name} was not {before}"
         if before in FINAL:
             assert by_hand, f"{name} left {before.value}, and nobody wanted it"
-            assert before is not JobState.COMPLETED, f"{name} was COMPLETED, and is {after}"
+            service = self.wants.of(event.job) is not None
+            assert service or before is not JobState.COMPLETED, f"{name} was COMPLETED, and is {after}"
         self._history[event.job] = after
 
     def _check_state(self, state: StateRecord, by_hand: bool) -> None:
         name, known = self._name(state.job), self._history.get(state.job, JobState.BLOCKED)
         assert known.value == state.state, f"{name} became {state.state}, and its history says {known.value}"
+        if state.ending_state == JobState.COMPLETED.value:
+            assert self.wants.of(state.job) is not None, f"{name} is to stop, and is no service"
+            self._stopped.add(state.job)
         before = self._rows.states.get(state.job)
         if before is not None and before.attempts_before != state.attempts_before:
             assert by_hand, f"{name} got new budgets, and nobody wanted it"
@@ -211,8 +217,9 @@ class Oracle:
 
     def _check_cause(self, previous: AttemptRecord, decided_at: float) -> None:
         """Whether it failed by itself, or something befell its worker."""
-        execution = self.executions.get(previous.token)
-        if execution is not None and execution.outcome not in (None, Outcome.SUCCEEDED):
+        execution, want = self.executions.get(previous.token), self.wants.of(previous.job)
+        kept = want is not None and any(policy.restart is Restart.ALWAYS for policy in want.policies)
+        if execution is not None and execution.outcome not in (None, None if kept else Outcome.SUCCEEDED):
             return
         worker_id, since = previous.worker_id, previous.started_at
         silent_s = decided_at - self._heard_at.get(worker_id, 0.0)
@@ -231,7 +238,7 @@ class Oracle:
             state = states.get(parent) or self._rows.states[parent]
             assert state.satisfied, f"{self._name(job)} began before {key} had ended"
             assert JobState(state.state) not in LOST_CAUSE, f"{self._name(job)} began though {key} had failed"
-            assert key in self._succeeded or key in self._stopped_by_hand, f"{key} never did what it was for"
+            assert key in self._succeeded or parent in self._stopped, f"{key} never did what it was for"
 
     def _check_changed_attempt(self, before: AttemptRecord, after: AttemptRecord) -> None:
         name, number = self._name(after.job), after.number
@@ -248,7 +255,7 @@ class Oracle:
         if attempt.counted:
             others = [a.number for a in self._rows.attempts[attempt.job].values() if a.counted]
             assert set(others) <= {attempt.number}, f"{name}: attempts {others} and {attempt.number} are counted"
-            if self._name(attempt.job) not in self._stopped_by_hand:
+            if attempt.job not in self._stopped:
                 assert execution is not None and execution.outcome is Outcome.SUCCEEDED, f"{name}: {execution}"
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────────
@@ -270,12 +277,18 @@ class Oracle:
 
     def check_end(self) -> None:
         """Faults have stopped, and everything had its time."""
+        self.wants.check_ports()
         for run_id, jobs in self.promised.values():
             for spec in jobs:
                 assert f"{run_id}/{spec.job_id}" in self._rows.job_of_key, f"{run_id}/{spec.job_id} is gone"
         assert not self.open_jobs(), f"not final: {self.open_jobs()}"
         alive = [execution.key for execution in self.executions.values() if not execution.over]
         assert not alive, f"executions of {alive} are left"
+
+    def _head_key(self, key: str) -> str:
+        """The first instance of the service that a job is an instance of; else itself."""
+        job = self._rows.job_of_key[key]
+        return self._names[self._rows.jobs[job].instance_of or job]
 
     def _name(self, job: int) -> str:
         return self._names[job]

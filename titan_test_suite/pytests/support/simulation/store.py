@@ -37,6 +37,8 @@ class Step(NamedTuple):
     ticket: int
     batch: Batch
     cause: Event
+    at: float
+    """When it was decided."""
 
 
 class Rows:
@@ -130,7 +132,7 @@ class Store:
 
     def append(self, batch: Batch, cause: Event) -> int:
         self.last += 1
-        self._waiting.append(Step(self.last, batch, cause))
+        self._waiting.append(Step(self.last, batch, cause, self._agenda.now))
         if not self._writing:
             self._begin()
         return self.last

@@ -7,7 +7,7 @@ told to, or, when that has proved to be no good, something that it was told befo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from titan_core.scheduler.events import (
@@ -25,13 +25,20 @@ from titan_core.scheduler.events import (
 )
 from titan_core.scheduler.model import JobSpec, ServicePolicy
 from titan_core.scheduler.records import JobRecord, StateRecord
-from titan_core.scheduler.states import FINAL, LOST_CAUSE, JobState, Outcome, Restart
+from titan_core.scheduler.states import FINAL, LOST_CAUSE, Affinity, JobState, Outcome, Restart
 from titan_test_suite.pytests.support.graphs import BAD
 from titan_test_suite.pytests.support.simulation.store import Rows, Step
+from titan_test_suite.pytests.support.simulation.truth import Execution
 
+REQUESTS = (
+    ServiceStartRequested,
+    ServiceStopRequested,
+    ServiceScaleRequested,
+    ServiceRestartRequested,
+    ServiceUpdateRequested,
+)
 RETRIES = (JobRetryRequested, RunRetryRequested, DeadRetryRequested)
 CANCELS = (JobCancelRequested, RunCancelRequested)
-_RENEWALS = (ServiceRestartRequested, ServiceUpdateRequested)
 _FINAL = {state.value for state in FINAL}
 _LOST_CAUSE = {state.value for state in LOST_CAUSE}
 Definition = tuple[str, ...]
@@ -68,14 +75,20 @@ class Want:
 
 
 class Wants:
-    """`rows` are those before the step that is being judged; `satisfied(key)` is what the rows say of a parent."""
+    """`rows` are those before the step that is being judged; `executions` is how it truly is, by token."""
 
-    def __init__(self, rows: Rows, truth: Callable[[bytes], tuple[bool, Outcome | None, Definition]]) -> None:
-        self._rows, self._truth = rows, truth
+    def __init__(self, rows: Rows, executions: Mapping[bytes, Execution]) -> None:
+        self._rows, self._executions = rows, executions
+        self.renewals = self.crash_loops = 0
         self._all: list[Want] = []
         self._of_job: dict[int, Want] = {}
         self._specs: dict[int, JobSpec] = {}
         self._jobs_of_run: dict[int, list[int]] = {}
+        self._job_of_key: dict[str, int] = {}
+
+    @property
+    def services(self) -> int:
+        return len(self._all)
 
     def of(self, job: int) -> Want | None:
         """What is wanted of the service that this job is an instance of."""
@@ -83,16 +96,16 @@ class Wants:
 
     # ── what becomes durable ──────────────────────────────────────────────────────────────────────
 
-    def hear(self, step: Step, names: dict[int, str], at: float) -> None:
-        """What a step, decided at this instant, says that somebody wanted."""
+    def hear(self, step: Step, names: dict[int, str]) -> None:
+        """What a step says that somebody wanted."""
         for job in step.batch.jobs:
             self._jobs_of_run.setdefault(job.run, []).append(job.sequence)
-            self._specs[job.sequence] = job.spec
+            self._specs[job.sequence], self._job_of_key[names[job.sequence]] = job.spec, job.sequence
             if job.spec.service:
                 self._join(job, names[job.sequence].partition("/")[0])
         for want in self._touched(step):
-            if _names(step.cause, want, names):
-                self._wanted(want, step.cause, at)
+            if self._is_about(step.cause, want):
+                self._wanted(want, step.cause, step.at)
         self._hear_about_jobs(step, names)
 
     def _join(self, job: JobRecord, run_id: str) -> None:
@@ -109,8 +122,16 @@ class Wants:
         self._of_job[job.sequence] = want
 
     def _touched(self, step: Step) -> list[Want]:
-        jobs = [state.job for state in step.batch.states] + [service.job for service in step.batch.services]
+        """Those that the request that caused this step has reached, if it was about them."""
+        jobs = [service.job for service in step.batch.services]
+        if isinstance(step.cause, ServiceStopRequested | ServiceStartRequested):
+            jobs = [state.job for state in step.batch.states]
         return list(dict.fromkeys(self._of_job[job] for job in jobs if job in self._of_job))
+
+    def _is_about(self, cause: Event, want: Want) -> bool:
+        if not isinstance(cause, REQUESTS) or cause.run_id != want.run_id:
+            return False
+        return cause.job_id in ("", *(self._specs[job].job_id for job in want.instances))
 
     def _wanted(self, want: Want, cause: Event, at: float) -> None:
         match cause:
@@ -125,6 +146,7 @@ class Wants:
                 want.cancelled.clear()
             case ServiceRestartRequested() | ServiceUpdateRequested():
                 want.renewing, want.renewed_at, want.refuted = True, at, False
+                self.renewals += 1
         if isinstance(cause, ServiceUpdateRequested):
             want.policies.append(cause.spec.policy)
             want.definitions.append(cause.spec.task.args)
@@ -161,23 +183,23 @@ class Wants:
 
     def check(self, step: Step, states: dict[int, StateRecord]) -> None:
         """Instances are there, no more and no less, once this step is durable, whose states these are."""
-        for want in self._all_touched(step):
+        for want in self._of_the_runs(step):
             self._check_number(want, states)
+        self.crash_loops += sum(event.after == JobState.CRASHLOOP.value for event in step.batch.events)
         for service in step.batch.services:
             want = self._of_job[service.job]
             want.renewing = want.renewing and service.rolling
 
-    def _all_touched(self, step: Step) -> list[Want]:
-        runs = {step.batch.states[0].run} if step.batch.states else set()
-        runs |= {state.run for state in step.batch.states}
-        of_the_runs = (job for run in sorted(runs) for job in self._jobs_of_run.get(run, ()))
-        return list(dict.fromkeys(self._of_job[job] for job in of_the_runs if job in self._of_job))
+    def _of_the_runs(self, step: Step) -> list[Want]:
+        runs = sorted({state.run for state in step.batch.states})
+        jobs = (job for run in runs for job in self._jobs_of_run[run])
+        return list(dict.fromkeys(self._of_job[job] for job in jobs if job in self._of_job))
 
     def _check_number(self, want: Want, states: dict[int, StateRecord]) -> None:
         def state_of(job: int) -> StateRecord:
             return states.get(job) or self._rows.states[job]
 
-        name = self._rows_key(want)
+        name = f"{want.run_id}/{self._specs[want.head].job_id}"
         live = [job for job in want.instances if _stays(state_of(job))]
         want.run_over = want.run_over or self._is_run_over(want, state_of)
         if not live:
@@ -185,25 +207,31 @@ class Wants:
         if want.stopped:
             assert not live, f"{name} is wanted no more, and {len(live)} instances go on"
             return
-        excused = [job for job in want.instances if self._is_excused(want, state_of(job))]
+        excused = [job for job in want.instances if self._is_excused(want, state_of(job), state_of)]
         if not want.run_over:
             assert len(live) + len(excused) >= want.least, f"{name} has {len(live)} of {want.least} instances"
         assert len(live) <= want.most + want.renewing, f"{name} has {len(live)} instances, {want.most} are wanted"
 
-    def _is_excused(self, want: Want, state: StateRecord) -> bool:
+    def _is_excused(self, want: Want, state: StateRecord, state_of: Callable[[int], StateRecord]) -> bool:
         """Whether it ended, or is to, for a reason of its own."""
         if _stays(state):
             return False
         became = state.ending_state or state.state
         if became == JobState.COMPLETED.value:
-            return want.ends_by_itself and not state.ending_state
-        if state.job in want.cancelled or self._has_lost_a_parent(state):
+            return want.ends_by_itself and self._has_succeeded(state.job)
+        if state.job in want.cancelled or any(_is_lost(state_of(parent)) for parent in self._parents(state.job)):
             return True
         gives_up = any(policy.restart is Restart.NEVER for policy in want.policies)
         return became == JobState.DEAD.value and (gives_up or self._specs[state.job].max_attempts > 0)
 
-    def _has_lost_a_parent(self, state: StateRecord) -> bool:
-        return "parent" in state.reason and bool(self._specs[state.job].parents)
+    def _has_succeeded(self, job: int) -> bool:
+        executions = (self._executions.get(attempt.token) for attempt in self._rows.attempts[job].values())
+        return any(execution is not None and execution.outcome is Outcome.SUCCEEDED for execution in executions)
+
+    def _parents(self, job: int) -> list[int]:
+        run_id = self._of_job[job].run_id
+        keys = (name if "/" in name else f"{run_id}/{name}" for name in self._specs[job].parents)
+        return [self._job_of_key[key] for key in keys]
 
     def _is_run_over(self, want: Want, state_of: Callable[[int], StateRecord]) -> bool:
         """Whether nothing goes on in its run but services that are there for that."""
@@ -213,12 +241,9 @@ class Wants:
         return bool(others) and all(_is_closed(state_of(job)) for job in others)
 
     def _others(self, want: Want) -> list[int]:
-        jobs = self._jobs_of_run[self._rows.jobs[want.head].run] if want.head in self._rows.jobs else []
-        wants = ((job, self._of_job.get(job)) for job in jobs)
+        run = next(run for run, jobs in self._jobs_of_run.items() if want.head in jobs)
+        wants = ((job, self._of_job.get(job)) for job in self._jobs_of_run[run])
         return [job for job, other in wants if other is None or not other.policies[0].run_scoped]
-
-    def _rows_key(self, want: Want) -> str:
-        return f"{want.run_id}/{self._specs[want.head].job_id}"
 
     # ── what is true once faults have stopped ─────────────────────────────────────────────────────
 
@@ -241,17 +266,18 @@ class Wants:
     def _fault(self, want: Want, state: StateRecord, workers: set[str]) -> str:
         """What is wrong with an instance that is wanted; empty: nothing."""
         if state.state == JobState.BLOCKED.value:
-            return ""  # that it does not wait in vain is looked at elsewhere
+            waits = not all(self._rows.states[parent].satisfied for parent in self._parents(state.job))
+            return "" if waits else "is BLOCKED by nothing"
         spec = self._definition(want, state)
         if state.state != JobState.RUNNING.value:
             excused = self._may_fail(want, spec) or self._has_no_place(spec, state, workers)
             return "" if excused else f"is {state.state}"
         attempt = self._rows.attempts[state.job][max(self._rows.attempts[state.job])]
-        is_up, outcome, runs = self._truth(attempt.token)
-        if outcome is not None or not is_up or not state.ready:
+        execution = self._executions.get(attempt.token)
+        if execution is None or execution.over or not execution.was_up or not state.ready:
             return "" if self._may_fail(want, spec) else "is not ready"
-        if runs != want.definitions[-1] and not (want.refuted and runs in want.definitions):
-            return f"runs {runs}, and {want.definitions[-1]} is wanted"
+        if execution.args != want.definitions[-1] and not (want.refuted and execution.args in want.definitions):
+            return f"runs {execution.args}, and {want.definitions[-1]} is wanted"
         if attempt.started_at < want.renewed_at and not want.refuted:
             return f"was to be restarted at {want.renewed_at:.3f}"
         return ""
@@ -266,15 +292,52 @@ class Wants:
 
     def _has_no_place(self, spec: JobSpec, state: StateRecord, workers: set[str]) -> bool:
         """Whether its port is taken everywhere, or the worker it is bound to is gone."""
-        taken = {host for job, host in self.ports_taken(spec.policy.port) if job != state.job}
-        hosts = {worker.rpartition(":")[0] for worker in workers}
-        return hosts <= taken or (spec.affinity.value == "strict" and "binds" in state.reason)
+        if spec.affinity is Affinity.STRICT:
+            return self._bound_to(state.job) not in ("", *workers)
+        taken = {host for job, host in self._with_port(spec.policy.port) if job != state.job}
+        return {_host(worker_id) for worker_id in workers} <= taken
 
-    def ports_taken(self, port: int) -> Iterator[tuple[int, str]]:
-        """Instances that have this port now, and where; durably."""
+    def _bound_to(self, job: int) -> str:
+        for parent in self._parents(job):
+            if self._rows.attempts[parent]:
+                return self._latest_worker(parent)
+        return self._rows.jobs[job].spawner_worker_id
+
+    def _latest_worker(self, job: int) -> str:
+        return self._rows.attempts[job][max(self._rows.attempts[job])].worker_id
+
+    # ── ports ─────────────────────────────────────────────────────────────────────────────────────
+
+    def check_ports(self) -> None:
+        """No two services have one port on one host, as the rows have it."""
+        for port in {policy.port for want in self._all for policy in want.policies if policy.port}:
+            held = list(self._with_port(port))
+            hosts = [host for _, host in held]
+            assert len(hosts) == len(set(hosts)), f"port {port} is had twice: {held}"
+
+    def _with_port(self, port: int) -> Iterator[tuple[int, str]]:
+        """Instances that are to have this port now, and on which host."""
         for want in self._all if port else ():
             for job in want.instances:
                 state = self._rows.states.get(job)
-                if state and state.state == JobState.RUNNING.value and self._port(want, state) == port:
-                    worker_id = self._rows.attempts[job][max(self._rows.attempts[job])].worker_id
-                    yield job, worker_id.rpartition(":")[0]
+                if state is not None and state.state == JobState.RUNNING.value:
+                    if self._definition(want, state).policy.port == port:
+                        yield job, _host(self._latest_worker(job))
+
+
+def _stays(state: StateRecord) -> bool:
+    """Whether an instance goes on, or begins anew."""
+    return state.state not in _FINAL and state.ending_state in ("", JobState.QUEUED.value)
+
+
+def _is_closed(state: StateRecord) -> bool:
+    """Whether its run need not wait for it."""
+    return state.state in _FINAL or state.ready
+
+
+def _is_lost(state: StateRecord) -> bool:
+    return (state.ending_state or state.state) in _LOST_CAUSE
+
+
+def _host(worker_id: str) -> str:
+    return worker_id.rpartition(":")[0]

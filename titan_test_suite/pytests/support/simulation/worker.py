@@ -91,6 +91,10 @@ class Worker:
         return self.info.worker_id
 
     @property
+    def host(self) -> str:
+        return self.info.host
+
+    @property
     def connected(self) -> bool:
         return self._registered
 
