@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from titan_core.protocol.messages import ClusterStatus, WorkerStatus
+from titan_core.protocol.messages import ClusterStatus, PoolStatus, WorkerStatus
 
 
 def figures(cluster: ClusterStatus) -> dict[str, Any]:
     """`active_workers`, `queue_size`, `jobs` (a count by state), `trouble` (why the master takes no submissions, or
-    empty), `workers` (a dict each)."""
+    empty), `workers` and `pools` (a dict each)."""
     jobs = {item.state: item.count for item in cluster.counts}
     return {
         "active_workers": sum(worker.state != "DISCONNECTED" for worker in cluster.workers),
@@ -17,6 +17,18 @@ def figures(cluster: ClusterStatus) -> dict[str, Any]:
         "jobs": jobs,
         "trouble": cluster.trouble,
         "workers": [_worker(worker) for worker in cluster.workers],
+        "pools": [_pool(pool) for pool in cluster.pools],
+    }
+
+
+def _pool(pool: PoolStatus) -> dict[str, Any]:
+    return {
+        "capability": pool.capability,
+        "workers": pool.workers,
+        "load": f"{pool.slots - pool.free}/{pool.slots}",
+        "waiting": pool.waiting,
+        "starting": pool.starting,
+        "trouble": pool.trouble,
     }
 
 

@@ -200,8 +200,10 @@ def service_reason(state: State, service: Service) -> str:
         return f"{done} of {service.wanted} renewed to revision {service.revision}" + f"; {service.note}" * bool(
             service.note
         )
-    lacking = next((job for job in shown_instances(service) if not job.ready), None)
+    lacking = next((job for job in service.instances[: service.wanted] if not job.ready), None)
     why = reason(state, lacking) if lacking is not None else ""
+    if lacking is not None and service.live and lacking.final:
+        why = f"{lacking.job_id} is {lacking.state.value} ({why}); titan start brings it back"
     return "; ".join(filter(None, (why, service.note)))
 
 

@@ -202,8 +202,11 @@ class Core:
 
     def _place(self) -> None:
         placement = self.state.placement
+        services_looked_at = placement.services_stirred
         while (placed := placement.next()) is not None:
             attempts.start(self.state, *placed)
+        if services_looked_at:
+            services.on_not_placed(self.state)
 
     # ── finding what an event names ───────────────────────────────────────────────────────────────
 

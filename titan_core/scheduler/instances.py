@@ -44,6 +44,8 @@ def find(run: Run, job_id: str) -> Service | None:
 
 
 def forget_old_specs(service: Service) -> None:
-    """Keep the definitions that somebody has, or may get."""
-    needed = {service.revision, service.fallback, *(job.revision for job in service.instances)}
-    service.specs = {revision: spec for revision, spec in service.specs.items() if revision in needed}
+    """Let go of definitions older than any that somebody has, or may get. Newer ones stay, also those that were taken
+    back, so that no number is given twice."""
+    numbers = {service.revision, service.fallback, *(job.revision for job in service.instances)} - {0}
+    oldest = min(numbers)
+    service.specs = {revision: spec for revision, spec in service.specs.items() if revision >= oldest}

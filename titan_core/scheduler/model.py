@@ -170,7 +170,7 @@ class Service:
     wanted: int
     """Instances there are to be, when it is not stopped."""
     specs: dict[int, JobSpec]
-    """Definitions by revision: the newest, and those that some instance still has or may go back to."""
+    """Definitions by revision: from the oldest that some instance still has, or may go back to, to the newest."""
     instances: list[Job] = field(default_factory=list)
     """All there ever were, the head first; those that are final may be wanted again."""
     revision: int = 1

@@ -169,9 +169,17 @@ class Placement:
         """How many jobs are ready and wait for any worker with this capability; no more than `most` are counted."""
         return self._pool(capability).ready.count(most)
 
-    def places(self, job: Job) -> list[Worker]:
-        """The workers that could take this service now."""
-        taken = self.hosts_with_port(job.spec.policy.port)
+    @property
+    def services_stirred(self) -> bool:
+        """Whether services that wait may find a place that they did not find before."""
+        return self._services_stirred
+
+    def waiting_services(self) -> list[Job]:
+        return list(self._services)
+
+    def places(self, job: Job, but_for_its_port: bool = False) -> list[Worker]:
+        """The workers that could take this service now; or if no other one had its port."""
+        taken = {} if but_for_its_port else self.hosts_with_port(job.spec.policy.port)
         bound_to = strict_worker_id(job)
         return [
             worker

@@ -103,9 +103,9 @@ def scale(state: State, service: Service, wanted: int) -> None:
     if service.rolling:
         raise Conflict(f"service {service.key} is being renewed; scale it when that is over")
     service.wanted = wanted
-    for job in reversed(service.live[wanted:]):
-        if job.ending is None:
-            _stop_instance(state, job, f"scaled to {wanted}")
+    staying = [job for job in service.live if job.ending is None]
+    for job in reversed(staying[wanted:]):
+        _stop_instance(state, job, f"scaled to {wanted}")
     _grow_to(state, service, wanted)
     state.act(RecordService(service))
 
@@ -122,6 +122,13 @@ def settle(state: State) -> None:
             _stop_what_is_of_the_run(state, what)
         elif what.rolling:
             _roll(state, what)
+
+
+def on_not_placed(state: State) -> None:
+    """Services that wait found no worker; one that is being renewed may have to make room for itself."""
+    for job in state.placement.waiting_services():
+        if job.service is not None and job.service.rolling:
+            state.unsettled[job.service] = None
 
 
 def state_of(service: Service) -> ServiceState:
@@ -230,9 +237,11 @@ def _is_on_its_way(state: State, job: Job) -> bool:
 
 def _waits_for_a_sibling(state: State, job: Job) -> bool:
     """Whether another instance has its port where it could run: it begins when that one stops, or never."""
-    holders = state.placement.hosts_with_port(job.spec.policy.port).values()
-    siblings = any(holder.service is job.service for holder in holders)
-    return job.state is JobState.QUEUED and siblings and not state.placement.places(job)
+    if job.state is not JobState.QUEUED or state.placement.places(job):
+        return False
+    taken = state.placement.hosts_with_port(job.spec.policy.port)
+    holders = (taken.get(worker.info.host) for worker in state.placement.places(job, but_for_its_port=True))
+    return any(holder is not None and holder.service is job.service for holder in holders)
 
 
 def _can_surge(state: State, service: Service, old: list[Job]) -> bool:

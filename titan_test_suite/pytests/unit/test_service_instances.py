@@ -117,6 +117,15 @@ def test_scale_up_while_others_still_stop(cluster: KeptCluster, worker: FakeWork
     assert cluster.states() == {"web": "RUNNING", "web.2": "COMPLETED", "web.3": "RUNNING"}
 
 
+def test_scale_down_further_while_others_still_stop(cluster: KeptCluster, worker: FakeWorker) -> None:
+    cluster.submit(kept("web", instances=4))
+    cluster.scale("web", 3)
+    cluster.scale("web", 2)
+    assert [job.job_id for job in cluster.service("web").live if job.ending is None] == ["web", "web.2"]
+    cluster.scale("web", 2)
+    assert [job.job_id for job in cluster.service("web").live if job.ending is None] == ["web", "web.2"]
+
+
 def test_what_is_wanted_survives_the_master(cluster: KeptCluster, worker: FakeWorker) -> None:
     cluster.submit(kept("web"))
     cluster.scale("web", 3)

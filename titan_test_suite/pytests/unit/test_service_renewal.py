@@ -81,7 +81,21 @@ def test_an_update_brings_a_new_definition_to_all(cluster: KeptCluster, worker: 
     service = cluster.service("web")
     assert [(instance.job_id, instance.spec.priority) for instance in service.live] == [("web", 7), ("web.2", 7)]
     assert (service.wanted, service.spec.policy.instances) == (2, 2)
-    assert list(service.specs) == [2]
+    cluster.update("web", kept("web"))
+    roll_to_the_end(cluster, least=2)
+    assert list(service.specs) == [3]
+
+
+def test_no_revision_has_the_number_of_one_that_was_taken_back(cluster: KeptCluster, worker: FakeWorker) -> None:
+    up(cluster, 1, port=9100)
+    for number in (2, 3):
+        cluster.update("web", service("web", policy=ServicePolicy(port=9100), priority=number))
+        cluster.stopped("web")
+        cluster.fail("web")
+        assert cluster.service("web").note == f"revision {number} was taken back: exit code 1"
+        cluster.restart_master()
+        cluster.register(worker)
+    assert cluster.job("web").spec.priority == 1
 
 
 def test_what_is_renewed_is_done_with_one_instance_more_at_a_time(cluster: KeptCluster, worker: FakeWorker) -> None:

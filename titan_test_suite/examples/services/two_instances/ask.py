@@ -1,13 +1,19 @@
-"""Asks the instances of a service in turn, looking up where they are before each request: `ask.py SERVICE [REQUESTS]`.
+"""Asks the instances of a service in turn, looking up where they are before each request, until it is told to stop.
 
-Prints how often it got which answer. Exit code 0: every request was answered.
+    python ask.py SERVICE
+
+Prints then how often it got which answer. Exit code 0: every request was answered.
 """
 
+import signal
 import sys
+import threading
 import urllib.request
 from collections import Counter
 
 from titan_sdk import TitanClient
+
+PAUSE_S = 0.005
 
 
 def ask(client: TitanClient, service: str, number: int) -> str:
@@ -23,10 +29,13 @@ def ask(client: TitanClient, service: str, number: int) -> str:
 
 
 def main() -> None:
-    service = sys.argv[1]
-    requests = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
+    told_to_stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, frame: told_to_stop.set())
+    answers: Counter[str] = Counter()
     with TitanClient() as client:
-        answers = Counter(ask(client, service, number) for number in range(requests))
+        while not told_to_stop.wait(PAUSE_S):
+            answers[ask(client, sys.argv[1], answers.total())] += 1
     for answer, times in sorted(answers.items()):
         print(f"{times:6}  {answer}")
     sys.exit(any(answer.startswith("no ") for answer in answers))
