@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -68,7 +68,7 @@ def titan_with_fixed_ports(count: int) -> Iterator[Kept]:
 
 
 @contextmanager
-def _titan(ports: list[str] | list[int]) -> Iterator[Kept]:
+def _titan(ports: Sequence[str | int]) -> Iterator[Kept]:
     with running_cluster(1, "--provisioner", "none") as cluster, cluster.client() as client:
         program = write_program(cluster.home)
         jobs = [_job(number, program, port) for number, port in enumerate(ports)]

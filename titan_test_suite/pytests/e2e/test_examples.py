@@ -9,12 +9,16 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from titan_core.protocol.messages import JobStatus, RunStatus
 from titan_sdk import TitanClient, TitanJob
+from titan_sdk.errors import ServiceFailed
 from titan_sdk.handles import RunHandle
 from titan_test_suite.pytests.support.cluster import Cluster
 from titan_test_suite.pytests.support.examples import EXAMPLES, GRAPHS, SKILLS, answer_of, example, port_of
@@ -244,12 +248,101 @@ def test_the_healer_says_when_it_knows_no_remedy(cluster: Cluster, client: Titan
     assert len(client.job(sick.key).attempts) == 1
 
 
+# ── services ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def port_of_service(client: TitanClient, key: str) -> int:
+    """Where the first of its instances answers."""
+    return int(client.service_addresses(key)[0].rpartition(":")[2])
+
+
+def is_asked(port: int) -> bool:
+    """Whether a connection to this port has been accepted."""
+    connections = psutil.net_connections("tcp")
+    return any(c.pid and c.laddr.port == port and c.status == psutil.CONN_ESTABLISHED for c in connections)
+
+
+def test_a_job_asks_the_web_api_of_its_run(client: TitanClient) -> None:
+    run = client.apply(example("services/web_api.yaml"))
+    jobs = by_id(run.result(RUN_S))
+    assert {name: job.state for name, job in jobs.items()} == {"api": "RUNNING", "client": "COMPLETED"}
+    assert run.logs()["client"] == "360 = 2 · 2 · 2 · 3 · 3 · 5\n1001 = 7 · 11 · 13\n65537 = 65537\n"
+    port = port_of_service(client, f"{run}/api")
+    assert answer_of(port, "/health") == '"ok"'
+    assert "14 digits" in answer_of(port, "/factors/-1")
+    client.stop_service(run)
+
+
+def test_the_web_api_answers_before_it_ends(client: TitanClient) -> None:
+    run = client.apply(example("services/web_api.yaml"))
+    run.result(RUN_S)
+    port = port_of_service(client, f"{run}/api")
+    with ThreadPoolExecutor(1) as thread:
+        answer = thread.submit(answer_of, port, "/factors/99999999999973")
+        wait_until(lambda: is_asked(port))
+        client.stop_service(f"{run}/api")
+        assert json.loads(answer.result(RUN_S))["factors"] == [99999999999973]
+    status = client.wait_for_job(f"{run}/api", RUN_S)
+    assert (status.state, status.exit_code) == ("COMPLETED", 0)
+    assert client.fetch_logs(f"{run}/api").endswith("every request is answered\n")
+
+
+def test_services_that_die_come_back_until_they_are_given_up(tmp_path: Path) -> None:
+    """By a master that loses its patience sooner than others."""
+    (tmp_path / ".titan").mkdir(mode=0o700)
+    (tmp_path / ".titan" / "config").write_text("master: {restart_max_s: 0.05, crash_loop_restarts: 3}\n")
+    with Cluster(tmp_path) as cluster, cluster.client() as client:
+        cluster.start_worker()
+        run = client.apply(example("services/crashing.yaml"))
+        with pytest.raises(ServiceFailed, match="CRASHLOOP"):
+            client.wait_service(f"{run}/hopeless", RUN_S)
+        shown = cluster.cli("services").stdout
+        assert re.search(r"/hopeless +CRASHLOOP +0/1 +3 +crash loop: ended 4 times in a row, .* exit code 1;", shown)
+        assert client.fetch_logs(f"{run}/hopeless").endswith("/hopeless.conf\n")
+        wait_until(lambda: client.service(f"{run}/weary").instances[0].restarts, RUN_S)
+        assert "attempt 2 works\n" in wait_until(lambda: client.fetch_logs(f"{run}/weary", 2))
+        client.stop_service(run)
+
+
+def test_two_instances_are_renewed_while_somebody_asks(cluster: Cluster, client: TitanClient) -> None:
+    pipeline = example("services/two_instances.yaml")
+    key = f"{client.apply(pipeline)}/greeter"
+    client.wait_service(key, RUN_S)
+    with subprocess.Popen(asking(key), env=cluster.environ, stdout=subprocess.PIPE, text=True) as asker:
+        client.restart_service(key)
+        restarted = client.wait_service(key, RUN_S, since=1)
+        politer = [replace(job, args=("good day",)) for job in pipeline.jobs]
+        client.update_service(key, replace(pipeline, jobs=politer))
+        assert client.wait_service(key, RUN_S, since=restarted.revision).ready == 2
+        asker.terminate()
+        answers = asker.communicate(timeout=RUN_S)[0]
+    assert asker.returncode == 0, answers
+    for greeting in ("hello", "good day"):
+        assert f" {greeting} from greeter, " in answers and f" {greeting} from greeter.2, " in answers
+    client.stop_service(key)
+
+
+def asking(key: str) -> list[str]:
+    return [sys.executable, str(EXAMPLES / "services" / "two_instances" / "ask.py"), key]
+
+
+# ── a burst ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_each_job_of_a_burst_has_its_answer(cluster: Cluster, client: TitanClient) -> None:
+    program = by_hand(cluster, "load_cycle/burst.py", "9", "0.1")
+    assert program.returncode == 0, program.stderr
+    run = client.wait_for_run(program.stdout.strip(), RUN_S)
+    answers = (shared(cluster, run) / "answers").read_text().splitlines()
+    assert sorted(answers) == [f"ask-{number:02} 1" for number in range(1, 10)]
+
+
 # ── what is written about them ────────────────────────────────────────────────────────────────────
 
 
 def test_every_folder_says_what_it_shows_and_names_files_that_are_there() -> None:
-    folders = {path.parent for pattern in ("*.yaml", "dynamic_switch.py") for path in EXAMPLES.rglob(pattern)}
-    assert len(folders) == 5
+    folders = {path.parent for pattern in ("*.yaml", "dynamic_switch.py", "burst.py") for path in EXAMPLES.rglob(pattern)}
+    assert len(folders) == 7
     for folder in folders:
         text = (folder / "README.md").read_text()
         named = re.findall(r"titan_test_suite/examples/(\S+)", text)

@@ -17,9 +17,9 @@ SKILLS = "yaml_based_static_tests/worker_skill_based_test"
 
 
 def example(path: str | Path) -> Pipeline:
-    """The pipeline `path`, below the examples unless absolute; services with a port of their own on one that is free."""
+    """The pipeline `path`, below the examples unless absolute; its services on ports that are free now."""
     pipeline = load(EXAMPLES / path)
-    jobs = [replace(job, port=free_port()) if job.port > 0 else job for job in pipeline.jobs]
+    jobs = [replace(job, port=free_port()) if job.port not in (0, "auto") else job for job in pipeline.jobs]
     return replace(pipeline, jobs=jobs)
 
 

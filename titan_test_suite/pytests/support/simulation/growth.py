@@ -30,7 +30,7 @@ from titan_core.scheduler.events import (
     WorkerRegistered,
     WorkerShutdownRequested,
 )
-from titan_core.scheduler.model import Job, WorkerInfo
+from titan_core.scheduler.model import JobSpec, WorkerInfo
 from titan_core.scheduler.scaling import INCEPTION_S
 from titan_core.scheduler.settings import ScalingSettings
 from titan_core.scheduler.states import JobState
@@ -56,8 +56,8 @@ class GrowthWitness:
         self._settings, self._agenda, self._on_let_go = settings, agenda, on_let_go
         self._workers: dict[str, WorkerInfo] = {}
         self._asked: list[Asked] = []
-        self._waiting: dict[Job, str] = {}
-        """What jobs that are no services and have no worker require."""
+        self._waiting: dict[int, str] = {}
+        """What jobs that are no services and have no worker require, by their numbers."""
         self._running: dict[str, set[bytes]] = defaultdict(set)
         self._used_at: dict[str, float] = defaultdict(float)
         """When a worker began to be there, or something began or ended on it."""
@@ -68,10 +68,8 @@ class GrowthWitness:
     def take(self, event: Event, actions: Iterable[Action]) -> None:
         """An event, and what followed from it."""
         match event:
-            case StateRecovered(grace_s=grace_s, workers=workers):
-                self._not_before = self._agenda.now + grace_s if workers else 0.0
-                for one in workers:
-                    self._workers[one.worker_id] = _info(one.worker_id, one.capabilities, one.slots, one.ephemeral)
+            case StateRecovered():
+                self._recall(event)
             case WorkerRegistered(info):
                 self._registers(info)
             case SpawnFailed(worker_id, port):
@@ -86,6 +84,13 @@ class GrowthWitness:
                 self._used_at[worker_id] = self._agenda.now
         for action in actions:
             self._decided(action)
+
+    def _recall(self, event: StateRecovered) -> None:
+        self._not_before = self._agenda.now + event.grace_s if event.workers else 0.0
+        for one in event.workers:
+            self._workers[one.worker_id] = _info(one.worker_id, one.capabilities, one.slots, one.ephemeral)
+        for job in [job for run in event.runs for job in run.jobs]:
+            self._changed(job.asked.sequence, job.asked.spec, JobState(job.became.state))
 
     def _registers(self, info: WorkerInfo) -> None:
         known = self._workers.get(info.worker_id)
@@ -102,7 +107,7 @@ class GrowthWitness:
     def _decided(self, action: Action) -> None:
         match action:
             case RecordChange(job, _, after):
-                self._changed(job, after)
+                self._changed(job.sequence, job.spec, after)
             case RecordWorker(worker, gone) if gone:
                 del self._workers[worker.worker_id]
             case AcceptWorker(worker_id, _, adopted):
@@ -119,10 +124,10 @@ class GrowthWitness:
             case Release(worker_id):
                 assert worker_id in self._may_go, f"{worker_id} is released, and was not told to stop"
 
-    def _changed(self, job: Job, after: JobState) -> None:
+    def _changed(self, job: int, spec: JobSpec, after: JobState) -> None:
         self._waiting.pop(job, None)
-        if after is JobState.QUEUED and not job.spec.service:
-            self._waiting[job] = job.spec.requirement
+        if after is JobState.QUEUED and not spec.service:
+            self._waiting[job] = spec.requirement
 
     # ── growing ───────────────────────────────────────────────────────────────────────────────────
 

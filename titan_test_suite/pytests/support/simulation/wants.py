@@ -216,11 +216,11 @@ class Wants:
         """Whether it ended, or is to, for a reason of its own."""
         if _stays(state):
             return False
+        if state.job in want.cancelled or any(_is_lost(state_of(parent)) for parent in self._parents(state.job)):
+            return True
         became = state.ending_state or state.state
         if became == JobState.COMPLETED.value:
             return want.ends_by_itself and self._has_succeeded(state.job)
-        if state.job in want.cancelled or any(_is_lost(state_of(parent)) for parent in self._parents(state.job)):
-            return True
         gives_up = any(policy.restart is Restart.NEVER for policy in want.policies)
         return became == JobState.DEAD.value and (gives_up or self._specs[state.job].max_attempts > 0)
 
@@ -292,10 +292,10 @@ class Wants:
 
     def _has_no_place(self, spec: JobSpec, state: StateRecord, workers: set[str]) -> bool:
         """Whether its port is taken everywhere, or the worker it is bound to is gone."""
-        if spec.affinity is Affinity.STRICT:
-            return self._bound_to(state.job) not in ("", *workers)
+        bound_to = self._bound_to(state.job) if spec.affinity is Affinity.STRICT else ""
+        places = workers & {bound_to} if bound_to else workers
         taken = {host for job, host in self._with_port(spec.policy.port) if job != state.job}
-        return {_host(worker_id) for worker_id in workers} <= taken
+        return {_host(worker_id) for worker_id in places} <= taken
 
     def _bound_to(self, job: int) -> str:
         for parent in self._parents(job):
