@@ -2,12 +2,15 @@
 RUN = python3 titan_test_suite/bootstrap.py
 MINUTES = 10
 
-.PHONY: help demo test lint bench torture clean
+.PHONY: help demo demo-scale test lint bench torture clean
 help:     ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
 
 demo:     ## start a cluster, run two pipelines on it with live progress, stop everything
 	@$(RUN) titan_test_suite.demo $(ARGS)
+
+demo-scale: ## have a burst of jobs, and see a cluster grow for it and shrink again
+	@$(RUN) titan_test_suite.demo_scale
 
 test:     ## run all tests; ARGS="-k name" for some
 	@$(RUN) --extra test pytest $(ARGS)

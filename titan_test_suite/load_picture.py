@@ -138,7 +138,11 @@ def _graph(title: str, values: Sequence[int], rows: int, room: int, style: str) 
 def bars(values: Sequence[int], top: int, rows: int) -> list[str]:
     """The values as columns of blocks, the upper row first; `top` fills all rows."""
     filled = [-(-value * rows * 8 // top) for value in values]
-    return ["".join(EIGHTHS[min(8, max(0, eighths - 8 * row))] for eighths in filled) for row in reversed(range(rows))]
+    return ["".join(_block(eighths - 8 * row) for eighths in filled) for row in reversed(range(rows))]
+
+
+def _block(eighths: int) -> str:
+    return EIGHTHS[min(8, max(0, eighths))]
 
 
 def squeezed(values: Sequence[int], room: int) -> list[int]:

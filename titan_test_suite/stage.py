@@ -103,7 +103,7 @@ def _processes_of(home: Path) -> list[psutil.Process]:
 
 
 def _is_of_cluster(process: psutil.Process, home: str) -> bool:
-    """Whether it is a worker or of a job, wherever it hangs now. TITAN_HOME says nothing: the user may have set it."""
+    """Whether it is a worker, or of a job. TITAN_HOME says nothing: whoever tries the cluster has set it as well."""
     with contextlib.suppress(psutil.Error):
         command = process.cmdline()
         is_worker = "titan_core.worker" in command and home in command

@@ -106,7 +106,7 @@ class Task(Message):
     """How long after the stop signal SIGKILL follows."""
     health: Health = tag(10, Health())
     max_memory: int = tag(11, 0)
-    """Bytes of resident memory of all its processes together, beyond which a service is restarted; 0 = no limit."""
+    """Bytes of resident memory of all its processes together, above which a service is restarted; 0 = no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class JobSpec(Message):
     """Upper bound on all attempts, also those lost with a worker; 0 = the two budgets only."""
     service: bool = tag(11, False)
     restart: str = tag(12, "always")
-    """Of a service that ends by itself: `always`, `on-failure` (not after exit code 0) or `never` (then `retries`)."""
+    """Of a service that ends by itself: `always`, `on-failure` (not after exit code 0), `never` (then `retries`)."""
     min_uptime_s: float = tag(13, 10.0)
     """An attempt of a service that lasted so long was a good one: the next restart is immediate again."""
     instances: int = tag(14, 1)

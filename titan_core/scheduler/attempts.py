@@ -138,7 +138,9 @@ def on_finished(state: State, attempt: Attempt, report: AttemptReport) -> None:
     job = attempt.job
     if job.ending is not None:
         (then, reason), job.ending = job.ending, None
-        if then is JobState.QUEUED:
+        if then is JobState.QUEUED and job.hopeless_parent:
+            jobs.finish(state, job, JobState.CANCELLED, retry.hopeless(attempt))
+        elif then is JobState.QUEUED:
             jobs.renew(state, job, reason)
         else:
             jobs.finish(state, job, then, reason)

@@ -34,20 +34,39 @@ def retry_jobs(state: State, wanted: Sequence[Job]) -> None:
     """Run DEAD and CANCELLED jobs again, with fresh budgets, and the descendants that they took with them.
 
     Raises Conflict, and changes nothing, when one of them can not: it is in another state, or waits for a
-    parent that is DEAD or CANCELLED and not among them. Descendants that wait for such a parent stay CANCELLED.
+    parent that is DEAD or CANCELLED and not among them. Descendants that wait for such a parent stay CANCELLED. So do
+    instances of a service beyond those that are wanted; a Conflict when all are such.
     """
     for job in wanted:
         if job.state not in LOST_CAUSE:
             raise Conflict(f"job {job.key} is {job.state.value}; only a DEAD or CANCELLED job can be retried")
+    wanted = _without_surplus(wanted)
     _check_parents_return(set(wanted))
-    chosen = _with_descendants(wanted)
+    chosen = _without_surplus(_with_descendants(wanted))
     runs.revive(state, chosen)
     for job in chosen:
-        jobs.forgive(job)
+        jobs.begin_anew(state, job)
         if job.open_parents:
             jobs.move(state, job, JobState.BLOCKED, jobs.waits_for(job))
         else:
             jobs.enqueue(state, job, "retried by hand")
+
+
+def _without_surplus(wanted: Sequence[Job]) -> Sequence[Job]:
+    """Those of a service as long as some of its instances are missing."""
+    if not any(job.service for job in wanted):
+        return wanted
+    missing = {job.service: job.service.missing for job in wanted if job.service is not None}
+    chosen = []
+    for job in wanted:
+        if job.service is None:
+            chosen.append(job)
+        elif missing[job.service] > 0:
+            chosen.append(job)
+            missing[job.service] -= 1
+    if not chosen:
+        raise Conflict(f"service {wanted[0].run.run_id}/{wanted[0].job_id} has as many instances as are wanted")
+    return chosen
 
 
 def retry_dead(state: State) -> None:

@@ -190,11 +190,16 @@ def wake(state: State, job: Job) -> None:
 
 
 def renew(state: State, job: Job, reason: str) -> None:
-    """An instance of a service is to begin anew, with the newest definition and nothing held against it."""
+    """An instance of a service is to begin anew."""
+    begin_anew(state, job)
+    enqueue(state, job, reason)
+
+
+def begin_anew(state: State, job: Job) -> None:
+    """With nothing held against it; an instance of a service with the newest definition."""
     if job.service is not None:
         adopt_revision(state, job)
     forgive(job)
-    enqueue(state, job, reason)
 
 
 def adopt_revision(state: State, job: Job) -> None:

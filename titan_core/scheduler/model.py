@@ -203,6 +203,12 @@ class Service:
         """The instances that are not final."""
         return [job for job in self.instances if job.state not in FINAL]
 
+    @property
+    def missing(self) -> int:
+        """How many more are wanted than go on, or begin anew; the one beyond `wanted` does not count."""
+        staying = [job for job in self.live if job.ending is None or job.ending[0] not in FINAL]
+        return self.wanted - sum(job is not self.surge for job in staying)
+
 
 @dataclass(slots=True, eq=False, repr=False)
 class Run:

@@ -148,6 +148,7 @@ class Placement:
     def remove(self, worker: Worker) -> None:
         worker.placement_version += 1
         self._workers.pop(worker.worker_id, None)
+        self._services_stirred = True  # the ports that its services had are free for others of its host
 
     def rebind(self, jobs: Iterable[Job]) -> None:
         """The attempt these jobs may be bound to began on another worker: those that are ready wait for that one."""

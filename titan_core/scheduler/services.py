@@ -71,15 +71,11 @@ def stop(state: State, service: Service, reason: str) -> None:
 
 def start(state: State, service: Service) -> None:
     """It is wanted again. What rests, in a crash loop or between two attempts, is tried now."""
-    wanted = service.instances[: max(1, service.wanted)]
-    idle = [job for job in wanted if job.state in FINAL or job.state in PAUSED]
+    over = [job for job in service.instances if job.state in FINAL]
+    idle = [*(job for job in service.live if job.state in PAUSED), *over[: max(0, service.missing)]]
     if not idle:
         raise Conflict(f"service {service.key} runs already, or is about to", job=service.head.job_id)
-    hopeless = next((job.hopeless_parent for job in idle if job.hopeless_parent), None)
-    if hopeless is not None:
-        raise Conflict(
-            f"service {service.key} depends on {hopeless.job_id}, which is {hopeless.state.value}; retry that one"
-        )
+    _check_parents(service)
     for job in idle:
         _want_again(state, job, "started by hand")
 
@@ -102,6 +98,8 @@ def scale(state: State, service: Service, wanted: int) -> None:
     _check_live(service)
     if service.rolling:
         raise Conflict(f"service {service.key} is being renewed; scale it when that is over")
+    if wanted > service.wanted - service.missing:
+        _check_parents(service)
     service.wanted = wanted
     staying = [job for job in service.live if job.ending is None]
     for job in reversed(staying[wanted:]):
@@ -194,12 +192,22 @@ def _check_live(service: Service) -> None:
         raise Conflict(f"service {service.key} is stopped; start it with: titan start {service.head.job_id}")
 
 
+def _check_parents(service: Service) -> None:
+    """All instances have the same ones."""
+    hopeless = service.head.hopeless_parent
+    if hopeless is not None:
+        raise Conflict(
+            f"service {service.key} depends on {hopeless.job_id}, which is {hopeless.state.value}; retry that one"
+        )
+
+
 # ── renewal ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def _renew(state: State, service: Service, spec: JobSpec) -> None:
     """Begin a renewal; one that is under way goes on with this definition."""
     _check_live(service)
+    _check_parents(service)
     good = service.fallback or service.revision
     service.revision = max(service.specs) + 1
     service.specs[service.revision] = spec
@@ -213,6 +221,10 @@ def _roll(state: State, service: Service) -> None:
     """The next step of a renewal, if it is time for one."""
     if service.broken and service.fallback:
         _take_back(state, service)
+    hopeless = service.head.hopeless_parent
+    if hopeless is not None:
+        _end_renewal(state, service, f"not renewed, since parent {hopeless.job_id} is {hopeless.state.value}")
+        return
     if not service.live:
         _end_renewal(state, service, service.note)
         return

@@ -46,7 +46,7 @@ def on_registered(state: State, event: WorkerRegistered) -> None:
         _refuse_if_alive(worker)
     worker = _seat(state, worker, event, same_process)
     before = [*worker.running.values(), *worker.services.values()]
-    adopted = [a for token in event.running if (a := _adopt(state, worker, token)) is not None]
+    adopted = [a for token in event.running if (a := _adopt_running(state, worker, token)) is not None]
     state.act(AcceptWorker(worker.worker_id, event.session, tuple(adopted)))
     for report in event.finished:
         on_result(state, worker.worker_id, report)
@@ -196,6 +196,13 @@ def _adopt(state: State, worker: Worker, token: bytes) -> Attempt | None:
     if attempt is None or attempt.worker_id != worker.worker_id:
         return None
     return attempt
+
+
+def _adopt_running(state: State, worker: Worker, token: bytes) -> Attempt | None:
+    """The same for one that runs; of two services with one port, the one that has been placed meanwhile goes on."""
+    lost = state.lost.get(token)
+    taken = state.placement.hosts_with_port(lost.job.spec.policy.port) if lost is not None else {}
+    return None if worker.info.host in taken else _adopt(state, worker, token)
 
 
 def _on_unmentioned(state: State, attempt: Attempt, same_process: bool) -> None:

@@ -208,10 +208,13 @@ def _children_came_after_parents(connection: sqlite3.Connection) -> Iterator[str
 
 def _done(connection: sqlite3.Connection) -> dict[str, tuple[int, int | None, float]]:
     """Of each job `<run id>/<job id>`: its run's number, the run's version when children might begin (None: not yet),
-    and the instant."""
+    and the instant. A service is done by whichever of its instances is ready first."""
     rows = connection.execute(
-        f"SELECT {_JOB}, jobs.run, min(version), min(at) FROM jobs"
-        " LEFT JOIN events ON events.run = jobs.run AND events.job = jobs.sequence AND"
+        "WITH parts AS (SELECT run, sequence whole, sequence part FROM jobs"
+        " UNION ALL SELECT run, instance_of, sequence FROM jobs WHERE instance_of > 0)"
+        f" SELECT {_JOB}, jobs.run, min(version), min(at) FROM jobs"
+        " JOIN parts ON parts.run = jobs.run AND parts.whole = jobs.sequence"
+        " LEFT JOIN events ON events.run = parts.run AND events.job = parts.part AND"
         " (after = 'COMPLETED' OR (jobs.service AND before = after"
         " AND (events.reason LIKE 'ready on %' OR events.reason LIKE 'up on %')))"
         " GROUP BY jobs.run, jobs.sequence"

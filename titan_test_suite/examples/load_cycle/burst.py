@@ -1,4 +1,4 @@
-"""Submits more jobs at once than a worker has slots for: `burst.py [JOBS] [SECONDS]`, 60 jobs of 2 s. Prints the run."""
+"""Submits more jobs at once than a worker has slots for: `burst.py [JOBS] [SECONDS]`, 60 of 2 s. Prints the run."""
 
 import sys
 from pathlib import Path

@@ -38,7 +38,15 @@ GOOD_S = 1.0
 FIXED = "titan, fixed port"
 PM2_DIRECTORY = Path("build/pm2")
 PM2 = PM2_DIRECTORY / "node_modules/.bin/pm2"
-PM2_VERSION = "pm2@7"
+PM2_PACKAGE = "pm2@7"
+SUPERVISORD = """\
+[supervisord]
+nodaemon=true
+logfile=%(here)s/supervisord.log
+pidfile=%(here)s/supervisord.pid
+childlogdir=%(here)s
+"""
+"""The settings of its daemon; its services follow."""
 INSTALLING_S, STARTING_S, ENDING_S = 180.0, 60.0, 15.0
 MARK = "TITAN_BENCH_HOME"
 """The variable by which processes of a peer are known, its services included."""
@@ -96,7 +104,7 @@ def find_pm2() -> None:
     npm = shutil.which("npm")
     if npm is None:
         raise ImportError("it needs npm, which is not here")
-    install = [npm, "install", "--prefix", str(PM2_DIRECTORY), "--no-audit", "--no-fund", "--silent", PM2_VERSION]
+    install = [npm, "install", "--prefix", str(PM2_DIRECTORY), "--no-audit", "--no-fund", "--silent", PM2_PACKAGE]
     try:
         PM2_DIRECTORY.mkdir(parents=True, exist_ok=True)
         subprocess.run(install, stdin=subprocess.DEVNULL, capture_output=True, timeout=INSTALLING_S, check=True)
@@ -157,15 +165,6 @@ def supervisord(count: int) -> Iterator[Kept]:
         finally:
             daemon.terminate()
             daemon.wait(ENDING_S)
-
-
-SUPERVISORD = """\
-[supervisord]
-nodaemon=true
-logfile=%(here)s/supervisord.log
-pidfile=%(here)s/supervisord.pid
-childlogdir=%(here)s
-"""
 
 
 def _section(program: str, port: int) -> str:

@@ -7,63 +7,18 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 
-from titan_test_suite.pytests.support.waiting import wait_until
+from titan_test_suite.pytests.support.demos import DEMO_S, ROOT, demo, home_of, nothing_is_left, planned, shows
 
 pytestmark = pytest.mark.e2e
-
-ROOT = Path(__file__).resolve().parents[3]
-DEMO = [sys.executable, "-m", "titan_test_suite.demo"]
-DEMO_S = 30
-"""What it may take, all in all."""
-
-
-@contextmanager
-def demo(output: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The demo, running; what it shows goes to `output`."""
-    environ = {**os.environ, "TITAN_MASTER": "127.0.0.1:1", "TITAN_TOKEN": "of another cluster"}
-    with open(output, "wb") as file:
-        process = subprocess.Popen(
-            [*DEMO, *arguments], cwd=ROOT, env=environ, stdout=file, stderr=file, stdin=subprocess.DEVNULL
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait(DEMO_S)
-
-
-def shows(output: Path, text: str) -> None:
-    wait_until(lambda: text in output.read_text(), DEMO_S, output.read_text)
-
-
-def home_of(output: Path) -> Path:
-    found = re.search(r"^home +(\S+)$", output.read_text(), re.MULTILINE)
-    assert found
-    return Path(found[1])
-
-
-def nothing_is_left(home: Path) -> bool:
-    """No file of the demo, and no process that was given its home or its shared directory."""
-    environments = []
-    for process in psutil.process_iter():
-        try:
-            environments.append(process.environ())
-        except psutil.Error:
-            continue
-    return not home.exists() and not any(str(home) in value for e in environments for value in e.values())
 
 
 def test_the_demo_holds_what_it_promises(tmp_path: Path) -> None:
     output = tmp_path / "output"
-    with demo(output) as process:
+    with demo("demo", output) as process:
         assert process.wait(DEMO_S) == 0, output.read_text()
     text = output.read_text()
     assert nothing_is_left(home_of(output))
@@ -80,19 +35,12 @@ def test_the_demo_holds_what_it_promises(tmp_path: Path) -> None:
 
 
 def test_make_demo_runs_it() -> None:
-    planned = subprocess.run(
-        ["make", "--no-print-directory", "-n", "demo", "ARGS=--keep"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert planned.stdout.strip() == "python3 titan_test_suite/bootstrap.py titan_test_suite.demo --keep"
+    assert planned("demo ARGS=--keep") == "python3 titan_test_suite/bootstrap.py titan_test_suite.demo --keep"
 
 
 def test_ctrl_c_in_the_middle_stops_everything(tmp_path: Path) -> None:
     output = tmp_path / "output"
-    with demo(output) as process:
+    with demo("demo", output) as process:
         shows(output, "collect  RUNNING")
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGINT)
@@ -104,7 +52,7 @@ def test_ctrl_c_in_the_middle_stops_everything(tmp_path: Path) -> None:
 
 def test_a_cluster_that_was_kept_can_be_used_until_ctrl_c(tmp_path: Path) -> None:
     output = tmp_path / "output"
-    with demo(output, "--keep") as process:
+    with demo("demo", output, "--keep") as process:
         shows(output, "curl ")
         command = [sys.executable, "-m", "titan_sdk.titan_cli", "logs", "report"]
         environ = {**os.environ, "TITAN_HOME": str(home_of(output))}

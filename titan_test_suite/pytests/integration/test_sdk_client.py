@@ -147,6 +147,7 @@ def test_stats_are_plain_figures(master: ScriptedMaster, client: TitanClient) ->
         "queue_size": 7,
         "trouble": "",
         "jobs": {"QUEUED": 7, "RUNNING": 1},
+        "pools": [],
         "workers": [
             {
                 "id": "host:8080",

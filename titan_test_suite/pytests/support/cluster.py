@@ -91,8 +91,8 @@ class Cluster:
         return int(json.loads((self.home / ".titan" / "master.json").read_text())["port"])
 
     def start_master(self, *flags: str, **environ: str) -> Program:
-        """A master on a free port (give `--port` to choose) whose cluster does not grow by itself (give `--provisioner`
-        to have it grow); returns when it has written where it listens. `environ` are variables for this one only."""
+        """A master on a free port (give `--port` to choose), whose cluster does not grow (give `--provisioner` for
+        that); returns when it has written where it listens. `environ` are variables for this one only."""
         program = self._begin_master(flags, environ)
         try:
             wait_until(lambda: self._listens(program), 20, program.tail)

@@ -6,14 +6,14 @@ import pytest
 
 from titan_core.errors import Conflict, NotFound
 from titan_core.scheduler import invariants, runs
-from titan_core.scheduler.actions import Action, DeleteRun, RecordChange, StartAttempt
+from titan_core.scheduler.actions import DeleteRun, RecordChange, StartAttempt
 from titan_core.scheduler.core import Core
-from titan_core.scheduler.events import Event, RunRecalled, RunsExpired
-from titan_core.scheduler.records import batch
+from titan_core.scheduler.events import RunRecalled, RunsExpired
 from titan_core.scheduler.recovery import restore_run
 from titan_core.scheduler.states import Affinity, JobState, Outcome, WorkerState
-from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, job, service, started_jobs
+from titan_test_suite.pytests.support.cluster_model import FakeWorker, job, service, started_jobs
 from titan_test_suite.pytests.support.kept_cluster import GRACE_S, KeptCluster
+
 
 @pytest.fixture
 def cluster() -> KeptCluster:

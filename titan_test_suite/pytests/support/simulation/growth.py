@@ -98,6 +98,7 @@ class GrowthWitness:
             self._may_go.discard(info.worker_id)
             self._used_at[info.worker_id] = self._agenda.now
         if known is None:
+            self._asked = self._to_come()
             by_name = [one for one in self._asked if one.worker_id == info.worker_id]
             others = [one for one in self._asked if not one.worker_id and one.capabilities <= info.capabilities]
             for one in (by_name + others)[:1]:

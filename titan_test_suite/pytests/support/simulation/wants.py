@@ -67,7 +67,7 @@ class Want:
     kept_though_bad: set[Definition] = field(default_factory=set)
     """Those with no other to go back to."""
     cancelled: set[int] = field(default_factory=set)
-    """Instances that somebody wanted cancelled."""
+    """Instances that somebody wanted cancelled, or that a parent took with it."""
 
     @property
     def ends_by_itself(self) -> bool:
@@ -162,8 +162,10 @@ class Wants:
                 if getattr(step.cause, "job_id", job_id) == job_id:
                     want.cancelled.add(state.job)
             returns = before is not None and before.state in _FINAL and state.state not in _FINAL
-            if isinstance(step.cause, RETRIES) and returns and want.stopped:
-                want.stopped, want.least = False, 0
+            if isinstance(step.cause, RETRIES) and returns:
+                want.cancelled.discard(state.job)
+                want.least = 0 if want.stopped else want.least
+                want.stopped = False
 
     def may_return(self, job: int, cause: Event) -> bool:
         """Whether an instance that was final may begin again, or one that was not, anew."""
@@ -216,7 +218,9 @@ class Wants:
         """Whether it ended, or is to, for a reason of its own."""
         if _stays(state):
             return False
-        if state.job in want.cancelled or any(_is_lost(state_of(parent)) for parent in self._parents(state.job)):
+        if any(_is_lost(state_of(parent)) for parent in self._parents(state.job)):
+            want.cancelled.add(state.job)
+        if state.job in want.cancelled:
             return True
         became = state.ending_state or state.state
         if became == JobState.COMPLETED.value:
