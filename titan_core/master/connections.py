@@ -192,7 +192,7 @@ class Connections:
     def _read_session(self, session: Session) -> None:
         reactions: dict[type[Message], Callable[[Any], object]] = {
             messages.Result: lambda result: self._on_result(session, result),
-            messages.ServiceReady: lambda m: self._engine.submit(ServiceReady(session.worker_id, m.token, m.port)),
+            messages.ServiceReady: lambda m: self._engine.submit(_service_ready(session.worker_id, m)),
             messages.SpawnFailed: lambda m: self._on_spawn_failed(session, m),
             messages.LogBatch: session.keep_log,
             messages.Heartbeat: lambda m: self._on_heartbeat(session, m),
@@ -264,6 +264,13 @@ def _worker_info(register: messages.Register, peer_host: str) -> WorkerInfo:
 
 def _is_host(text: str) -> bool:
     return bool(text) and len(text) <= 255 and all(char.isalnum() or char in "._-:%" for char in text)
+
+
+def _service_ready(worker_id: str, ready: messages.ServiceReady) -> ServiceReady:
+    """Raises ProtocolError for a port that there is not."""
+    if not 0 <= ready.port <= 65535:
+        raise ProtocolError(f"nothing listens on port {ready.port}")
+    return ServiceReady(worker_id, ready.token, ready.port)
 
 
 def _report(result: messages.Result) -> AttemptReport:

@@ -133,7 +133,8 @@ class HttpPost:
             response.begin()
             text = b""
             if response.status >= 300:
-                with contextlib.suppress(OSError, http.client.HTTPException):  # the status is what counts
+                # The status is what counts. ValueError: a piece of less than no bytes.
+                with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
                     text = response.read(_TEXT_MOST)
             return Answer(response.status, response.reason, text.decode(errors="replace"))
 

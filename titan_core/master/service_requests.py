@@ -5,11 +5,11 @@ Functions behind requests, called by the threads of connections, as in `operatio
 
 from __future__ import annotations
 
-from titan_core.errors import NotFound
+from titan_core.errors import InvalidRequest, NotFound
 from titan_core.master.engine import Engine
 from titan_core.master.finder import Finder
 from titan_core.master.submissions import Submissions
-from titan_core.master.views import Views, usage_of
+from titan_core.master.views import Usage, Views, usage_of
 from titan_core.protocol import messages
 from titan_core.protocol.checks import MAX_INSTANCES, check_range, shown
 from titan_core.scheduler.events import (
@@ -57,6 +57,8 @@ class ServiceRequests:
 
     def update(self, request: messages.UpdateService) -> messages.Ack:
         """Raises also AssetMissing, Unavailable."""
+        if not request.job.service:
+            raise InvalidRequest(f"{shown(request.job.job_id)} is no service; add type: service", field="type")
         run_id, job_id = self._named_service(request.key)
         spec = self._submissions.definition(request.job, request.contents)
         self._engine.submit(ServiceUpdateRequested(run_id, job_id, spec))
@@ -65,9 +67,11 @@ class ServiceRequests:
     def listing(self, request: messages.ListServices) -> messages.ServiceList:
         usage = usage_of(self._engine.sessions())
         found = self._of_key(request.key) if request.key else self._engine.read(_wanted)
-        return messages.ServiceList(
-            self._engine.read(lambda state: tuple(self._views.service(state, one, usage) for one in found))
-        )
+        return messages.ServiceList(tuple(self._status(service, usage) for service in found))
+
+    def _status(self, service: Service, usage: Usage) -> messages.ServiceStatus:
+        """As it is when it is read: many together would hold the lock for too long."""
+        return self._engine.read(lambda state: self._views.service(state, service, usage))
 
     def _of_key(self, key: str) -> list[Service]:
         """Those of a run, also of one that is history, or the one that a key names."""

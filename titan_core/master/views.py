@@ -196,15 +196,21 @@ def shown_instances(service: Service) -> list[Job]:
 def service_reason(state: State, service: Service) -> str:
     """Why a service is not as it is wanted to be; or how its last renewal ended, if not well."""
     if service.rolling:
-        done = sum(job.revision == service.revision and job.ready for job in service.live)
-        return f"{done} of {service.wanted} renewed to revision {service.revision}" + f"; {service.note}" * bool(
-            service.note
-        )
+        return _renewal_reason(state, service)
     lacking = next((job for job in service.instances[: service.wanted] if not job.ready), None)
     why = reason(state, lacking) if lacking is not None else ""
     if lacking is not None and service.live and lacking.final:
         why = f"{lacking.job_id} is {lacking.state.value} ({why}); titan start brings it back"
     return "; ".join(filter(None, (why, service.note)))
+
+
+def _renewal_reason(state: State, service: Service) -> str:
+    """How far a renewal is, and what it waits for."""
+    new = [job for job in service.live if job.revision == service.revision]
+    done = sum(job.ready and job is not service.surge for job in new)
+    waiting = next((f"{job.job_id}: {reason(state, job)}" for job in new if not job.ready), "")
+    progress = f"{done} of {service.wanted} renewed to revision {service.revision}"
+    return "; ".join(filter(None, (progress, waiting, service.note)))
 
 
 def _pool(state: State, name: str, growth: PoolGrowth) -> messages.PoolStatus:

@@ -124,6 +124,10 @@ def check_range(value: float, low: float, high: float, field: str, called: str =
 
 def check_instances(count: int) -> None:
     """How many instances a service is to have."""
+    if count == 0:
+        raise InvalidRequest(
+            f"instances is 0; it must be from 1 to {MAX_INSTANCES} (to have none, stop it)", field="instances"
+        )
     check_range(count, 1, MAX_INSTANCES, "instances")
 
 

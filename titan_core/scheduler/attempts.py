@@ -30,7 +30,7 @@ def start(state: State, job: Job, worker: Worker) -> None:
     jobs.move(state, job, JobState.RUNNING, f"on {worker.worker_id}")
     if job.satisfied:
         state.placement.rebind(job.children)
-    state.act(StartAttempt(attempt, _addresses(state, job)))
+    state.act(StartAttempt(attempt, addresses(state, job)))
 
 
 def token(job: Job, number: int, term: int) -> bytes:
@@ -45,7 +45,7 @@ def hold(state: State, attempt: Attempt, worker: Worker) -> None:
     state.attempts[attempt.token] = attempt
     _places(attempt, worker)[attempt.token] = attempt
     worker.idle_since = None
-    state.placement.update(worker, attempt.job.spec.service)
+    state.placement.update(worker, services=False)
 
 
 def release(state: State, attempt: Attempt) -> None:
@@ -74,7 +74,7 @@ def _places(attempt: Attempt, worker: Worker) -> dict[bytes, Attempt]:
     return worker.services if attempt.job.spec.service else worker.running
 
 
-def _addresses(state: State, job: Job) -> tuple[tuple[str, str], ...]:
+def addresses(state: State, job: Job) -> tuple[tuple[str, str], ...]:
     """The services of its run that are ready, each at the address of one instance."""
     found = ((name, address_of(state, service)) for name, service in job.run.services.items())
     return tuple((name, address) for name, address in found if address)

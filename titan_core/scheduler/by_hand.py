@@ -5,7 +5,7 @@ Requests that can not be granted raise Conflict before anything has changed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from titan_core.errors import Conflict
 from titan_core.scheduler import attempts, jobs, runs
@@ -40,9 +40,11 @@ def retry_jobs(state: State, wanted: Sequence[Job]) -> None:
     for job in wanted:
         if job.state not in LOST_CAUSE:
             raise Conflict(f"job {job.key} is {job.state.value}; only a DEAD or CANCELLED job can be retried")
+    _check_wanted(wanted)
     wanted = _without_surplus(wanted)
     _check_parents_return(set(wanted))
-    chosen = _without_surplus(_with_descendants(wanted))
+    family = _with_descendants(wanted)
+    chosen = _with_descendants(wanted, without=set(family).difference(_without_surplus(family)))
     runs.revive(state, chosen)
     for job in chosen:
         jobs.begin_anew(state, job)
@@ -52,10 +54,8 @@ def retry_jobs(state: State, wanted: Sequence[Job]) -> None:
             jobs.enqueue(state, job, "retried by hand")
 
 
-def _without_surplus(wanted: Sequence[Job]) -> Sequence[Job]:
+def _without_surplus(wanted: Sequence[Job]) -> list[Job]:
     """Those of a service as long as some of its instances are missing."""
-    if not any(job.service for job in wanted):
-        return wanted
     missing = {job.service: job.service.missing for job in wanted if job.service is not None}
     chosen = []
     for job in wanted:
@@ -64,14 +64,18 @@ def _without_surplus(wanted: Sequence[Job]) -> Sequence[Job]:
         elif missing[job.service] > 0:
             chosen.append(job)
             missing[job.service] -= 1
-    if not chosen:
-        raise Conflict(f"service {wanted[0].run.run_id}/{wanted[0].job_id} has as many instances as are wanted")
     return chosen
+
+
+def _check_wanted(wanted: Sequence[Job]) -> None:
+    if wanted and not _without_surplus(wanted):
+        assert wanted[0].service is not None
+        raise Conflict(f"service {wanted[0].service.key} has as many instances as are wanted")
 
 
 def retry_dead(state: State) -> None:
     """Run every DEAD job again, but those that a DEAD or CANCELLED parent keeps from it; there may be none."""
-    dead = [job for run in state.runs.values() if run.counts[JobState.DEAD] for job in _dead(run)]
+    dead = _without_surplus([job for run in state.runs.values() if run.counts[JobState.DEAD] for job in _dead(run)])
     while True:
         returning = set(dead)
         able = [job for job in dead if all(p in returning for p in job.parents if p.state in LOST_CAUSE)]
@@ -95,14 +99,14 @@ def _check_parents_return(wanted: set[Job]) -> None:
                 )
 
 
-def _with_descendants(wanted: Sequence[Job]) -> list[Job]:
-    """`wanted`, and the CANCELLED jobs all of whose DEAD and CANCELLED parents are in this list."""
+def _with_descendants(wanted: Sequence[Job], without: Container[Job] = ()) -> list[Job]:
+    """`wanted`, and the CANCELLED jobs, but for these, all of whose DEAD and CANCELLED parents are in this list."""
     returning = dict.fromkeys(wanted)
     frontier = list(returning)
     missing: dict[Job, int] = {}  # how many such parents of a child are not known to return
     for job in frontier:
         for child in job.children:
-            if child.state is not JobState.CANCELLED or child in returning:
+            if child.state is not JobState.CANCELLED or child in returning or child in without:
                 continue
             if child not in missing:
                 missing[child] = sum(parent.state in LOST_CAUSE for parent in child.parents)

@@ -62,9 +62,7 @@ def _growth(state: State, job: Job) -> list[str]:
     if pool is not None and pool.trouble:
         found.append(f"the cluster does not grow: {pool.trouble}")
     elif scaling.provisioner == "inception" and not any(fits(job, worker) for worker in state.workers.values()):
-        found.append(
-            f"the cluster adds only workers like those it has: one with {capability} is for you to start"
-        )
+        found.append(f"the cluster adds only workers like those it has: one with {capability} is for you to start")
     return found
 
 
@@ -72,14 +70,15 @@ def _unplaced(state: State, job: Job) -> str:
     """Why no worker has taken a ready job. O(workers), unlike the count of the jobs ahead of it."""
     bound_to = strict_worker_id(job)
     if bound_to:
-        return _bound(state.workers.get(bound_to), job, bound_to)
+        return _bound(state, job, bound_to)
     if not state.workers:
         return "no worker is connected; start one with: python -m titan_core.worker"
     fitting = capable(job, state.workers.values())
     return _full(state, job, fitting) if fitting else _no_capability(job, state.workers.values())
 
 
-def _bound(worker: Worker | None, job: Job, worker_id: str) -> str:
+def _bound(state: State, job: Job, worker_id: str) -> str:
+    worker = state.workers.get(worker_id)
     bound = f"strict affinity binds it to worker {worker_id}, "
     if worker is None:
         return bound + "which is gone; it starts when that worker is back"
@@ -89,7 +88,11 @@ def _bound(worker: Worker | None, job: Job, worker_id: str) -> str:
         return bound + f"which is {worker.state.value}"
     if worker.trouble:
         return bound + f"which is in trouble: {worker.trouble}"
-    return bound + (f"which {_MOST_SERVICES}" if job.spec.service else "where all slots are busy")
+    if not job.spec.service:
+        return bound + "where all slots are busy"
+    if worker.has_room(True):
+        return bound + f"where {_no_place(state, job, [worker])}"
+    return bound + f"which {_MOST_SERVICES}"
 
 
 def _no_capability(job: Job, workers: Iterable[Worker]) -> str:

@@ -100,9 +100,7 @@ def _check_service(service: Service) -> None:
         spec = instances.spec_of(service, job.job_id, job.revision)
         _require(job.spec == spec, f"{job.key}: does not run revision {job.revision}")
         _require(not job.ready or job.state is JobState.RUNNING, f"{job.key}: ready, and {job.state.value}")
-    staying = [job for job in service.live if job.ending is None or job.ending[0] is JobState.QUEUED]
-    most = service.wanted + (service.surge is not None)
-    _require(len(staying) <= most, f"{name}: {len(staying)} instances, {service.wanted} are wanted")
+    _require(service.missing >= 0, f"{name}: {len(service.staying)} instances, {service.wanted} are wanted")
 
 
 def _check_attempts(state: State) -> None:

@@ -11,7 +11,7 @@ from titan_core.scheduler import dag, instances, restarts, retry, runs
 from titan_core.scheduler.actions import RecordChange, RecordJobsAdded, RecordRunFinished, RecordService
 from titan_core.scheduler.model import Job, JobSpec, Run, Service
 from titan_core.scheduler.state import State
-from titan_core.scheduler.states import EDGES, FINAL, WAITING, JobState
+from titan_core.scheduler.states import EDGES, FINAL, LOST_CAUSE, WAITING, JobState
 
 # ── the door ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -203,9 +203,11 @@ def begin_anew(state: State, job: Job) -> None:
 
 
 def adopt_revision(state: State, job: Job) -> None:
-    """The next attempt runs the newest definition of its service."""
+    """The next attempt runs the newest definition of its service; one that was lost is not to come back."""
     service = job.service
     assert service is not None, f"{job.key} is no service"
+    if job.attempts:
+        state.lost.pop(job.attempts[-1].token, None)
     waits = job.queue_ticket > 0
     state.placement.withdraw(job)
     job.revision = service.revision
@@ -236,6 +238,9 @@ def _end(state: State, job: Job, final: JobState, reason: str) -> None:
     if job.attempts:
         state.lost.pop(job.attempts[-1].token, None)
     move(state, job, final, reason)
+    if final in LOST_CAUSE:
+        children = (child.service for child in job.children if child.service is not None)
+        state.unsettled.update((service, None) for service in children if service.rolling)
 
 
 def satisfy(state: State, job: Job) -> None:

@@ -204,10 +204,22 @@ class Service:
         return [job for job in self.instances if job.state not in FINAL]
 
     @property
+    def staying(self) -> list[Job]:
+        """The instances that go on, or begin anew; not those that are being stopped."""
+        return [job for job in self.live if job.ending is None or job.ending[0] not in FINAL]
+
+    @property
     def missing(self) -> int:
-        """How many more are wanted than go on, or begin anew; the one beyond `wanted` does not count."""
-        staying = [job for job in self.live if job.ending is None or job.ending[0] not in FINAL]
-        return self.wanted - sum(job is not self.surge for job in staying)
+        """How many more are wanted than stay; the one beyond `wanted` does not count."""
+        return self.wanted - sum(job is not self.surge for job in self.staying)
+
+    def spare(self, final: JobState) -> int:
+        """How many instances that are in this state nobody misses: of a service that goes on, those beyond the ones
+        that are missing; of one that was there for its run, those that were CANCELLED when that was over."""
+        ended = sum(job.state is final for job in self.instances)
+        if self.live:
+            return max(0, ended - max(0, self.missing))
+        return ended if self.spec.policy.run_scoped and final is JobState.CANCELLED else 0
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -245,9 +257,14 @@ class Run:
     def state(self) -> RunState:
         if self.open_jobs:
             return RunState.RUNNING
-        if self.counts[JobState.DEAD]:
+        if self._has(JobState.DEAD):
             return RunState.FAILED
-        return RunState.CANCELLED if self.counts[JobState.CANCELLED] else RunState.COMPLETED
+        return RunState.CANCELLED if self._has(JobState.CANCELLED) else RunState.COMPLETED
+
+    def _has(self, final: JobState) -> bool:
+        """Whether a job is in this state; instances that their service does without do not count."""
+        count = self.counts[final]
+        return count > 0 and count > sum(service.spare(final) for service in self.services.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,9 +335,13 @@ class Worker:
     def free_slots(self) -> int:
         return self.info.slots - len(self.running)
 
+    @property
+    def takes_work(self) -> bool:
+        return self.state is WorkerState.ONLINE and not self.trouble
+
     def has_room(self, service: bool) -> bool:
         """Whether one more job, or service, may be placed here now."""
-        if self.state is not WorkerState.ONLINE or self.trouble:
+        if not self.takes_work:
             return False
         return len(self.services) < self.info.max_services if service else self.free_slots > 0
 

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import deque
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from titan_core.scheduler import restarts
 from titan_core.scheduler.model import Job, Worker
-from titan_core.scheduler.states import Affinity, WorkerState
+from titan_core.scheduler.states import Affinity
 
 _SLACK = 64
 """Entries a heap may hold, beyond twice those that were true when it was last rebuilt, before it is rebuilt again."""
@@ -103,11 +104,17 @@ class Placement:
     def __init__(self) -> None:
         self.starved: dict[str, None] = {}
         """Capabilities for which jobs are ready, and no worker has a free slot."""
+        self.starved_changed = False
+        """Whoever draws consequences sets it back."""
         self._pools: dict[str, Pool] = {}
         self._bound: dict[str, dict[str, ReadyQueue]] = {}
         self._stirred: dict[str | _Bound, None] = {}
         self._services: dict[Job, None] = {}
         self._services_stirred = False
+        self._untried: deque[Job] = deque()
+        """Services that are still to be looked at since they were stirred, best first …"""
+        self._in_vain: set[tuple[str, int, str]] = set()
+        """… and what those asked for that found no place; as services take places only, none finds one now."""
         self._workers: dict[str, Worker] = {}
         self._last_ticket = 0
 
@@ -130,9 +137,11 @@ class Placement:
 
     def withdraw(self, job: Job) -> None:
         """The job is not ready any more, or has been placed."""
-        job.queue_ticket = 0
         if job.spec.service:
             self._services.pop(job, None)
+        elif job.queue_ticket and job.spec.requirement in self.starved:
+            self._stirred[job.spec.requirement] = None  # it may have been the last one
+        job.queue_ticket = 0
 
     def update(self, worker: Worker, services: bool = True) -> None:
         """The worker is new, or its load or state changed; `services`: services may find room now that had none."""
@@ -178,15 +187,17 @@ class Placement:
     def waiting_services(self) -> list[Job]:
         return list(self._services)
 
-    def places(self, job: Job, but_for_its_port: bool = False) -> list[Worker]:
-        """The workers that could take this service now; or if no other one had its port."""
-        taken = {} if but_for_its_port else self.hosts_with_port(job.spec.policy.port)
+    def places(self, job: Job, but_for_siblings: bool = False) -> list[Worker]:
+        """The workers that could take this service now; or if the instances of its service there were gone."""
+        taken = self.hosts_with_port(job.spec.policy.port)
+        if but_for_siblings:
+            taken = {host: holder for host, holder in taken.items() if holder.service is not job.service}
         bound_to = strict_worker_id(job)
         return [
             worker
             for worker in self._workers.values()
             if fits(job, worker)
-            and worker.has_room(True)
+            and (worker.has_room(True) or (but_for_siblings and worker.takes_work and _siblings(job, worker) > 0))
             and worker.info.host not in taken
             and bound_to in ("", worker.worker_id)
         ]
@@ -206,11 +217,18 @@ class Placement:
 
     def _next_service(self) -> tuple[Job, Worker] | None:
         if self._services_stirred:
-            for job in sorted(self._services, key=_rank):
-                places = self.places(job)
-                if places:
-                    return job, min(places, key=lambda worker: _unfitness(job, worker))
             self._services_stirred = False
+            self._untried = deque(sorted(self._services, key=_rank))
+            self._in_vain.clear()
+        while self._untried:
+            job = self._untried.popleft()
+            asked = job.spec.requirement, job.spec.policy.port, strict_worker_id(job)
+            if not job.queue_ticket or asked in self._in_vain:
+                continue
+            places = self.places(job)
+            if places:
+                return job, min(places, key=lambda worker: _unfitness(job, worker))
+            self._in_vain.add(asked)
         return None
 
     def _next_job(self) -> tuple[Job, Worker] | None:
@@ -229,11 +247,15 @@ class Placement:
         pool = self._pools[capability]
         entry = pool.ready.best()
         if entry is None:
-            self.starved.pop(capability, None)
+            if capability in self.starved:
+                del self.starved[capability]
+                self.starved_changed = True
             return None
         worker = pool.least_loaded()
         if worker is None:
-            self.starved[capability] = None
+            if capability not in self.starved:
+                self.starved[capability] = None
+                self.starved_changed = True
             return None
         return entry, self._preferred(entry[3]) or worker
 
@@ -263,15 +285,19 @@ def _unfitness(job: Job, worker: Worker) -> tuple[bool, bool, int, bool, float, 
     """What speaks against this worker for a service, the most important first: it failed there again and again; it
     was elsewhere before; other instances of it are there; its parent is not; the worker's load; its age."""
     before = job.attempts[-1].worker_id if job.attempts else worker.worker_id
-    siblings = sum(attempt.job.service is job.service for attempt in worker.services.values())
     return (
         restarts.shunned_worker_id(job) == worker.worker_id,
         before != worker.worker_id,
-        siblings,
+        _siblings(job, worker),
         preferred_worker_id(job) not in ("", worker.worker_id),
         worker.load,
         worker.sequence,
     )
+
+
+def _siblings(job: Job, worker: Worker) -> int:
+    """Instances of the same service that are on the worker."""
+    return sum(attempt.job.service is job.service for attempt in worker.services.values())
 
 
 def fits(job: Job, worker: Worker) -> bool:
@@ -295,4 +321,4 @@ def strict_worker_id(job: Job) -> str:
 
 def capable(job: Job, workers: Iterable[Worker]) -> list[Worker]:
     """The workers that have what the job requires, and take work."""
-    return [w for w in workers if fits(job, w) and w.state is WorkerState.ONLINE and not w.trouble]
+    return [w for w in workers if fits(job, w) and w.takes_work]

@@ -129,6 +129,7 @@ class WorkerRecord(NamedTuple):
     seen_at: float
     ephemeral: bool = False
     address: str = ""
+    shutting_down: bool = False
 
 
 class ServiceRecord(NamedTuple):
@@ -336,6 +337,7 @@ def _worker(worker: Worker, gone: bool, now: float) -> WorkerRecord:
         now,
         info.ephemeral,
         info.address,
+        worker.shutting_down,
     )
 
 

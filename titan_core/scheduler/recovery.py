@@ -155,7 +155,8 @@ def _expect(state: State, record: WorkerRecord) -> None:
         record.ephemeral,
         address=record.address,
     )
-    worker = Worker(info, state.next_sequence(), WorkerState.DISCONNECTED, 0, state.now, held=record.held)
+    worker = Worker(info, state.next_sequence(), WorkerState.DISCONNECTED, 0, state.now)
+    worker.held, worker.shutting_down = record.held, record.shutting_down
     worker.timer = state.timers.add(state.now + state.grace_s, worker)
     state.workers[worker.worker_id] = worker
     state.placement.update(worker)

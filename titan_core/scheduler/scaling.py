@@ -40,19 +40,25 @@ _LONGEST_PAUSE_S = 300.0
 
 def notice(state: State) -> None:
     """Have a look taken when a pool has been exhausted for a moment, and when a worker has been idle for long."""
-    growth, starved = state.growth, state.placement.starved
+    growth, placement = state.growth, state.placement
     if growth.idled:
         growth.idled = False
         _wake_at(state, state.now + state.settings.scaling.down_s)
+    if placement.starved_changed:
+        placement.starved_changed = False
+        _note_starved(state)
+
+
+def _note_starved(state: State) -> None:
+    growth, starved = state.growth, state.placement.starved
     for capability in starved:
         pool = growth.pool(capability)
         if pool.starved_since is None:
             pool.starved_since = state.now
             _wake_at(state, state.now + state.settings.scaling.up_s)
-    if len(growth.pools) > len(starved):
-        for capability, pool in growth.pools.items():
-            if capability not in starved:
-                pool.starved_since, pool.trouble = None, ""
+    for capability, pool in growth.pools.items():
+        if capability not in starved:
+            pool.starved_since, pool.trouble = None, ""
 
 
 def on_joined(state: State, worker: Worker) -> None:
@@ -133,7 +139,9 @@ def _room(state: State, capability: str) -> int:
 def _limit_sentence(state: State, capability: str) -> str:
     scaling = state.settings.scaling
     if scaling.max_workers <= len(state.workers) + len(state.growth.expected):
-        return f"the cluster has {len(state.workers)} workers, max_workers is {scaling.max_workers}"
+        there, expected = len(state.workers), len(state.growth.expected)
+        coming = f" and expects {expected} more" if expected else ""
+        return f"the cluster has {there} workers{coming}, max_workers is {scaling.max_workers}"
     return f"{capability} has as many workers as max_workers_per_pool allows: {scaling.max_per_pool}"
 
 
@@ -178,11 +186,7 @@ def _expect(state: State, expected: Expected) -> None:
 
 def _of_pool(state: State, capability: str) -> list[Worker]:
     """The workers with this capability that take work."""
-    return [w for w in state.workers.values() if capability in w.info.capabilities and _takes_work(w)]
-
-
-def _takes_work(worker: Worker) -> bool:
-    return worker.state is WorkerState.ONLINE and not worker.trouble
+    return [w for w in state.workers.values() if capability in w.info.capabilities and w.takes_work]
 
 
 def _host_has_room(state: State, parent: Worker) -> bool:
@@ -250,7 +254,8 @@ def _failed(state: State, capabilities: Iterable[str], trouble: str) -> None:
         pause_s = min(_FIRST_PAUSE_S * 2.0 ** min(pool.failures, 20), _LONGEST_PAUSE_S)
         pool.failures += 1
         pool.not_before = state.now + pause_s
-        pool.trouble = f"{trouble}; tried again in {pause_s:g} s"
+        if capability in state.placement.starved:
+            pool.trouble = f"{trouble}; tried again in {pause_s:g} s"
         _wake_at(state, pool.not_before)
 
 
@@ -320,10 +325,11 @@ def _parent_for(state: State, event: WorkerStartRequested) -> Worker:
         parent = state.workers.get(event.beside)
         if parent is None:
             raise NotFound(f"there is no worker {event.beside}")
-        if not _takes_work(parent):
-            raise Conflict(f"worker {parent.worker_id} is {parent.state.value}; it starts no other one")
+        if not parent.takes_work:
+            why = f"in trouble ({parent.trouble})" if parent.trouble else parent.state.value
+            raise Conflict(f"worker {parent.worker_id} is {why}; it starts no other one")
         return parent
-    able = [worker for worker in state.workers.values() if _takes_work(worker)]
+    able = [worker for worker in state.workers.values() if worker.takes_work]
     able.sort(key=lambda w: (event.capability not in w.info.capabilities, len(w.info.capabilities), w.sequence))
     if not able:
         raise Conflict(

@@ -5,8 +5,8 @@ A *renewal* (a restart by hand, or an update) gives a service a new revision. In
     an instance more, of the new revision ─▶ it is ready ─▶ an old one stops, begins anew ─▶ it is ready ─▶ the next …
     none has the old revision any more ─▶ the one more is stopped
 
-so that as many as are wanted are ready all the time. Where no worker has room for one more, because of a
-fixed port say, an old one is stopped first. A revision that does not become ready is taken back.
+so that as many as are wanted are ready all the time. Where only the place of an old one would do, because of
+a fixed port say, that one is stopped first. A revision that does not become ready is taken back.
 
 `settle` is called at the end of each step, for what the step may have consequences for. How a service that
 ends by itself goes on is decided in `restarts`.
@@ -71,8 +71,10 @@ def stop(state: State, service: Service, reason: str) -> None:
 
 def start(state: State, service: Service) -> None:
     """It is wanted again. What rests, in a crash loop or between two attempts, is tried now."""
+    resting = [job for job in service.live if job.state in PAUSED]
+    stopping = [job for job in service.live if job.ending is not None and job.ending[0] is JobState.COMPLETED]
     over = [job for job in service.instances if job.state in FINAL]
-    idle = [*(job for job in service.live if job.state in PAUSED), *over[: max(0, service.missing)]]
+    idle = resting + [*stopping, *over][: max(0, service.missing)]
     if not idle:
         raise Conflict(f"service {service.key} runs already, or is about to", job=service.head.job_id)
     _check_parents(service)
@@ -101,10 +103,9 @@ def scale(state: State, service: Service, wanted: int) -> None:
     if wanted > service.wanted - service.missing:
         _check_parents(service)
     service.wanted = wanted
-    staying = [job for job in service.live if job.ending is None]
-    for job in reversed(staying[wanted:]):
+    for job in reversed(service.staying[wanted:]):
         _stop_instance(state, job, f"scaled to {wanted}")
-    _grow_to(state, service, wanted)
+    _grow(state, service)
     state.act(RecordService(service))
 
 
@@ -112,9 +113,10 @@ def scale(state: State, service: Service, wanted: int) -> None:
 
 
 def settle(state: State) -> None:
-    """Draw the consequences of what this step has changed."""
+    """Draw the consequences of what this step has changed. Runs come last: a renewal that goes on opens one again."""
     while state.unsettled:
-        what = next(iter(state.unsettled))
+        first = next(iter(state.unsettled))
+        what = next((one for one in state.unsettled if isinstance(one, Service)), first)
         del state.unsettled[what]
         if isinstance(what, Run):
             _stop_what_is_of_the_run(state, what)
@@ -154,9 +156,8 @@ def _stop_what_is_of_the_run(state: State, run: Run) -> None:
     others = len(run.jobs) - sum(len(service.instances) for service in of_the_run)
     if live and others and run.open_jobs == sum(job.open for job in live):
         for service in of_the_run:
-            for job in service.live:
-                if job.ending is None:
-                    _stop_instance(state, job, "its run is over")
+            for job in service.staying:
+                _stop_instance(state, job, "its run is over")
 
 
 def _stop_instance(state: State, job: Job, reason: str) -> None:
@@ -166,29 +167,32 @@ def _stop_instance(state: State, job: Job, reason: str) -> None:
         by_hand.cancel_with_descendants(state, job, reason)
 
 
-def _grow_to(state: State, service: Service, wanted: int) -> None:
+def _grow(state: State, service: Service) -> None:
     """Instances that were stopped come back before new ones are made; those still stopping do not count."""
-    missing = wanted - sum(job.ending is None for job in service.live)
-    for job in [job for job in service.instances if job.state in FINAL][: max(0, missing)]:
+    over = [job for job in service.instances if job.state in FINAL]
+    for job in over[: max(0, service.missing)]:
         _want_again(state, job, "scaled up")
-        missing -= 1
-    for _ in range(missing):
+    for _ in range(service.missing):
         jobs.begin_instance(state, service)
 
 
 def _want_again(state: State, job: Job, reason: str) -> None:
-    """A final, or resting, instance begins anew."""
+    """An instance that is final, or rests, begins anew; one that is being stopped does so after that."""
+    if job.state is JobState.RUNNING:
+        job.ending = (JobState.QUEUED, reason)
+        jobs.note(state, job, f"stopping: {reason}")
+        return
     if job.state in FINAL:
         runs.revive(state, [job])
     if job.state in LOST_CAUSE and job.open_parents:
-        jobs.forgive(job)
+        jobs.begin_anew(state, job)
         jobs.move(state, job, JobState.BLOCKED, jobs.waits_for(job))
     else:
         jobs.renew(state, job, reason)
 
 
 def _check_live(service: Service) -> None:
-    if all(job.ending is not None for job in service.live):
+    if not service.staying:
         raise Conflict(f"service {service.key} is stopped; start it with: titan start {service.head.job_id}")
 
 
@@ -236,7 +240,7 @@ def _roll(state: State, service: Service) -> None:
         return
     if not old:
         _end_renewal(state, service, service.note)
-    elif service.surge is None and service.fallback and _can_surge(state, service, old):
+    elif service.surge is None and service.fallback and _is_to_surge(state, service, old):
         _add_surge(state, service)
     else:
         _renew_instance(state, old[0])
@@ -248,17 +252,20 @@ def _is_on_its_way(state: State, job: Job) -> bool:
 
 
 def _waits_for_a_sibling(state: State, job: Job) -> bool:
-    """Whether another instance has its port where it could run: it begins when that one stops, or never."""
-    if job.state is not JobState.QUEUED or state.placement.places(job):
-        return False
-    taken = state.placement.hosts_with_port(job.spec.policy.port)
-    holders = (taken.get(worker.info.host) for worker in state.placement.places(job, but_for_its_port=True))
-    return any(holder is not None and holder.service is job.service for holder in holders)
+    """Whether other instances have its port, or its room, where it could run: it begins when one stops, or never."""
+    return job.state is JobState.QUEUED and _is_to_replace(state, job)
 
 
-def _can_surge(state: State, service: Service, old: list[Job]) -> bool:
-    """Whether there is something to bridge, and a worker that could take one more instance now."""
-    return any(job.ready for job in old) and bool(state.placement.places(_probe(service)))
+def _is_to_surge(state: State, service: Service, old: list[Job]) -> bool:
+    """Whether there is something to bridge, and not only the place of another instance to do it in. Where there is no
+    place at all, the one more waits for it, and the others serve."""
+    return any(job.ready for job in old) and not _is_to_replace(state, _probe(service))
+
+
+def _is_to_replace(state: State, job: Job) -> bool:
+    """Whether it finds a place, but only that of another instance of its service."""
+    places = state.placement.places
+    return not places(job) and bool(places(job, but_for_siblings=True))
 
 
 def _probe(service: Service) -> Job:
@@ -270,7 +277,7 @@ def _probe(service: Service) -> Job:
 
 
 def _add_surge(state: State, service: Service) -> None:
-    spare = [job for job in service.instances if job.state in FINAL]
+    spare = [job for job in service.instances[1:] if job.state in FINAL]  # not the head: others may depend on it
     if spare:
         service.surge = spare[0]
         _want_again(state, spare[0], f"serves while others are renewed to revision {service.revision}")
@@ -287,7 +294,7 @@ def _renew_instance(state: State, job: Job) -> None:
     elif job.state in PAUSED:
         jobs.renew(state, job, reason)
     else:
-        jobs.adopt_revision(state, job)
+        jobs.begin_anew(state, job)
         jobs.note(state, job, jobs.waits_for(job) if job.state is JobState.BLOCKED else reason)
 
 
@@ -306,8 +313,7 @@ def _take_back(state: State, service: Service) -> None:
 def _renew_waiting(state: State, job: Job) -> None:
     """One that has no process, and need not be waited for."""
     if job.state is JobState.QUEUED:
-        jobs.adopt_revision(state, job)
-        jobs.forgive(job)
+        jobs.begin_anew(state, job)
         jobs.note(state, job, "back to the revision before")
     else:
         jobs.renew(state, job, "back to the revision before")
@@ -323,6 +329,7 @@ def _end_renewal(state: State, service: Service, note: str) -> None:
 
 
 def _drop_surge(state: State, service: Service, reason: str) -> None:
+    """It stays where fewer others do than are wanted."""
     surge, service.surge = service.surge, None
-    if surge is not None and surge.state not in FINAL and surge.ending is None:
+    if surge is not None and surge in service.staying and service.missing < 0:
         _stop_instance(state, surge, reason)

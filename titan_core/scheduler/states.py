@@ -64,7 +64,7 @@ class RunState(Enum):
     RUNNING = "RUNNING"
     """Some job is not final; a service that is ready does not count."""
     COMPLETED = "COMPLETED"
-    """Every job is COMPLETED, or a service that is ready."""
+    """Every job is COMPLETED, or a service that is ready. What became of instances it does without is no matter."""
     FAILED = "FAILED"
     """Over, with at least one DEAD job."""
     CANCELLED = "CANCELLED"

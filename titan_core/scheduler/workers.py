@@ -134,6 +134,7 @@ def shut_down(state: State, worker: Worker, now: bool = False) -> None:
     """It gets nothing more, and is told to stop once its jobs have ended, or at once if so wanted."""
     worker.shutting_down = not worker.leaving
     _set_state(state, worker)
+    state.act(RecordWorker(worker))
     if now:
         worker.shutdown_sent = True
         state.act(ShutDownWorker(worker.worker_id))
@@ -209,7 +210,7 @@ def _on_unmentioned(state: State, attempt: Attempt, same_process: bool) -> None:
     if attempt.token not in state.attempts:
         return
     if same_process:
-        state.act(StartAttempt(attempt))
+        state.act(StartAttempt(attempt, attempts.addresses(state, attempt.job)))
         if attempt.job.ending is not None:
             state.act(StopAttempt(attempt.worker_id, attempt.token, attempt.job.ending[1]))
     else:

@@ -285,6 +285,7 @@ def _worker(row: WorkerRecord) -> WorkerRecord:
         permanent=bool(row.permanent),
         held=bool(row.held),
         ephemeral=bool(row.ephemeral),
+        shutting_down=bool(row.shutting_down),
         facts=None if row.facts is None else messages.Register.decode(row.facts),
     )
 

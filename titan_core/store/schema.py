@@ -89,7 +89,9 @@ _SERVICES_STAY_UP = (
     "UPDATE runs SET counts = counts || ' 0'",  # a state was added behind the others
 )
 
-STEPS: tuple[Sequence[str], ...] = (_FIRST, _SERVICES_STAY_UP)
+_SHUTDOWNS_STAY = ("ALTER TABLE workers ADD COLUMN shutting_down INTEGER NOT NULL DEFAULT 0",)
+
+STEPS: tuple[Sequence[str], ...] = (_FIRST, _SERVICES_STAY_UP, _SHUTDOWNS_STAY)
 """The statements that make version n + 1 of version n; an empty file is version 0. Steps are added, never changed."""
 
 

@@ -1,6 +1,6 @@
 """One check of a service: is its port open, does it answer a GET, does a command say that it is well?
 
-    Probe() ─▶ "" it is · a sentence that says what is wrong
+    Probe() ─▶ "" it is · a sentence that says what is wrong · OSError: this machine has no means to find out
 
 No check takes longer than its `timeout_s`, however slowly the other side answers, and each is given up as soon as
 the descriptor `over` is readable: a service that never answers keeps nobody from ending it. Called by the thread
@@ -13,6 +13,7 @@ import errno
 import http.client
 import io
 import os
+import secrets
 import select
 import shlex
 import socket
@@ -25,9 +26,11 @@ from typing import Any, cast
 from titan_core.protocol.checks import shown
 from titan_core.worker.process import Launch, start_process
 from titan_core.worker.process_tree import OrphanHouse, ProcessTree
+from titan_core.worker.procfs import CHECK_VARIABLE
 
 Probe = Callable[[float, int], str]
-"""`probe(timeout_s, over)`: what is wrong; empty: nothing."""
+"""`probe(timeout_s, over)`: what is wrong; empty: nothing. Raises Over; OSError, which says nothing of the service.
+"""
 
 MOST_WAIT_S = 86_400.0
 """The longest that a job may ask for."""
@@ -35,10 +38,9 @@ MOST_ANSWER = 1024 * 1024
 """Bytes of an answer that are read, so that the service can finish it in peace."""
 MOST_REASON = 60
 """Characters behind a status."""
+_WITHOUT_MEANS = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN}
 _HOSTS = ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
 _ABORT = struct.pack("ii", 1, 0)
-_NO_ATTEMPT = "-"
-"""The token of a check's processes, which bear that of their service: what belongs to that is not theirs to end."""
 
 
 class Over(Exception):
@@ -57,7 +59,7 @@ class _Patience:
         self._over = over
 
     def wait(self, descriptor: int, event: int) -> None:
-        """Until `event` is there. Raises _Late, Over."""
+        """Until `event` is there. Raises _Late, also for what comes without end, and Over."""
         poller = select.poll()
         poller.register(self._over, select.POLLIN)
         poller.register(descriptor, event)
@@ -65,7 +67,7 @@ class _Patience:
         ready = dict(poller.poll(min(left_s, MOST_WAIT_S) * 1000))
         if self._over in ready:
             raise Over
-        if not ready:
+        if not ready or not left_s:
             raise _Late
 
 
@@ -121,6 +123,9 @@ def _connect(sock: socket.socket, address: tuple[str, int], patience: _Patience)
 
 
 def _refusal(error: OSError, port: int) -> str:
+    """What it says of the service. Raises it when it says nothing of that."""
+    if error.errno in _WITHOUT_MEANS:
+        raise error
     reason = (error.strerror or str(error)).lower()
     return f"{reason} on port {port}"
 
@@ -141,7 +146,7 @@ def http_probe(port: int, path: str) -> Probe:
             return f"{what} was not answered within {round(timeout_s, 2):g} s"
         except http.client.RemoteDisconnected:
             return f"{what} was not answered: the connection was closed"
-        except http.client.HTTPException as error:
+        except (http.client.HTTPException, ValueError) as error:  # ValueError: a piece of less than no bytes
             return f"{what} was not answered in HTTP ({type(error).__name__})"
         except OSError as error:
             return _refusal(error, port)
@@ -197,16 +202,19 @@ def command_probe(command: tuple[str, ...], cwd: str, env: dict[str, str], house
     name = shown(shlex.join(command))
 
     def probe(timeout_s: float, over: int) -> str:
+        mark = secrets.token_hex(16)  # beside the token of the service, to which its other processes belong
         try:
-            process = start_process(Launch(list(command), cwd, env, subprocess.DEVNULL))
+            process = start_process(Launch(list(command), cwd, env | {CHECK_VARIABLE: mark}, subprocess.DEVNULL))
         except (OSError, ValueError) as error:
+            if getattr(error, "errno", None) in _WITHOUT_MEANS:
+                raise
             return f"{name} can not be run: {getattr(error, 'strerror', None) or error}"
         try:
             _await_exit(process.pid, _Patience(timeout_s, over))
         except _Late:
             return f"{name} did not end within {round(timeout_s, 2):g} s"
         finally:
-            code = _end(process, house)
+            code = _end(process, mark, house)
         return _ending(name, code)
 
     return probe
@@ -220,9 +228,9 @@ def _await_exit(pid: int, patience: _Patience) -> None:
         os.close(pidfd)
 
 
-def _end(process: subprocess.Popen[bytes], house: OrphanHouse) -> int:
+def _end(process: subprocess.Popen[bytes], mark: str, house: OrphanHouse) -> int:
     """End all of the command; how it ended, as `subprocess` puts it."""
-    tree = ProcessTree(process.pid, _NO_ATTEMPT, None, house)
+    tree = ProcessTree(process.pid, mark, None, house)
     tree.kill()  # its group is its own as long as it has not been reaped
     code = process.wait()
     tree.end()

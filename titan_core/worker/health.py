@@ -5,6 +5,7 @@
                      ▼                                                                     ▼ in a row have failed
                  FAILED, with what the last one said                          FAILED, with what the last one said
 
+A check that could not be made, as this machine has run out of something, says nothing of a service that was well.
 A service without a port and without checks is ready as soon as there is its process, and is not looked at again.
 That a process ends is not found out here: its slot waits for that. The attempt's end, or the request for it, wakes
 the thread that watches it, also out of a check.
@@ -126,7 +127,11 @@ class _Watched:
         failed, failure = 0, ""
         while failed < self._health.unhealthy_after:
             _rest(self._health.interval_s, over)
-            failure = self._check(self._health.timeout_s, over)
+            try:
+                failure = self._probe(self._health.timeout_s, over)
+            except OSError as error:
+                self._tell_unchecked(error)
+                continue
             failed = failed + 1 if failure else 0
             if failure:
                 self._tell_failure(failure, failed)
@@ -136,7 +141,7 @@ class _Watched:
         """What is wrong; empty: nothing. Raises Over."""
         try:
             return self._probe(timeout_s, over)
-        except OSError as error:  # the worker itself has run out of something
+        except OSError as error:
             return f"it could not be checked: {error.strerror or error}"
 
     def _tell_ready(self, after_s: float) -> bool:
@@ -153,6 +158,11 @@ class _Watched:
             self._health.unhealthy_after,
             failure,
             extra={"action": "health.failed"},
+        )
+
+    def _tell_unchecked(self, error: OSError) -> None:
+        log.warning(
+            "%s could not be checked: %s", self.name, error.strerror or error, extra={"action": "health.failed"}
         )
 
     def _end(self, reason: str) -> None:

@@ -106,7 +106,7 @@ class Nursery(Component):
         self._rouse()
 
     def order(self, order: SpawnWorker) -> None:
-        """Start a worker on this port; returns at once. The same order twice is one order."""
+        """Start a worker on this port; returns at once. The same order twice, soon after each other, is one order."""
         self._orders.append(order)
         self._rouse()
 
@@ -143,7 +143,7 @@ class Nursery(Component):
         return [descriptor for descriptor in ready if descriptor != self._wake]
 
     def _obey(self, order: SpawnWorker) -> None:
-        if order.port in {child.port for child in self._children.values()}:
+        if any(child.port == order.port and _is_young(child) for child in self._children.values()):
             return
         refusal = self._refusal(order.port)
         if not refusal:
@@ -186,7 +186,7 @@ class Nursery(Component):
         child = self._children.pop(pidfd)
         os.close(pidfd)
         code = child.process.wait()
-        if code and time.monotonic() - child.started_at < YOUNG_S:
+        if code and _is_young(child):
             self.refuse(child.port, _last_words(child) or _ending(code))
         else:
             log.info(
@@ -255,6 +255,10 @@ def _open_log(path: Path) -> int:
         if path.stat().st_size > LOG_BYTES:
             path.replace(path.with_suffix(".log.1"))
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+
+def _is_young(child: _Child) -> bool:
+    return time.monotonic() - child.started_at < YOUNG_S
 
 
 def _last_words(child: _Child) -> str:

@@ -4,8 +4,9 @@
     port: auto   the one that this job had here before, if it is free; else any, of AUTO_PORTS if possible
 
 That a port is free before its process is started is what makes a check of it a check of this process. "In use"
-means that somebody listens: connections that linger (TIME_WAIT) are in nobody's way. Between two workers of one
-host only the system decides.
+means that somebody listens: connections that linger (TIME_WAIT) are in nobody's way. For two workers of one host,
+whose services may not listen yet, the system keeps a name for each port that was given away, until it is given back
+or the worker is gone.
 
 `take` and `give_back` are called by the slot threads, `refusal` by the nursery as well.
 """
@@ -44,6 +45,7 @@ class Ports:
         self._lock = threading.Lock()
         self._held: dict[int, str] = {}
         """Whose they are: `run/job`."""
+        self._names: dict[int, socket.socket] = {}
         self._last: dict[str, int] = {}
 
     def take(self, start: StartAttempt) -> int:
@@ -54,6 +56,7 @@ class Ports:
         with self._lock:
             port = self._find(key) if wanted == AUTO_PORT else wanted
             if self._is_free(port):
+                self._names[port] = _take_name(port)
                 self._held[port] = key
                 self._remember(key, port)
                 return port
@@ -63,6 +66,10 @@ class Ports:
         """Nothing of the attempt is left."""
         with self._lock:
             self._held.pop(port, None)
+            name = self._names.pop(port, None)
+        if name is not None:
+            with FORK_GATE:  # a child that has inherited it, until its own exec, would keep it
+                name.close()
 
     def refusal(self, port: int) -> str:
         """Why nobody can be given this port, and who has it; empty: it is free."""
@@ -112,6 +119,17 @@ def _fill_all(texts: tuple[str, ...], port: int) -> tuple[str, ...]:
 
 def _fill(text: str, port: int) -> str:
     return text.replace("{port}", str(port))
+
+
+def _take_name(port: int) -> socket.socket:
+    """What holds the name of this port, which one worker can have. Raises Conflict."""
+    name = socket.socket(socket.AF_UNIX)
+    try:
+        name.bind(f"\0titan-port-{port}")
+    except OSError:
+        name.close()
+        raise Conflict(f"port {port} was given to a job of another worker on this host") from None
+    return name
 
 
 def _nobody_listens(port: int) -> bool:

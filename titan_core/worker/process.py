@@ -31,6 +31,8 @@ from titan_core.worker.process_tree import OrphanHouse, ProcessTree
 FORK_GATE = threading.Lock()
 """Held while a process is being made, and by whoever has a program open for writing: a child that inherits
 such a descriptor, until its own exec closes it, would make the kernel refuse to run that program (ETXTBSY)."""
+_LONGEST_POLL_S = 86_400.0
+"""`poll` takes no more than 24 days at once; a job may take years."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +201,19 @@ def _poller(pidfd: int, wake: int) -> select.poll:
 
 def _wait(poller: select.poll, pidfd: int, wake: int, until_at: float | None) -> _Waited:
     """Sleep until the process has ended, a stop request comes or the instant passes; the first counts most."""
-    ready = poller.poll(None if until_at is None else max(0.0, until_at - time.monotonic()) * 1000)
-    descriptors = [descriptor for descriptor, _ in ready]
+    descriptors = _readable(poller, float("inf") if until_at is None else until_at)
     if pidfd in descriptors:
         return _Waited.EXITED
     if wake in descriptors:
         os.eventfd_read(wake)
         return _Waited.WOKEN
     return _Waited.LATE
+
+
+def _readable(poller: select.poll, until_at: float) -> list[int]:
+    """Sleep until a descriptor can be read, or the instant passes; those that can."""
+    while True:
+        left_s = max(0.0, until_at - time.monotonic())
+        ready = poller.poll(min(left_s, _LONGEST_POLL_S) * 1000)
+        if ready or left_s <= _LONGEST_POLL_S:
+            return [descriptor for descriptor, _ in ready]

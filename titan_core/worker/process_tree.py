@@ -3,9 +3,10 @@
 A process can leave its group (setsid), its parent (the parent ends) or both (a daemon). As the worker
 is a child subreaper, whatever loses its parent becomes the worker's own child: it is listed in /proc,
 its pid can not be reused before the worker reaps it, and so it can be killed without a doubt about who
-it is. It belongs to an execution if it is in the leader's session, carries the attempt's token in its
-environment, or was seen below the leader while the parents were still there. A worker that a worker
-has started (see nursery) is handed here when its parent ends: it never came from an execution.
+it is. It belongs to an execution if it is in the leader's session, carries the attempt's token (or the
+mark of the health check) in its environment, or was seen below the leader while the parents were still
+there. A worker that a worker has started (see nursery) is handed here when its parent ends: it never
+came from an execution.
 
     end()   note the descendants · SIGKILL to the group, while its leader is not reaped
             repeat: those handed to us that belong here: note their children, SIGKILL, reap
@@ -72,9 +73,10 @@ def _set_subreaper(wanted: bool) -> None:
 class ProcessTree:
     """A leader, its group, and what has left it. One slot thread uses it."""
 
-    def __init__(self, leader: int, token: str, cgroup: SlotCgroup | None, house: OrphanHouse) -> None:
+    def __init__(self, leader: int, mark: str, cgroup: SlotCgroup | None, house: OrphanHouse) -> None:
         self.leader = leader
-        self.token = token
+        self.mark = mark
+        """In the environment of all that the leader starts: the token of an attempt, or that of a check."""
         self.cgroup = cgroup
         """In which the leader was born, with nothing that is not of this tree."""
         self.seen: set[Process] = set()
@@ -83,7 +85,7 @@ class ProcessTree:
 
     def signal(self, number: int) -> None:
         """Send to the whole group. Only while the leader has not been reaped, else the group may be another's."""
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError), sigkill.permitted(self.leader):
             os.killpg(self.leader, number)
 
     def first_signalled(self) -> int | None:
@@ -266,9 +268,9 @@ class OrphanHouse:
             return False
         if self._cgroup is not None and (slot := self._cgroup.slot_name_of(status.process.pid)):
             return tree.cgroup is not None and slot == tree.cgroup.name
-        token = _token(status.process.pid)
-        if token or not self._alone:
-            return token == tree.token
+        marks = _marks(status.process.pid)
+        if marks or not self._alone:
+            return tree.mark in marks
         if status.state == "Z":
             return True
         return not is_spawned(status.process.pid) and self._is_nobodys(status.process, tree)
@@ -280,14 +282,14 @@ class OrphanHouse:
         return not suspects
 
 
-def _token(pid: int) -> str:
-    """Its attempt's. One that is just becoming another program shows neither arguments nor environment meanwhile."""
+def _marks(pid: int) -> set[str]:
+    """Its own. One that is just becoming another program shows neither arguments nor environment meanwhile."""
     for _ in range(_EXEC_LOOKS):
-        before, token, after = procfs.arguments(pid), procfs.attempt_token(pid), procfs.arguments(pid)
-        if token or before == after != [] or _has_ended(pid):
-            return token
+        before, marks, after = procfs.arguments(pid), procfs.marks(pid), procfs.arguments(pid)
+        if marks or before == after != [] or _has_ended(pid):
+            return marks
         time.sleep(_EXEC_LOOK_S)
-    return ""
+    return set()
 
 
 def _has_ended(pid: int) -> bool:

@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 TOKEN_VARIABLE = "TITAN_ATTEMPT_TOKEN"
+CHECK_VARIABLE = "_TITAN_CHECK"
+"""What the command of a health check has besides: its own mark, in hex. It is for nobody but the worker."""
 _PIECE_BYTES = 65536
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _TOKEN = re.compile(rb"(?:^|\0)" + TOKEN_VARIABLE.encode() + rb"=([0-9a-f]+)(?:\0|$)")
+_MARK = re.compile(rb"(?:^|\0)(?:%s|%s)=([0-9a-f]+)(?=\0|$)" % (TOKEN_VARIABLE.encode(), CHECK_VARIABLE.encode()))
+_SHARE = re.compile(rb"^Pss:\s*(\d+) kB$", re.MULTILINE)
 _CGROUP = re.compile(rb"^0::(.*)$", re.MULTILINE)
 _THREAD_GROUP = re.compile(rb"^Tgid:\s*(\d+)$", re.MULTILINE)
 
@@ -61,6 +65,14 @@ def usage(pid: int) -> Usage | None:
     return Usage(sum(map(int, fields[11:15])) / _TICKS_PER_S, int(fields[21]) * _PAGE_BYTES)
 
 
+def share(pid: int) -> int:
+    """Bytes that are resident, a part of those that others have as well; all of them where that is not told."""
+    if found := _SHARE.search(_read(f"/proc/{pid}/smaps_rollup")):
+        return int(found[1]) * 1024
+    known = usage(pid)
+    return known.memory if known is not None else 0
+
+
 def arguments(pid: int) -> list[str]:
     """What the process was called with, the program first; empty when it has ended."""
     return [os.fsdecode(argument) for argument in _read(f"/proc/{pid}/cmdline").split(b"\0")[:-1]]
@@ -76,6 +88,11 @@ def attempt_token(pid: int) -> str:
     """The token in hex of the attempt that started the process; empty when it has none, or hides it."""
     found = _TOKEN.search(_read(f"/proc/{pid}/environ"))
     return found[1].decode() if found else ""
+
+
+def marks(pid: int) -> set[str]:
+    """The token of the attempt that started the process, and the mark of the health check if one of its did."""
+    return {mark.decode() for mark in _MARK.findall(_read(f"/proc/{pid}/environ"))}
 
 
 def cgroup(pid: int) -> str:

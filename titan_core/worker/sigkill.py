@@ -10,6 +10,8 @@ import logging
 import select
 from collections.abc import Iterable, Iterator
 
+from titan_core.worker import procfs
+
 log = logging.getLogger("titan.worker")
 
 DEATH_S = 10.0
@@ -18,15 +20,17 @@ DEATH_S = 10.0
 
 @contextlib.contextmanager
 def permitted(pid: int) -> Iterator[None]:
-    """For the signal to a process that may belong to another user."""
+    """For the signal to a process that may belong to another user; the log does not tell of one that has ended."""
     try:
         yield
     except PermissionError:
-        log.error(
-            "process %d belongs to another user and can not be ended",
-            pid,
-            extra={"action": "process.stuck", "pid": pid},
-        )
+        status = procfs.status(pid)
+        if status is not None and status.state != "Z":
+            log.error(
+                "process %d belongs to another user and can not be ended",
+                pid,
+                extra={"action": "process.stuck", "pid": pid},
+            )
 
 
 def ends(pid: int, pidfd: int) -> bool:

@@ -5,7 +5,7 @@
 
 The thread sleeps while nothing that runs has a limit. `sample` is called by the session's heartbeat, `limit` by the
 slot threads, `latest` by whoever speaks for the worker. Memory is what is resident, so that what processes share is
-counted for each of them.
+counted for each of them; before an attempt is ended for it, they are asked for their shares, which takes longer.
 """
 
 from __future__ import annotations
@@ -77,12 +77,14 @@ class UsageWatch(Component):
         return ServiceUsage(control.token, 100 * taken_s / max(sample.at - last.at, 0.001), memory)
 
     def _usages(self, control: Control) -> list[procfs.Usage]:
-        """Of every process of the attempt that there is."""
+        return [usage for usage in map(procfs.usage, self._pids(control)) if usage is not None]
+
+    def _pids(self, control: Control) -> set[int]:
+        """Every process of the attempt that there is."""
         orphans = self._left_by(control.pid)
         below = (procfs.descendants(process.pid) for process in orphans)
         processes = procfs.descendants(control.pid).union(orphans, *below)
-        found = map(procfs.usage, {control.pid, *(process.pid for process in processes)})
-        return [usage for usage in found if usage is not None]
+        return {control.pid, *(process.pid for process in processes)}
 
     # ── its thread ────────────────────────────────────────────────────────────────────────────────
 
@@ -103,8 +105,10 @@ class UsageWatch(Component):
         return not self.stopping.is_set()
 
     def _check(self, control: Control) -> None:
-        memory = sum(usage.memory for usage in self._usages(control))
         limit = control.start.task.max_memory
+        if sum(usage.memory for usage in self._usages(control)) <= limit:
+            return
+        memory = sum(procfs.share(pid) for pid in self._pids(control))
         if memory > limit and not control.ended:
             grown = f"memory grew to {math.ceil(memory / MIB)} MiB, max_memory is {limit / MIB:g} MiB"
             control.stop(Stop("FAILED", grown))

@@ -94,6 +94,6 @@ def _asked(context: Context, answer: Ack, before: Mapping[str, int] = MappingPro
 def _heading(service: ServiceStatus) -> str:
     """`site-…/web is READY, 2 of 2 ready: host:9100, host:9101`."""
     reason = f" ({service.reason})" if service.reason else ""
-    where = rows.where(service)
+    where = rows.where(service) if service.ready else ""
     ready = f"{service.ready} of {service.wanted} ready" + (f": {where}" if where else "")
     return f"{rows.service_key(service)} is {service.state}{reason}, {ready}"

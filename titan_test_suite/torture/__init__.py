@@ -8,8 +8,10 @@ each other. Every job writes into a ledger when it starts and when it ends: afte
 clients were told, is held against what the master says, and nothing the master says is taken for proof.
 
     plans       what is submitted, and what must become of it     scripts   what the jobs run
-    load        the clients, and the book of what they were told  ledger    what the jobs wrote
+    load        the clients, and the book of what they were told  promises  what they were told of a run
+    ledger      what the jobs wrote
     programs    the cluster's processes                           faults    who is killed when
+    spawned     the workers that workers start                    services  what lasts, and is scaled and restarted
     proxy       the connections and their misfortunes             oracle    the judgement
     storm       one storm from start to end                       recovery  how long the cluster took to work again
 

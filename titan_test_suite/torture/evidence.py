@@ -26,8 +26,8 @@ from titan_sdk.errors import NotFound
 from titan_sdk.transport import Transport
 from titan_test_suite.torture.faults import Kill
 from titan_test_suite.torture.ledger import Ledger
-from titan_test_suite.torture.load import Promise
 from titan_test_suite.torture.oracle import Evidence, Fault
+from titan_test_suite.torture.promises import Promise
 from titan_test_suite.torture.scripts import LEDGER_VARIABLE
 
 _THREADS = 4
@@ -76,12 +76,20 @@ class Witness:
 
 
 def faults_of(
-    kills: Sequence[Kill], partitions: Sequence[tuple[str, float, float]], workers: dict[str, str]
+    kills: Sequence[Kill],
+    partitions: Sequence[tuple[str, float, float]],
+    workers: dict[str, str],
+    spawned: dict[str, set[str]],
 ) -> list[Fault]:
-    """What hit workers; `workers` are the names of their programs by `host:port`."""
+    """What hit workers; `workers` are the names of their programs by `host:port`, `spawned` those of the programs
+    that may have started a worker, and whose way to the master such a one has."""
     ids = {name: worker_id for worker_id, name in workers.items()}
-    killed = [Fault(ids[kill.member], kill.wall, kill.wall) for kill in kills if kill.member in ids]
-    return killed + [Fault(ids[name], begun, ended) for name, begun, ended in partitions if name in ids]
+    found = [Fault(ids.get(k.member, k.member), k.wall, k.wall) for k in kills if k.member != "master"]
+    for name, begun, ended in partitions:
+        cut_off = [worker_id for worker_id, names in spawned.items() if name in names]
+        cut_off += [ids[name]] if name in ids else []
+        found += [Fault(worker_id, begun, ended) for worker_id in cut_off]
+    return found
 
 
 def processes_of_jobs(ledger: Path) -> dict[int, str]:

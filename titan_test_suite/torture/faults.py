@@ -1,5 +1,8 @@
 """Kills: `kill -9` of the master or a worker every few seconds, and a new process in its place at once.
 
+A worker that another one has started is killed as well, and nothing comes in its place. What it ran goes on until a
+worker is started in its home: so whoever has the same home is killed, and started, once more before all is calm.
+
 A thread of its own makes them. It also sees when a program ends that nobody killed, which none may.
 """
 
@@ -7,25 +10,44 @@ from __future__ import annotations
 
 import random
 import threading
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
+from titan_test_suite.torture import spawned
 from titan_test_suite.torture.programs import Member, Programs
+from titan_test_suite.torture.spawned import Spawned
+
+_PERIOD_S, _SPARED_S = 60.0, 30.0
+"""In the second half of each period the master is spared: a cluster whose master has just started does not grow."""
+_SPAWNED_SHARE = 0.25
+"""The part of the workers' kills that hits one that another one has started, if there is one."""
 
 
 class Kill(NamedTuple):
     member: str
-    """`master`, or the name of a worker."""
+    """`master`, the name of a worker, or `host:port` of one that another one has started."""
     wall: float
     """When, in seconds since the epoch."""
 
 
 class Killer:
     """`between_s`: the shortest and the longest time between two kills. `master_share`: the part of them that
-    hits the master; the rest is the workers'."""
+    hits the master; the rest is the workers'. `list_spawned()` are those that workers have started."""
 
     def __init__(
-        self, programs: Programs, chance: random.Random, between_s: tuple[float, float], master_share: float
+        self,
+        programs: Programs,
+        chance: random.Random,
+        between_s: tuple[float, float],
+        master_share: float,
+        list_spawned: Callable[[], list[Spawned]],
     ) -> None:
+        self._list_spawned = list_spawned
+        self._littered: set[str] = set()
+        """Names of the workers in whose homes one has left what it ran."""
+        self.spawned: set[tuple[str, int]] = set()
+        """`host:port` and pid of those that were ever seen."""
         self._programs = programs
         self._chance = chance
         self._between_s = between_s
@@ -44,23 +66,38 @@ class Killer:
         self._calm.set()
         if self._thread.is_alive():
             self._thread.join()
+        for member in self._programs.workers:
+            if member.name in self._littered:
+                self._kill(member)
 
     def count(self, master: bool) -> int:
         return sum((kill.member == "master") is master for kill in self.kills)
 
     def _rage(self) -> None:
+        began_at = time.monotonic()
         while not self._calm.wait(self._chance.uniform(*self._between_s)):
             self.look_after()
-            self._kill(self._victim())
-
-    def _victim(self) -> Member:
-        if self._chance.random() < self._master_share:
-            return self._programs.master
-        return self._chance.choice(self._programs.workers)
+            present = self._list_spawned()
+            self.spawned |= {(one.worker_id, one.pid) for one in present}
+            spared = (time.monotonic() - began_at) % _PERIOD_S >= _PERIOD_S - _SPARED_S
+            if self._chance.random() < self._master_share and not spared:
+                self._kill(self._programs.master)
+            elif present and self._chance.random() < _SPAWNED_SHARE:
+                self._kill_spawned(self._chance.choice(present))
+            else:
+                self._kill(self._chance.choice(self._programs.workers))
 
     def _kill(self, member: Member) -> None:
+        self._littered.discard(member.name)
         self.kills.append(Kill(member.name, member.kill()))
         member.start()
+
+    def _kill_spawned(self, worker: Spawned) -> None:
+        at_wall = time.time()
+        command = spawned.kill(worker, self._programs.home)
+        if command:
+            self.kills.append(Kill(worker.worker_id, at_wall))
+            self._littered |= {n for n, home in self._programs.worker_homes.items() if str(home) in command.split()}
 
     def look_after(self) -> None:
         """Start again what ended by itself, and write that down."""

@@ -13,7 +13,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from titan_core.protocol.messages import (
@@ -32,8 +31,9 @@ from titan_sdk.contents import Contents
 from titan_sdk.errors import ClientClosed, Conflict, TitanError
 from titan_sdk.jobs import job_spec
 from titan_sdk.transport import Transport
-from titan_test_suite.torture import plans
+from titan_test_suite.torture import plans, services
 from titan_test_suite.torture.plans import Plan
+from titan_test_suite.torture.promises import Promise
 from titan_test_suite.torture.scripts import Scripts
 
 ANSWER_S = 6.0
@@ -43,30 +43,10 @@ _REPEATED = 0.1
 """The part of the submissions that is sent once more though they were answered …"""
 _REPEATED_AFTER_S = 5.0
 """… after so long, on average."""
+_DISTURBED = 0.01
+"""The part of the rounds of a client in which it wants something of a service that lasts."""
+_SETTLED_S = 60.0
 T = TypeVar("T")
-
-
-@dataclass(eq=False)
-class Promise:
-    """A submission that was acknowledged, and what its client was told since."""
-
-    plan: Plan
-    name: str
-    """Of the run; nobody else's. The run id begins with it."""
-    run_id: str
-    sent_wall: float
-    """When it was sent for the first time."""
-    cancelled: bool = False
-    """A request to cancel it was granted."""
-    end_at: float | None = None
-    """When it is to be cancelled, or stopped; monotonic."""
-    seen_final: dict[str, str] = field(default_factory=dict)
-    """Final states that the client was told, by job id: the first of each."""
-    changed: list[str] = field(default_factory=list)
-    """Sentences about final states that were followed by another."""
-    doubled: list[str] = field(default_factory=list)
-    """Runs that the same submission became when it was sent once more."""
-    over: bool = False
 
 
 class Book:
@@ -77,7 +57,7 @@ class Book:
         self.refused: list[str] = []
         """Sentences about requests that were refused and should not have been."""
         self.counts: Counter[str] = Counter()
-        """`submitted`, `resent`, `repeated`, `cancelled`."""
+        """`submitted`, `resent`, `repeated`, `cancelled`; of services `restarted`, `scaled`, `refused`."""
 
 
 class Client:
@@ -94,6 +74,7 @@ class Client:
         self._most_open = most_open
         self._transport = Transport(access, ANSWER_S)
         self._open: list[Promise] = []
+        self._lasting: list[Promise] = []
         self._repetitions: list[tuple[float, SubmitRun, Promise]] = []
         """What is to be sent once more, and when."""
         self._number = 0
@@ -125,8 +106,10 @@ class Client:
 
     def _work(self) -> None:
         try:
-            self._submit(plans.lasting_service(self._scripts))
+            for plan in plans.lasting(self._scripts):
+                self._submit(plan)
             self._submit_for_a_while()
+            self._settle()
             while self._open or self._repetitions:
                 self._repeat()
                 if self._open:
@@ -146,6 +129,7 @@ class Client:
             elif self._open:
                 self._look_after(self._chance.choice(self._open))
             self._repeat()
+            self._disturb()
             self._calm.wait(max(0.001, min(_PAUSE_S, due_at - time.monotonic())))
 
     def _submit(self, plan: Plan) -> None:
@@ -164,11 +148,24 @@ class Client:
             promise.end_at = time.monotonic() + plan.end_after_s
         self.book.promises.append(promise)
         self.book.counts["submitted"] += len(plan.jobs)
-        if not plan.lasts:
-            self._open.append(promise)
+        (self._lasting if plan.lasts else self._open).append(promise)
         if self._chance.random() < _REPEATED:
             at = time.monotonic() + self._chance.expovariate(1 / _REPEATED_AFTER_S)
             self._repetitions.append((at, request, promise))
+
+    def _disturb(self) -> None:
+        """Now and then somebody wants something of a service that is to last."""
+        disturbable = [promise for promise in self._lasting if promise.plan.kind != "lasting"]
+        if disturbable and self._chance.random() < _DISTURBED:
+            promise = self._chance.choice(disturbable)
+            self.book.counts[services.disturb(self._chance, self._transport, promise, self._patiently)] += 1
+
+    def _settle(self) -> None:
+        """The last wish of each service."""
+        for promise in self._lasting:
+            until_at = time.monotonic() + _SETTLED_S
+            while not services.settle(self._transport, promise, self._patiently) and time.monotonic() < until_at:
+                self._leave.wait(_PAUSE_S)
 
     def _repeat(self) -> None:
         """Send again what is due; it must be taken for what it is."""

@@ -8,6 +8,8 @@ The rules bear the numbers of the invariants that design and tests speak of:
     I4   COMPLETED: the ledger has the counted attempt       I9   versions and attempt numbers only grow
     I5   no more starts than faults that hit the job         I10  a delayed job is not early
     end  a job ends as its plan says, or the faults that hit it excuse what it became
+
+What lasts as long as the storm has also been seen to be there when it was over: see `storm`.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from typing import NamedTuple
 from titan_core.protocol.messages import AttemptStatus, JobEvent, JobStatus
 from titan_sdk import TitanJob
 from titan_test_suite.torture.ledger import Ledger
-from titan_test_suite.torture.load import Promise
 from titan_test_suite.torture.plans import GROWN
+from titan_test_suite.torture.promises import Promise
 
 BUDGET = 3
 """Attempts that a job may lose with its workers; at one more, or at this many crashes, it is DEAD."""
@@ -85,26 +87,32 @@ def _of_run(evidence: Evidence, promise: Promise) -> Iterator[Violation]:
     yield from (
         Violation("I2", promise.run_id, f"was submitted again, and became {other}") for other in promise.doubled
     )
-    for job in _planned(promise, known):
-        status = known.get(job.job_id)
-        key = f"{promise.run_id}/{job.job_id}"
+    for job_id, job in _planned(promise, known):
+        status = known.get(job_id)
+        key = f"{promise.run_id}/{job_id}"
         if status is None:
             yield Violation("I1", key, "was acknowledged, and the run does not have it")
         else:
-            case = Case(evidence, promise, job, status, known)
+            case = Case(evidence, promise, job_id, job, status, known)
             for rule, check in RULES:
                 if text := check(case):
                     yield Violation(rule, key, text)
-    for text in _history_faults(evidence.events.get(promise.run_id, ())):
+    services = {job.job_id for job in promise.plan.jobs if job.service and promise.disturbed}
+    for text in _history_faults(evidence.events.get(promise.run_id, ()), services):
         yield Violation("I9", promise.run_id, text)
 
 
-def _planned(promise: Promise, known: dict[str, JobStatus]) -> Iterator[TitanJob]:
-    """The jobs that must be there: those submitted, and what a grower has added, once it is COMPLETED."""
-    yield from promise.plan.jobs
+def _planned(promise: Promise, known: dict[str, JobStatus]) -> Iterator[tuple[str, TitanJob]]:
+    """The jobs that must be there: those submitted, and what a grower has added, once it is COMPLETED; and those that
+    are there as further instances of a service."""
+    for job in promise.plan.jobs:
+        yield job.job_id, job
+        if job.service:
+            yield from ((job_id, job) for job_id in known if job_id.startswith(f"{job.job_id}."))
     grower = known.get(promise.plan.grower)
     if grower is not None and grower.state == "COMPLETED":
-        yield from (TitanJob(f"grown-{n}", "step.sh", parents=(promise.plan.grower,)) for n in range(GROWN))
+        parents = (promise.plan.grower,)
+        yield from ((f"grown-{n}", TitanJob(f"grown-{n}", "step.sh", parents=parents)) for n in range(GROWN))
 
 
 def _of_names(evidence: Evidence) -> Iterator[Violation]:
@@ -116,8 +124,8 @@ def _of_names(evidence: Evidence) -> Iterator[Violation]:
             yield Violation("I2", run_id, f"is a second run of the submission that became {known[name]}")
 
 
-def _history_faults(events: tuple[JobEvent, ...]) -> Iterator[str]:
-    """What is wrong with the events of a run, oldest first."""
+def _history_faults(events: tuple[JobEvent, ...], services: set[str]) -> Iterator[str]:
+    """What is wrong with the events of a run, oldest first; `services` may be wanted again."""
     latest: dict[str, JobEvent] = {}
     number = 0
     for event in events:
@@ -126,7 +134,8 @@ def _history_faults(events: tuple[JobEvent, ...]) -> Iterator[str]:
             yield f"event {event.number} follows {number}"
         if before is not None and event.attempt < before.attempt:
             yield f"{event.job_id}: attempt {event.attempt} follows {before.attempt}"
-        if before is not None and before.after in _FINAL and event.after != before.after:
+        again = event.job_id.partition(".")[0] in services
+        if before is not None and before.after in _FINAL and event.after != before.after and not again:
             yield f"{event.job_id} was {before.after}, and then {event.after}"
         latest[event.job_id], number = event, event.number
 
@@ -140,14 +149,16 @@ class Case:
 
     evidence: Evidence
     promise: Promise
+    job_id: str
     job: TitanJob
+    """As it was submitted; of a further instance of a service the first one."""
     status: JobStatus
     known: dict[str, JobStatus]
     """All jobs of its run."""
 
     @property
     def key(self) -> str:
-        return f"{self.promise.run_id}/{self.job.job_id}"
+        return f"{self.promise.run_id}/{self.job_id}"
 
     @property
     def counted(self) -> list[AttemptStatus]:
@@ -169,8 +180,10 @@ def _final(case: Case) -> str:
 
 
 def _once(case: Case) -> str:
+    if case.job.service:
+        return ""  # it may be wanted again
     completions = sum(
-        event.job_id == case.job.job_id and event.after == "COMPLETED" != event.before
+        event.job_id == case.job_id and event.after == "COMPLETED" != event.before
         for event in case.evidence.events.get(case.promise.run_id, ())
     )
     if max(len(case.counted), completions) > 1:
@@ -179,7 +192,7 @@ def _once(case: Case) -> str:
 
 
 def _stays(case: Case) -> str:
-    told = case.promise.seen_final.get(case.job.job_id)
+    told = case.promise.seen_final.get(case.job_id)
     if told is None or told == case.status.state:
         return ""
     return f"a client was told {told}, and now it is {case.status.state}"
@@ -187,7 +200,7 @@ def _stays(case: Case) -> str:
 
 def _witnessed(case: Case) -> str:
     """A COMPLETED job has a counted attempt, which truly ran from its start to its end."""
-    if case.status.state != "COMPLETED" or case.promise.plan.serves:
+    if case.status.state != "COMPLETED" or case.job.service:
         return ""
     if not case.counted:
         return "is COMPLETED without an attempt that succeeded"
@@ -212,6 +225,19 @@ def _starts(case: Case) -> str:
     unharmed = [attempt.number for attempt in case.lost if not _was_hit(case.evidence, attempt)]
     if unharmed:
         return f"attempts {unharmed} are lost, and no fault hit their worker then"
+    return ""
+
+
+def _restarts(case: Case) -> str:
+    """A service begins again when it has ended by itself, was lost, or when somebody wanted that."""
+    if not case.job.service:
+        return ""
+    ended = [attempt.number for attempt in case.status.attempts if attempt.outcome not in (*_LOST, "STOPPED", "")]
+    if ended and not case.promise.plan.flaps:
+        return f"attempts {ended} ended by themselves, and nothing in them does"
+    stopped = [attempt.number for attempt in case.status.attempts if attempt.outcome == "STOPPED"]
+    if len(stopped) > 1 and not case.promise.disturbed:
+        return f"attempts {stopped} were stopped, and nobody wanted that"
     return ""
 
 
@@ -261,7 +287,7 @@ def _ending(case: Case) -> str:
 
 def _expected(case: Case) -> tuple[str, ...]:
     plan = case.promise.plan
-    if plan.serves:
+    if case.job.service:
         return ("COMPLETED", "CANCELLED")  # CANCELLED: it was stopped while it was not up
     if case.promise.cancelled:
         return ("CANCELLED",)
@@ -269,7 +295,7 @@ def _expected(case: Case) -> tuple[str, ...]:
         return ("CANCELLED",)
     if plan.end_after_s is not None:  # the cancellation may have been granted, and the answer lost
         return ("CANCELLED",)
-    return ("DEAD",) if case.job.job_id in plan.doomed else ("COMPLETED",)
+    return ("DEAD",) if case.job_id in plan.doomed else ("COMPLETED",)
 
 
 def _is_excused(case: Case) -> bool:
@@ -285,6 +311,7 @@ RULES: tuple[tuple[str, Callable[[Case], str]], ...] = (
     ("I3", _stays),
     ("I4", _witnessed),
     ("I5", _starts),
+    ("I5", _restarts),
     ("I6", _order),
     ("I10", _not_early),
     ("end", _ending),

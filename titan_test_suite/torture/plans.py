@@ -10,10 +10,13 @@ from titan_sdk import TitanJob
 from titan_test_suite.torture.scripts import Scripts
 
 RETRIES = 2
+INSTANCES = 2
+"""Of a service with several, in the end."""
 GROWN = 3
 """Jobs that a growing job adds to its run."""
 _BACKOFF_S = 0.2
 _STOP_GRACE_S = 0.3
+_BURST = 48
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,15 @@ class Plan:
     """Adds GROWN jobs before it ends."""
     end_after_s: float | None = None
     """The run is cancelled then, or the service stopped; none of its jobs ends by itself before."""
-    serves: bool = False
-    """Its job is a service."""
     lasts: bool = False
-    """A service that is stopped when the storm is over."""
+    """Its job is a service that is to be ready when the storm is over, and is stopped then."""
+    flaps: bool = False
+    """Its processes end by themselves."""
+
+    @property
+    def serves(self) -> bool:
+        """Whether its first job is a service, that somebody stops."""
+        return self.jobs[0].service and self.jobs[0].scope == "cluster"
 
 
 def make(chance: random.Random, scripts: Scripts) -> Plan:
@@ -40,8 +48,15 @@ def make(chance: random.Random, scripts: Scripts) -> Plan:
     return _KINDS[kind][1](chance, scripts)
 
 
-def lasting_service(scripts: Scripts) -> Plan:
-    return Plan("lasting", (_hold(scripts, "serve", type="service"),), serves=True, lasts=True)
+def lasting(scripts: Scripts) -> list[Plan]:
+    """Services that go on until the storm is over: one that is left alone, one of several instances, one that ends
+    by itself."""
+    flapping = TitanJob("flap", scripts.flap, type="service", env=scripts.env, stop_grace=_STOP_GRACE_S)
+    return [
+        Plan("lasting", (_hold(scripts, "serve", type="service"),), lasts=True),
+        Plan("twin", (_hold(scripts, "twin", type="service", instances=INSTANCES),), lasts=True),
+        Plan("flapping", (flapping,), lasts=True, flaps=True),
+    ]
 
 
 def _single(chance: random.Random, scripts: Scripts) -> Plan:
@@ -56,6 +71,12 @@ def _diamond(chance: random.Random, scripts: Scripts) -> Plan:
 
 def _fan(chance: random.Random, scripts: Scripts) -> Plan:
     return Plan("fan", tuple(_step(chance, scripts, f"part-{n}") for n in range(chance.randint(8, 24))))
+
+
+def _burst(chance: random.Random, scripts: Scripts) -> Plan:
+    """More than the slots there are can do in a moment."""
+    jobs = (TitanJob(f"burst-{n}", scripts.step, args=("0.7", "0"), env=scripts.env) for n in range(_BURST))
+    return Plan("burst", tuple(jobs))
 
 
 def _chain(chance: random.Random, scripts: Scripts) -> Plan:
@@ -99,9 +120,14 @@ def _cancelled(chance: random.Random, scripts: Scripts) -> Plan:
 
 
 def _service(chance: random.Random, scripts: Scripts) -> Plan:
-    return Plan(
-        "service", (_hold(scripts, "serve", type="service"),), end_after_s=chance.uniform(0.5, 8.0), serves=True
-    )
+    return Plan("service", (_hold(scripts, "serve", type="service"),), end_after_s=chance.uniform(0.5, 8.0))
+
+
+def _scoped(chance: random.Random, scripts: Scripts) -> Plan:
+    """A service that is there as long as the other jobs of its run."""
+    first = _step(chance, scripts, "first")
+    last = _step(chance, scripts, "last", parents=("first",))
+    return Plan("scoped", (first, last, _hold(scripts, "beside", type="service", scope="run")))
 
 
 def _step(chance: random.Random, scripts: Scripts, job_id: str, failures: int = 0, **fields: object) -> TitanJob:
@@ -125,6 +151,7 @@ _KINDS: dict[str, tuple[int, Callable[[random.Random, Scripts], Plan]]] = {
     "single": (30, _single),
     "diamond": (16, _diamond),
     "fan": (12, _fan),
+    "burst": (1, _burst),
     "chain": (10, _chain),
     "flaky": (10, _flaky),
     "doomed": (6, _doomed),
@@ -133,5 +160,6 @@ _KINDS: dict[str, tuple[int, Callable[[random.Random, Scripts], Plan]]] = {
     "cancelled": (4, _cancelled),
     "growing": (1, _growing),
     "service": (1, _service),
+    "scoped": (2, _scoped),
 }
 """How often each kind is chosen, in parts of their sum."""

@@ -71,8 +71,14 @@ class Programs:
             "master",
             ["titan_core.master", "--port", str(self.master_port), *master_flags],
             home,
-            # What is judged in the end must still be there.
-            _environ(home, TITAN_MASTER_KEEP_RUNS="0", TITAN_MASTER_KEEP_DAYS="0"),
+            # What is judged in the end must still be there, and what rests in a crash loop be back by then.
+            _environ(
+                home,
+                TITAN_MASTER_KEEP_RUNS="0",
+                TITAN_MASTER_KEEP_DAYS="0",
+                TITAN_MASTER_RESTART_MAX_S="1",
+                TITAN_MASTER_CRASH_LOOP_RETRY_S="2",
+            ),
         )
         self._ports = [free_port() for _ in range(workers)]
         self.workers: list[Member] = []
@@ -87,6 +93,10 @@ class Programs:
         return {f"{socket.gethostname()}:{port}": f"worker-{n}" for n, port in enumerate(self._ports)}
 
     @property
+    def worker_homes(self) -> dict[str, Path]:
+        return {worker.name: self.home / worker.name for worker in self.workers}
+
+    @property
     def all(self) -> list[Member]:
         return [self.master, *self.workers]
 
@@ -97,7 +107,7 @@ class Programs:
             home = self.home / name
             home.mkdir(exist_ok=True)
             arguments = ["titan_core.worker", str(port), "127.0.0.1", str(route(name))]
-            environ = _environ(home, TITAN_TOKEN_FILE=str(self.token_file))
+            environ = _environ(home, TITAN_TOKEN_FILE=str(self.token_file), TITAN_WORKER_RECONNECT_MAX_S="2")
             self.workers.append(Member(name, arguments, home, environ))
 
 

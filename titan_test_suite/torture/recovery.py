@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from titan_test_suite.torture.faults import Kill
 from titan_test_suite.torture.ledger import Ledger
-from titan_test_suite.torture.load import Promise
+from titan_test_suite.torture.promises import Promise
 
 
 class Times(NamedTuple):

@@ -19,9 +19,11 @@ def lines(outcome: Outcome) -> Iterator[str]:
     """What it did and what it found."""
     broken = Counter(violation.rule for violation in outcome.violations)
     yield f"kills          {sum(outcome.kills.values())} ({_listed(outcome.kills)})"
+    yield f"spawned        {outcome.spawned} workers were seen that others had started"
     yield f"misfortunes    {sum(outcome.misfortunes.values())} ({_listed(outcome.misfortunes)})"
     yield f"jobs           {sum(outcome.states.values())} in {outcome.runs} runs ({_listed(outcome.states)})"
     yield f"requests       {outcome.counts['resent']} unanswered and sent again"
+    yield f"services       {outcome.counts['restarted']} restarts and {outcome.counts['scaled']} scalings wanted"
     yield f"submissions    {outcome.counts['repeated']} sent again though they were answered"
     yield f"attempts lost  {outcome.lost_attempts}, each with its worker"
     yield f"lost           {broken['I1']} acknowledged jobs or runs"
@@ -47,6 +49,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "seed": outcome.plan.seed,
         "duration_s": outcome.plan.duration_s,
         "kills": dict(outcome.kills),
+        "spawned": outcome.spawned,
         "misfortunes": dict(outcome.misfortunes),
         "runs": outcome.runs,
         "jobs": dict(outcome.states),

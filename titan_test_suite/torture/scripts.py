@@ -40,6 +40,18 @@ sleep 1000
 note end 0
 """
 
+FLAP = f"""\
+# flap.sh: ends by itself, not well, again and again; stays once the storm is over.
+{NOTE}
+note start 0
+end=$(( SECONDS + 1 + RANDOM % 4 ))
+until [ -e "$STORM_LEDGER.calm" ]; do
+    [ $SECONDS -lt $end ] || {{ note end 7; exit 7; }}
+    sleep 0.2
+done
+sleep 1000
+"""
+
 GROW = '''\
 """grow.py COUNT STEP: adds COUNT jobs to its own run, once, however often it is tried."""
 
@@ -101,7 +113,13 @@ class Scripts:
         self.env = {LEDGER_VARIABLE: str(ledger)}
         self.step = _write(directory / "step.sh", STEP)
         self.hold = _write(directory / "hold.sh", HOLD)
+        self.flap = _write(directory / "flap.sh", FLAP)
         self.grow = _write(directory / "grow.py", GROW)
+        self._calm = ledger.with_name(f"{ledger.name}.calm")
+
+    def calm(self) -> None:
+        """What ends by itself does so no more."""
+        self._calm.touch()
 
 
 def _write(path: Path, text: str) -> str:

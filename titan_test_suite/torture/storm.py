@@ -1,6 +1,7 @@
 """One storm from its start to its end: the cluster, the load, the faults; then calm, rest, and the evidence.
 
-    start ─▶ blow (kills and misfortunes) ─▶ calm ─▶ rest ─▶ judge ─▶ stop
+    start ─▶ blow (kills and misfortunes) ─▶ calm ─▶ rest ─▶ are the services there? ─▶ stop them
+          ─▶ does the cluster shrink? ─▶ judge ─▶ stop
 
 Driven by the main thread. Whatever happens, `close` leaves no process of ours behind.
 """
@@ -24,19 +25,28 @@ from titan_core.net.credentials import find_token
 from titan_sdk import TitanClient
 from titan_sdk.access import Access
 from titan_sdk.errors import Conflict, TitanError, WaitTimedOut
+from titan_sdk.transport import Transport
+from titan_test_suite.pytests.support.examples import free_range
 from titan_test_suite.pytests.support.waiting import wait_until
-from titan_test_suite.torture import evidence, oracle, recovery
+from titan_test_suite.torture import evidence, oracle, recovery, services, spawned
 from titan_test_suite.torture.evidence import Witness
 from titan_test_suite.torture.faults import Killer
-from titan_test_suite.torture.load import Client, Promise
+from titan_test_suite.torture.load import Client
 from titan_test_suite.torture.oracle import Evidence, Violation
+from titan_test_suite.torture.plans import INSTANCES
 from titan_test_suite.torture.programs import Programs
+from titan_test_suite.torture.promises import Promise
 from titan_test_suite.torture.proxy import Proxy, Weather
 from titan_test_suite.torture.recovery import Times
 from titan_test_suite.torture.scripts import Scripts
 
 START_S = 30.0
 _GONE_S = 10.0
+_KEPT_S = 60.0
+"""How long it may take until the services that last are as they are wanted …"""
+_SHRUNK_S = 45.0
+"""… and until a cluster that has nothing to do has only the workers that were started with it."""
+_INSTANCES = {"twin": INSTANCES}
 
 
 @dataclass(frozen=True)
@@ -46,6 +56,7 @@ class Plan:
     seed: int
     duration_s: float
     workers: int = 3
+    max_workers: int = 6
     clients: int = 4
     rate: float = 70.0
     """Jobs per second that are submitted, as long as the cluster keeps up."""
@@ -56,6 +67,8 @@ class Plan:
     """The part of the kills that hits the master."""
     death_s: float = 30.0
     heartbeat_s: float = 10.0
+    grace_s: float = 12.0
+    """So short that the cluster grows between two kills of the master, and so long that workers are back by then."""
     rest_s: float = 150.0
     """How long it may take after the last fault until everything is final."""
 
@@ -84,6 +97,8 @@ class Outcome:
     evidence: Evidence
     rest_s: float
     """From the last fault until everything was final."""
+    spawned: int
+    """Workers that were seen, and that other workers had started."""
 
 
 class Storm:
@@ -95,11 +110,16 @@ class Storm:
         self._home = home
         self._ledger = home / "ledger"
         self._scripts = Scripts(home / "scripts", self._ledger)
-        flags = ["--death-s", str(plan.death_s), "--heartbeat-s", str(plan.heartbeat_s)]
-        self._programs = Programs(home, plan.workers, flags)
+        self._programs = Programs(home, plan.workers, [*_timing(plan), *_scaling(plan)])
         self._proxy = Proxy(self._programs.master_port, self._chance("proxy"), plan.weather)
         self._programs.connect_workers(self._proxy.route)
-        self._killer = Killer(self._programs, self._chance("kills"), plan.kill_between_s, plan.master_share)
+        self._killer = Killer(
+            self._programs,
+            self._chance("kills"),
+            plan.kill_between_s,
+            plan.master_share,
+            lambda: spawned.listed(self._direct()),
+        )
         self._clients: list[Client] = []
         self._interrupted = threading.Event()
         self._found: list[Violation] = []
@@ -127,6 +147,7 @@ class Storm:
         for member in (*self._programs.workers, self._programs.master):
             if member.pid and member.exit_code() is None:
                 member.kill()
+        spawned.kill_all(self._home)
         self._proxy.stop()
         for pid in evidence.processes_of_jobs(self._ledger):
             with contextlib.suppress(ProcessLookupError):
@@ -158,6 +179,7 @@ class Storm:
                 break
             self._say(self._progress(time.monotonic() - began_at))
         self._killer.stop()
+        self._scripts.calm()
         self._proxy.calm()
 
     def _rest(self) -> float:
@@ -178,9 +200,11 @@ class Storm:
         self._say("judging")
         promises = [promise for client in self._clients for promise in client.book.promises]
         workers = self._programs.worker_names
-        survivors = self._stop_services([promise for promise in promises if promise.plan.lasts])
+        survivors = self._judge_services([promise for promise in promises if promise.plan.lasts])
+        self._wait_until_it_has_shrunk()
         with contextlib.closing(Witness(self._direct())) as witness:
-            faults = evidence.faults_of(self._killer.kills, self._proxy.partitions, workers)
+            ever = spawned.ever(self._programs.worker_homes)
+            faults = evidence.faults_of(self._killer.kills, self._proxy.partitions, workers, ever)
             known = evidence.gather(witness, promises, self._ledger, faults, survivors)
         self._stop_programs()
         self._found += [Violation("refused", "", text) for client in self._clients for text in client.book.refused]
@@ -188,25 +212,41 @@ class Storm:
         times = recovery.measure(self._killer.kills, known.ledger, promises, workers)
         return self._outcome(known, times, rest_s)
 
-    def _stop_services(self, services: list[Promise]) -> list[str]:
-        """Compare what lives with what is called running, stop the services, and see that nothing is left."""
-        survivors = self._strangers({promise.run_id for promise in services})
+    def _judge_services(self, lasting: list[Promise]) -> list[str]:
+        """See that the services that last are there, and nothing else is; stop them, and see that nothing is left."""
+        with contextlib.closing(Transport(self._direct(), _GONE_S)) as transport:
+            with contextlib.suppress(AssertionError):  # what is not there is written down below
+                wait_until(lambda: not _faults(transport, lasting), _KEPT_S)
+            self._found += _faults(transport, lasting)
+            expected = {
+                one for promise in lasting for one in services.executions(services.present(transport, promise))
+            }
+        survivors = self._strangers(expected)
         with TitanClient("127.0.0.1", self._programs.master_port, token=self._token()) as client:
-            for promise in services:
-                _stop_service(client, f"{promise.run_id}/{promise.plan.jobs[0].job_id}")
+            for promise in lasting:
+                _stop_service(client, services.key_of(promise))
         return sorted({*survivors, *self._strangers(set())})
 
     def _strangers(self, expected: set[str]) -> list[str]:
-        """Processes of jobs of other runs than the `expected` ones, which may have one attempt each."""
+        """Processes of jobs but those of the `expected` attempts."""
         with contextlib.suppress(AssertionError):  # what ended just now may still be on its way out
             wait_until(lambda: not self._unexpected(expected), _GONE_S)
         return self._unexpected(expected)
 
     def _unexpected(self, expected: set[str]) -> list[str]:
         living = evidence.processes_of_jobs(self._ledger)
-        attempts = {name for name in living.values() if name.partition("/")[0] in expected}
-        ours = attempts if len(attempts) <= len(expected) else set()
-        return [f"{name} (pid {pid})" for pid, name in living.items() if name not in ours]
+        return [f"{name} (pid {pid})" for pid, name in living.items() if name not in expected]
+
+    def _wait_until_it_has_shrunk(self) -> None:
+        """There is nothing to do: the workers that were started because there was too much are to go."""
+        with contextlib.suppress(AssertionError):  # who is left is written down below
+            wait_until(lambda: not spawned.processes(self._home), _SHRUNK_S)
+        left = spawned.processes(self._home)
+        listed = {one.pid: one.worker_id for one in spawned.listed(self._direct())}
+        self._found += [
+            Violation("scale", "", f"{listed.get(pid, 'a worker that the master does not know')} is left: {command}")
+            for pid, command in left.items()
+        ]
 
     def _stop_programs(self) -> None:
         """Stop the cluster as a user would, and have its store checked."""
@@ -214,6 +254,8 @@ class Storm:
             code = member.stop()
             if code != 0:
                 self._found.append(Violation("program", "", f"{member.name} stopped with exit code {code}"))
+        left = spawned.processes(self._home)
+        self._found += [Violation("I7", "", f"still alive: {command} (pid {pid})") for pid, command in left.items()]
         command = [sys.executable, "-m", "titan_core.store.check", str(self._home)]
         checked = subprocess.run(command, capture_output=True, text=True, check=False)
         if checked.returncode:
@@ -223,7 +265,7 @@ class Storm:
         jobs = [job for run in known.jobs.values() for job in run.values()]
         return Outcome(
             self.plan,
-            Counter(kill.member for kill in self._killer.kills),
+            Counter("spawned" if ":" in kill.member else kill.member for kill in self._killer.kills),
             self._proxy.happened,
             sum((client.book.counts for client in self._clients), Counter()),
             len(known.promises),
@@ -233,6 +275,7 @@ class Storm:
             self._found + oracle.judge(known),
             known,
             rest_s,
+            len(self._killer.spawned),
         )
 
     # ── what they need ────────────────────────────────────────────────────────────────────────────
@@ -251,6 +294,33 @@ class Storm:
         kills = f"{self._killer.count(master=True)} + {self._killer.count(master=False)}"
         misfortunes = sum(self._proxy.happened.values())
         return f"{passed_s:5.0f} s   kills {kills:>9}   misfortunes {misfortunes:4}   jobs {jobs:6}"
+
+
+def _timing(plan: Plan) -> list[str]:
+    return ["--death-s", f"{plan.death_s}", "--heartbeat-s", f"{plan.heartbeat_s}", "--grace-s", f"{plan.grace_s}"]
+
+
+def _scaling(plan: Plan) -> list[str]:
+    low, high = free_range(4 * plan.max_workers)
+    fast = ["--scale-up-s", "0.5", "--scale-down-s", "3", "--scale-s", "5"]
+    return [
+        "--provisioner",
+        "inception",
+        "--max-workers",
+        str(plan.max_workers),
+        "--worker-ports",
+        f"{low}-{high}",
+        *fast,
+    ]
+
+
+def _faults(transport: Transport, lasting: list[Promise]) -> list[Violation]:
+    """What is wrong with services that are to be there."""
+    found = []
+    for promise in lasting:
+        fault = services.fault(services.present(transport, promise), _INSTANCES.get(promise.plan.kind, 1))
+        found += [Violation("kept", services.key_of(promise), fault)] if fault else []
+    return found
 
 
 def _stop_service(client: TitanClient, key: str) -> None:

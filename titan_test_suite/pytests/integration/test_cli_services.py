@@ -234,7 +234,7 @@ def test_an_update_that_was_taken_back_has_failed(titan, master, tmp_path):
 def test_a_restart_of_a_run_waits_for_each_of_its_services(titan, master):
     keys = (WEB, f"{RUN}/queue")
     script(master, m.RestartService, m.Ack("2 services are restarting", keys))
-    old = {"web": web(revision=3), "queue": replace(web(revision=1), job_id="queue")}
+    old = {"web": web(revision=3, port=9100), "queue": replace(web(revision=1, port=9101), job_id="queue")}
     asked = []
 
     def listing(request: m.ListServices) -> m.ServiceList:

@@ -228,6 +228,12 @@ def test_a_body_that_never_ends_does_not_hide_the_answer(pause_s: float) -> None
         assert "answered 403 Forbidden" in refusal(lambda: webhook(endpoint).add("GENERAL", 1))
 
 
+def test_a_body_in_pieces_of_less_than_nothing_does_not_hide_the_answer() -> None:
+    said = says("HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n")
+    with Endpoint(said) as endpoint:
+        assert "answered 403 Forbidden" in refusal(lambda: webhook(endpoint).add("GENERAL", 1))
+
+
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         url = f"http://localhost:{closed.getsockname()[1]}/"

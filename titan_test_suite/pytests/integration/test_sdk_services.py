@@ -24,7 +24,7 @@ from titan_sdk import ServiceFailed, TitanClient, TitanJob, WaitTimedOut
 from titan_sdk.contents import INLINE_FILE
 from titan_test_suite.pytests.support.scripted_master import HangUp, ScriptedMaster
 
-WEB = ServiceStatus("r-2", "web", "READY", revision=3)
+WEB = ServiceStatus("r-2", "web", "READY", revision=3, port=9100)
 
 
 def serving(master: ScriptedMaster, *statuses: ServiceStatus) -> None:
@@ -60,6 +60,13 @@ def test_a_service_is_watched_until_it_is_ready(master: ScriptedMaster, client: 
     serving(master, waiting, waiting, starting, WEB)
     assert list(client.watch_service("web")) == [waiting, starting, WEB]
     assert [asked.key for asked in master.asked(ListServices)] == ["web", "r-2/web", "r-2/web", "r-2/web"]
+
+
+def test_one_without_a_port_has_to_last_a_moment(master: ScriptedMaster, client: TitanClient) -> None:
+    web = replace(WEB, port=0)
+    failed = replace(web, state="WAITING", reason="exit code 3")
+    serving(master, web, failed, failed, web, web)
+    assert [status.state for status in client.watch_service("web")] == ["READY", "WAITING", "READY"]
 
 
 @pytest.mark.parametrize("state", ["CRASHLOOP", "DEAD", "STOPPED"])

@@ -1,7 +1,8 @@
 """The core against everything that can happen to it, in any order.
 
 Hypothesis makes up a history: submissions, workers that come, fall silent, crash and return, outcomes of
-every kind, duplicates, cancels, retries, time. The invariants are checked after every event, and a Ledger
+every kind, duplicates, cancels, retries, services that are started, renewed and scaled, a cluster that grows and
+shrinks, time. The invariants are checked after every event, and a Ledger
 judges what the core made of it. At the end the faults stop, and every job must reach a final state, or
 have a reason that names a worker that is not there.
 
@@ -26,16 +27,15 @@ from hypothesis.stateful import (
 )
 
 from titan_core.errors import RequestRefused, Unavailable
-from titan_core.scheduler.actions import AcknowledgeResult
-from titan_core.scheduler.events import WorkerDisconnected
+from titan_core.scheduler.actions import AcknowledgeResult, Provision, SpawnWorker
+from titan_core.scheduler.events import ProvisionFailed, SpawnFailed, WorkerDisconnected, WorkerStartRequested
 from titan_core.scheduler.model import Job
-from titan_core.scheduler.states import JobState, Outcome
+from titan_core.scheduler.settings import ScalingSettings
+from titan_core.scheduler.states import PAUSED, JobState, Outcome, WorkerState
 from titan_test_suite.pytests.support.cluster_model import FakeWorker, report
-from titan_test_suite.pytests.support.graphs import graphs
+from titan_test_suite.pytests.support.graphs import INSTANCES_MOST, graphs, specs_of
 from titan_test_suite.pytests.support.ledger import Ledger, WatchedCluster
 from titan_test_suite.pytests.support.seeds import TORTURE, announced_seed
-
-T = TypeVar("T")
 
 EXAMPLES, STEPS = (5000, 120) if TORTURE else (90, 50)
 CAPABILITIES = ["GENERAL", "GPU"]
@@ -46,23 +46,16 @@ ROUNDS_MOST = 500
 TOLD_BY_WORKERS = [outcome for outcome in Outcome if outcome is not Outcome.LOST]
 
 
-def refusable(request: Callable[[], object]) -> None:
-    """A request may be refused; that it changed nothing then was checked where it was handled."""
-    try:
-        request()
-    except RequestRefused as refusal:
-        assert refusal.message
-
-
-class ClusterMachine(RuleBasedStateMachine):
-    def __init__(self) -> None:
-        super().__init__()
-        self.ledger = Ledger()
-        self.cluster = WatchedCluster(self.ledger, runs_kept=6)
-        self.runs = self.jobs = 0
-
-    @initialize(offer=OFFERS, slots=st.integers(1, 2), data=st.data())
-    def begin(self, offer: tuple[str, ...], slots: int, data: st.DataObject) -> None:
+class ClusterMachine(Machine):
+    @initialize(
+        offer=OFFERS,
+        slots=st.integers(1, 2),
+        provisioner=st.sampled_from(["none", "inception", "external"]),
+        data=st.data(),
+    )
+    def begin(self, offer: tuple[str, ...], slots: int, provisioner: str, data: st.DataObject) -> None:
+        scaling = ScalingSettings(provisioner, max_workers=5, down_s=10.0)
+        self.cluster = WatchedCluster(self.ledger, scaling, runs_kept=6, crash_loop_restarts=3, crash_loop_retry_s=60)
         self.join(offer, slots, False)
         self.submit(data)
 
@@ -92,7 +85,7 @@ class ClusterMachine(RuleBasedStateMachine):
         refusable(lambda: self.cluster.add(*specs, run_id=run.run_id, spawner=self.spawner(data)))
 
     @precondition(lambda self: self.cluster.core.state.runs)
-    @rule(data=st.data(), what=st.sampled_from(["cancel", "stop_service", "retry"]))
+    @rule(data=st.data(), what=st.sampled_from(["cancel", "retry", "stop_service"]))
     def ask_about_a_job(self, data: st.DataObject, what: str) -> None:
         job = self.pick(data, self.known_jobs())
         refusable(lambda: getattr(self.cluster, what)(job.key))
@@ -103,11 +96,74 @@ class ClusterMachine(RuleBasedStateMachine):
         run_id = self.pick(data, list(self.cluster.core.state.runs))
         refusable(lambda: getattr(self.cluster, what)(run_id))
 
+    @precondition(lambda self: self.instances())
+    @rule(data=st.data(), what=st.sampled_from(["stop_service", "start_service", "start_service", "restart_service"]))
+    def ask_about_a_service(self, data: st.DataObject, what: str) -> None:
+        job = self.pick(data, self.instances())
+        refusable(lambda: getattr(self.cluster, what)(job.key))
+
+    @precondition(lambda self: self.instances())
+    @rule(data=st.data(), wanted=st.integers(1, INSTANCES_MOST))
+    def scale(self, data: st.DataObject, wanted: int) -> None:
+        job = self.pick(data, self.instances())
+        refusable(lambda: self.cluster.scale(job.key, wanted))
+
+    @precondition(lambda self: self.instances())
+    @rule(data=st.data())
+    def update(self, data: st.DataObject) -> None:
+        job = self.pick(data, self.instances())
+        spec = replace(data.draw(specs_of("other", [])), service=True)
+        refusable(lambda: self.cluster.update(job.key, spec))
+
     @precondition(lambda self: self.connected())
-    @rule(data=st.data(), force=st.booleans())
-    def shut_down(self, data: st.DataObject, force: bool) -> None:
+    @rule(data=st.data(), force=st.booleans(), now=st.booleans())
+    def shut_down(self, data: st.DataObject, force: bool, now: bool) -> None:
         worker = self.pick(data, self.connected())
-        refusable(lambda: self.cluster.shut_down(worker, force))
+        refusable(lambda: self.cluster.shut_down(worker, force, now))
+
+    @precondition(lambda self: self.connected())
+    @rule(data=st.data(), undo=st.booleans())
+    def hold(self, data: st.DataObject, undo: bool) -> None:
+        worker = self.pick(data, self.connected())
+        refusable(lambda: self.cluster.hold(worker, undo))
+
+    @precondition(lambda self: self.connected())
+    @rule(data=st.data(), trouble=st.sampled_from(["", "its disk is full"]))
+    def trouble(self, data: st.DataObject, trouble: str) -> None:
+        self.cluster.trouble(self.pick(data, self.connected()), trouble)
+
+    @precondition(lambda self: self.connected())
+    @rule(data=st.data(), port=st.integers(8090, 8092))
+    def start_a_worker(self, data: st.DataObject, port: int) -> None:
+        beside = self.pick(data, ["", *(worker.worker_id for worker in self.connected())])
+        refusable(lambda: self.cluster.handle(WorkerStartRequested(port, beside=beside)))
+
+    # ── the size of the cluster ───────────────────────────────────────────────────────────────────
+
+    @rule()
+    def the_scaler_looks(self) -> None:
+        self.cluster.look()
+
+    @precondition(lambda self: self.orders())
+    @rule(data=st.data())
+    def workers_that_were_ordered_come(self, data: st.DataObject) -> None:
+        order = self.take_order(data)
+        if isinstance(order, Provision):
+            self.newcomers += 1
+            self.cluster.join(f"cloud{self.newcomers}", order.capability, ephemeral=True)
+            return
+        host = order.worker_id.partition(":")[0]
+        if f"{host}:{order.port}" not in self.cluster.workers:
+            self.cluster.join(host, *order.capabilities, port=order.port, ephemeral=order.ephemeral)
+
+    @precondition(lambda self: self.orders())
+    @rule(data=st.data())
+    def workers_that_were_ordered_do_not_come(self, data: st.DataObject) -> None:
+        order = self.take_order(data)
+        if isinstance(order, Provision):
+            self.cluster.handle(ProvisionFailed(order.capability, "there is no more"))
+        else:
+            self.cluster.handle(SpawnFailed(order.worker_id, order.port, "the port is taken"))
 
     # ── time ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -197,7 +253,7 @@ class ClusterMachine(RuleBasedStateMachine):
         """All it ran is gone. What comes in its place may be set up differently, and have its results or not."""
         worker = self.pick(data, list(self.cluster.workers.values()))
         worker.connected = worker.shutting_down = False
-        for executions in (worker.running, worker.stopping, worker.up):
+        for executions in (worker.running, worker.stopping, worker.serving):
             executions.clear()
         if not journal:
             worker.unacknowledged.clear()
@@ -254,7 +310,7 @@ class ClusterMachine(RuleBasedStateMachine):
     def everything_that_can_runs(self) -> None:
         """Executions succeed, services come up and are then stopped, until nothing moves any more."""
         for _ in range(ROUNDS_MOST):
-            if not self.executions() and self.cluster.core.next_due_at() is None:
+            if not self.executions() and not self.pending():
                 return
             for worker, token in self.services():
                 self.come_up(worker, token)
@@ -282,91 +338,9 @@ class ClusterMachine(RuleBasedStateMachine):
         state = self.cluster.core.state
         assert not state.attempts
         assert not state.lost
-        assert not len(state.timers)
+        assert len(state.timers) == (state.growth.timer in state.timers)
         assert all(worker.free_slots == worker.info.slots for worker in state.workers.values())
         assert not any(worker.running for worker in self.cluster.workers.values() if worker.connected)
-
-    # ── doing ─────────────────────────────────────────────────────────────────────────────────────
-
-    def end(self, worker: FakeWorker, token: bytes, outcome: Outcome) -> None:
-        ended = report(token, outcome)
-        worker.end(token, ended)
-        self.ledger.executed(token, outcome)
-        if worker.connected:
-            self.cluster.result(worker, ended)
-
-    def come_up(self, worker: FakeWorker, token: bytes) -> None:
-        worker.up.add(token)
-        if worker.connected:
-            self.cluster.say_ready(worker, token)
-
-    def come_back(self, worker: FakeWorker, patiently: bool = False) -> None:
-        """It registers; what it runs and finished goes on, or counts, if and only if it still stands."""
-        finished = [token for token in worker.unacknowledged if self.ledger.stands(token)]
-        running = {token for token in worker.running if self.ledger.stands(token)}
-        doomed = set(worker.running) - running
-        older = worker.session
-        try:
-            self.cluster.register(worker)
-        except Unavailable:  # a new process, while the master still believes in the old one
-            if not patiently:
-                return
-            self.cluster.disconnect(worker)
-            self.cluster.register(worker)
-        assert self.cluster.handle(WorkerDisconnected(worker.worker_id, older, self.cluster.now)) == []
-        assert running <= set(worker.running)
-        assert not doomed & set(worker.running)
-        assert all(self.is_counted(token) for token in finished)
-        if worker.shutting_down:
-            self.cluster.drain(worker)
-
-    def renew(self, worker: FakeWorker) -> None:
-        """A new process that can run anything."""
-        worker.info = replace(worker.info, capabilities=frozenset(CAPABILITIES))
-        self.cluster.restart(worker)
-
-    # ── looking ───────────────────────────────────────────────────────────────────────────────────
-
-    def pick(self, data: st.DataObject, items: list[T]) -> T:
-        return data.draw(st.sampled_from(items))
-
-    def spawner(self, data: st.DataObject) -> str:
-        running = [attempt.job.key for attempt in self.cluster.core.state.attempts.values()]
-        return self.pick(data, ["", *running])
-
-    def known_jobs(self) -> list[Job]:
-        return [job for run in self.cluster.core.state.runs.values() for job in run.jobs.values()]
-
-    def unfinished(self) -> list[Job]:
-        return [job for job in self.known_jobs() if not job.final]
-
-    def job_of(self, token: bytes) -> Job:
-        return self.cluster.job(self.ledger.key_of[token])
-
-    def is_counted(self, token: bytes) -> bool:
-        """Whether the core took in how an execution ended; unless it has forgotten all about it."""
-        key = self.ledger.key_of[token]
-        run_id, _, job_id = key.partition("/")
-        run = self.cluster.core.state.runs.get(run_id)
-        number = self.ledger.tokens[key].index(token)
-        return run is None or run.jobs[job_id].attempts[number].outcome is self.ledger.truth[token]
-
-    def connected(self) -> list[FakeWorker]:
-        return [worker for worker in self.cluster.workers.values() if worker.connected]
-
-    def cut_off(self) -> list[FakeWorker]:
-        return [worker for worker in self.cluster.workers.values() if not worker.connected]
-
-    def executions(self) -> list[tuple[FakeWorker, bytes]]:
-        """All that runs anywhere, be it known to the core or not."""
-        return [(worker, token) for worker in self.cluster.workers.values() for token in worker.running]
-
-    def services(self) -> list[tuple[FakeWorker, bytes]]:
-        """Executions of services whose process is not there yet."""
-        return [(w, token) for w, token in self.executions() if token not in w.up and self.is_service(token)]
-
-    def is_service(self, token: bytes) -> bool:
-        return self.ledger.specs[self.ledger.key_of[token]].service
 
 
 def test_the_core_keeps_its_promises() -> None:

@@ -7,57 +7,33 @@ invariants are not looked at.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from titan_core.scheduler import attempts, jobs, records, recovery, retry, workers
+from titan_core.scheduler import attempts, jobs, recovery, retry, workers
 from titan_core.scheduler.actions import Action, StartAttempt
 from titan_core.scheduler.events import StateRecovered
 from titan_core.scheduler.model import Attempt, Job, Worker
 from titan_core.scheduler.records import Batch
 from titan_core.scheduler.state import State
 from titan_core.scheduler.states import EDGES, JobState, Outcome
-from titan_test_suite.pytests.support.simulation.cluster import Broken, simulate
+from titan_test_suite.pytests.support.simulation.defects import Defects, Patch, around, rows_without
 from titan_test_suite.pytests.support.simulation.frames import Acknowledge, Beat, Frame
 from titan_test_suite.pytests.support.simulation.master import Master, Session
 from titan_test_suite.pytests.support.simulation.network import DOWN
 from titan_test_suite.pytests.support.simulation.store import Store
 from titan_test_suite.pytests.support.simulation.worker import Worker as SimulatedWorker
 
-HISTORIES = 1000
-"""Each defect is seen in one of so many; most are in the first, the rarest in one of fifty."""
-
-Patch = pytest.MonkeyPatch
-DEFECTS: dict[str, Callable[[Patch], None]] = {}
-
-
-def defect(install: Callable[[Patch], None]) -> Callable[[Patch], None]:
-    DEFECTS[install.__name__.replace("_", " ")] = install
-    return install
+DEFECTS = Defects()
+defect = DEFECTS.add
 
 
 @pytest.mark.parametrize("name", DEFECTS)
 def test_a_defect_is_seen(name: str, monkeypatch: Patch) -> None:
-    first = random.SystemRandom().randrange(2**32)
-    print("seeds from", first)
-    DEFECTS[name](monkeypatch)
-    for seed in range(first, first + HISTORIES):
-        try:
-            simulate(seed, check_each=0)
-        except Broken as broken:
-            print(f"seen in history {seed - first + 1}: {str(broken).splitlines()[0]}")
-            return
-    raise AssertionError(f"{name}: nobody noticed in {HISTORIES} histories")
-
-
-def around(monkeypatch: Patch, owner: Any, name: str, then: Callable[..., Any]) -> None:
-    """Replace a function by `then(original, *arguments)`."""
-    original = getattr(owner, name)
-    monkeypatch.setattr(owner, name, lambda *given, **named: then(original, *given, **named))
+    DEFECTS.check_is_seen(name, monkeypatch)
 
 
 # ── fences ────────────────────────────────────────────────────────────────────────────────────────
@@ -155,14 +131,6 @@ def what_a_worker_is_to_forget_does_not_wait_for_the_disk(monkeypatch: Patch) ->
             original(session, frame, ticket)
 
     around(monkeypatch, Session, "put", put)
-
-
-def rows_without(monkeypatch: Patch, spoil: Callable[[Batch], Batch]) -> None:
-    def batch(original: Callable[..., Any], actions: Iterable[Action], now: float) -> Batch | None:
-        made = original(actions, now)
-        return None if made is None else spoil(made)
-
-    around(monkeypatch, records, "batch", batch)
 
 
 @defect

@@ -11,18 +11,42 @@ from __future__ import annotations
 from collections import Counter
 
 from titan_core.errors import RequestRefused
-from titan_core.scheduler.actions import AcknowledgeResult, Action, RecordChange, RecordJobsAdded, StartAttempt
+from titan_core.scheduler.actions import (
+    AcknowledgeResult,
+    Action,
+    RecordChange,
+    RecordJobsAdded,
+    StartAttempt,
+    StopAttempt,
+)
 from titan_core.scheduler.core import Core
 from titan_core.scheduler.events import (
-    AttemptStarted,
     Event,
     JobRetryRequested,
     RunRetryRequested,
-    ServiceStopRequested,
+    ServiceReady,
+    ServiceRestartRequested,
+    ServiceScaleRequested,
+    ServiceStartRequested,
+    ServiceUpdateRequested,
 )
 from titan_core.scheduler.model import Attempt, Job, JobSpec
-from titan_core.scheduler.states import FINAL, INFRASTRUCTURE_BUDGET, LOST_CAUSE, WAITING, Affinity, JobState, Outcome
+from titan_core.scheduler.settings import ScalingSettings
+from titan_core.scheduler.states import (
+    FINAL,
+    INFRASTRUCTURE_BUDGET,
+    LOST_CAUSE,
+    WAITING,
+    Affinity,
+    JobState,
+    Outcome,
+    Restart,
+)
 from titan_test_suite.pytests.support.cluster_model import Cluster
+
+_RETRIES = JobRetryRequested | RunRetryRequested
+_STARTS = ServiceStartRequested | ServiceScaleRequested
+_RENEWALS = ServiceRestartRequested | ServiceUpdateRequested
 
 
 class Ledger:
@@ -47,8 +71,11 @@ class Ledger:
         """Attempts whose job became final: whatever becomes of them, nobody is interested."""
         self.completions: Counter[str] = Counter()
         self.retries_by_hand: Counter[str] = Counter()
-        self.stops: set[str] = set()
-        """Services that a person wanted stopped."""
+        self.told_to_stop: set[bytes] = set()
+        self.head_of: dict[str, str] = {}
+        """The first instance of the service that a job is an instance of."""
+        self.renewed: set[str] = set()
+        """Services that a person has started again, in whatever way, by their first instances."""
 
     # ── what happens ──────────────────────────────────────────────────────────────────────────────
 
@@ -58,21 +85,21 @@ class Ledger:
 
     def take(self, event: Event, actions: list[Action], now: float) -> None:
         """Write down an event and what followed from it."""
-        match event:
-            case AttemptStarted(_, token):
-                self._came_up(token, now)
-            case ServiceStopRequested(run_id, job_id):
-                self.stops.add(f"{run_id}/{job_id}")
-        by_hand = isinstance(event, JobRetryRequested | RunRetryRequested)
+        if isinstance(event, ServiceReady):
+            self._came_up(event.token, now)
+        if isinstance(event, _STARTS | _RENEWALS):
+            self.renewed.add(self.head_of[f"{event.run_id}/{event.job_id}"])
         for action in actions:
             match action:
                 case RecordJobsAdded(_, jobs):
                     for job in jobs:
                         self._added(job, now)
                 case RecordChange(job, before, after):
-                    self._changed(job.key, before, after, now, by_hand)
+                    self._changed(job.key, before, after, now, event)
                 case StartAttempt(attempt):
                     self._started(attempt, now)
+                case StopAttempt(_, token):
+                    self.told_to_stop.add(token)
                 case AcknowledgeResult(worker_id, token) if worker_id == self.worker_of.get(token):
                     self.acknowledged.add(token)
 
@@ -81,20 +108,26 @@ class Ledger:
         self.specs[job.key] = job.spec
         self.parents[job.key] = [p if "/" in p else f"{job.run.run_id}/{p}" for p in job.spec.parents]
         self.states[job.key] = JobState.BLOCKED
+        if job.service is not None:
+            self.head_of[job.key] = job.service.head.key
         self.submitted_at[job.key] = now
 
     def _came_up(self, token: bytes, now: float) -> None:
         key = self.key_of.get(token, "")
         if key and self.states[key] is JobState.RUNNING and self.tokens[key][-1] == token:
             self.released_at.setdefault(key, now)
+            self.released_at.setdefault(self.head_of[key], now)
 
-    def _changed(self, key: str, before: JobState, after: JobState, now: float, by_hand: bool) -> None:
+    def _changed(self, key: str, before: JobState, after: JobState, now: float, event: Event) -> None:
         if before is after:
             return
         assert self.states[key] is before, f"{key} was {self.states[key]}, not {before}"
         if before in FINAL:
-            assert by_hand, f"{key} left {before} and nobody wanted it"
-            assert before is not JobState.COMPLETED
+            service = self.head_of.get(key, "")
+            again = isinstance(event, _STARTS) or service in self.renewed
+            assert again if service and before is JobState.COMPLETED else again or isinstance(event, _RETRIES), (
+                f"{key} left {before} and nobody wanted it"
+            )
             self.retries_by_hand[key] += 1
         self.states[key] = after
         if after in FINAL:
@@ -104,9 +137,10 @@ class Ledger:
 
     def _completed(self, key: str, now: float) -> None:
         self.completions[key] += 1
-        assert self.completions[key] == 1, f"{key} was counted twice"
-        if key not in self.stops:
-            assert self.truth.get(self.tokens[key][-1]) is Outcome.SUCCEEDED, f"{key} is COMPLETED, but never ran"
+        assert self.completions[key] == 1 or key in self.head_of, f"{key} was counted twice"
+        token = self.tokens[key][-1]
+        stopped = key in self.head_of and token in self.told_to_stop
+        assert stopped or self.truth.get(token) is Outcome.SUCCEEDED, f"{key} is COMPLETED, but never ran"
         self.released_at.setdefault(key, now)
 
     def _started(self, attempt: Attempt, now: float) -> None:
@@ -116,6 +150,7 @@ class Ledger:
             return  # the same order again
         assert attempt.token not in self.key_of, f"{key}: attempt {attempt.number} has the token of another"
         tokens.append(attempt.token)
+        self.specs[key] = attempt.job.spec
         self.key_of[attempt.token], self.worker_of[attempt.token] = key, attempt.worker_id
         assert attempt.number == len(tokens)
         self._check_parents(key)
@@ -146,7 +181,12 @@ class Ledger:
             assert now >= ready_at + self.specs[key].delay_s, f"{key} began early"
 
     def _check_budget(self, key: str) -> None:
-        """Attempts that a worker interrupted because it was stopping are charged to `max_attempts` alone."""
+        """Attempts that a worker interrupted because it was stopping are charged to `max_attempts` alone. A service
+        that is to run has no budget, and one that was started again has a new one."""
+        if key in self.head_of and (
+            self.specs[key].policy.restart is not Restart.NEVER or self.head_of[key] in self.renewed
+        ):
+            return
         spec, tokens, budgets = self.specs[key], self.tokens[key], 1 + self.retries_by_hand[key]
         assert not spec.max_attempts or len(tokens) <= spec.max_attempts * budgets, f"{key}: attempt {len(tokens)}"
         charged = sum(self.truth.get(token) is not Outcome.INTERRUPTED for token in tokens)
@@ -160,7 +200,7 @@ class Ledger:
         for key, state in self.states.items():
             hopeless = [parent for parent in self.parents[key] if self.states[parent] in LOST_CAUSE]
             assert state not in WAITING or not hopeless, f"{key} is {state} though {hopeless} failed"
-            assert (state is JobState.COMPLETED) == (self.completions[key] == 1)
+            assert key in self.head_of or (state is JobState.COMPLETED) == (self.completions[key] == 1)
         for worker in cluster.workers.values():
             if worker.connected:
                 seen = cluster.worker(worker)
@@ -171,8 +211,8 @@ class Ledger:
 class WatchedCluster(Cluster):
     """A cluster whose every event is written into a ledger; and refusals change nothing."""
 
-    def __init__(self, ledger: Ledger, **settings: float) -> None:
-        super().__init__(**settings)
+    def __init__(self, ledger: Ledger, scaling: ScalingSettings, **settings: float) -> None:
+        super().__init__(scaling, **settings)
         self._ledger = ledger
         self.broken = False
         """Something was not as it must be; what the ledger says since is not the whole truth."""
@@ -201,10 +241,13 @@ def facts(core: Core) -> object:
     """Everything a refusal must leave as it is."""
     state = core.state
     jobs = [job for run in state.runs.values() for job in run.jobs.values()]
+    services = [service for run in state.runs.values() for service in run.services.values()]
     return (
         [(job.key, job.state, job.reason, job.ending, job.open_parents, len(job.children)) for job in jobs],
         [(run.run_id, run.version, run.open_jobs, tuple(run.requests)) for run in state.runs.values()],
         [(worker.worker_id, worker.state, worker.session) for worker in state.workers.values()],
         (list(state.attempts), list(state.lost), len(state.timers), list(state.over), state.jobs_over),
         dict(state.requests),
+        [(s.key, s.wanted, s.revision, s.rolling, len(s.instances)) for s in services],
+        list(state.growth.expected),
     )

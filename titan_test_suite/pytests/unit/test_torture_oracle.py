@@ -11,11 +11,12 @@ import pytest
 from titan_core.protocol.messages import AttemptStatus, JobEvent, JobStatus
 from titan_sdk import TitanJob
 from titan_test_suite.torture import recovery
+from titan_test_suite.torture.evidence import faults_of
 from titan_test_suite.torture.faults import Kill
 from titan_test_suite.torture.ledger import Ledger, Line
-from titan_test_suite.torture.load import Promise
 from titan_test_suite.torture.oracle import Evidence, Fault, judge
 from titan_test_suite.torture.plans import Plan
+from titan_test_suite.torture.promises import Promise
 
 RUN = "chain-client-0-1-20261122T120000-abcd"
 OTHER_RUN = "chain-client-0-1-20261122T120001-beef"
@@ -224,3 +225,84 @@ def test_percentiles() -> None:
     values = [float(value) for value in range(1, 101)]
     assert [recovery.percentile(values, fraction) for fraction in (0.5, 0.99, 1.0)] == [50.0, 99.0, 100.0]
     assert math.isnan(recovery.percentile([], 0.5))
+
+
+# ── services ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class ServiceStory(Story):
+    """Two instances of `web`; the first was lost with its worker at 11, and both were stopped in the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        job = TitanJob("web", "hold.sh", type="service", instances=2)
+        self.promise = Promise(Plan("twin", (job,), lasts=True), "chain-client-0-1", RUN, 9.0)
+        self.lines = [line("start", "web", 1, 10.0), line("start", "web", 2, 12.0), line("start", "web.2", 1, 10.0)]
+        lost, stopped = attempt(1, "LOST", 10.0, 11.5), attempt(2, "STOPPED", 12.0, 20.0)
+        self.jobs = {
+            "web": job_status("web", "COMPLETED", lost, stopped),
+            "web.2": job_status("web.2", "COMPLETED", attempt(1, "STOPPED", 10.0, 20.0)),
+        }
+        self.events = []
+
+
+def test_a_true_story_of_a_service_is_believed() -> None:
+    assert ServiceStory().rules() == []
+
+
+def end_by_itself(story: Story) -> None:
+    story.becomes("web.2", "COMPLETED", attempt(1, "FAILED", 10.0, 12.0), attempt(2, "STOPPED", 12.0, 20.0))
+
+
+def stop_for_nothing(story: Story) -> None:
+    story.becomes("web.2", "COMPLETED", attempt(1, "STOPPED", 10.0, 12.0), attempt(2, "STOPPED", 12.0, 20.0))
+
+
+def lose_an_instance_without_reason(story: Story) -> None:
+    story.faults = []
+
+
+def go_on(story: Story) -> None:
+    story.becomes("web.2", "RUNNING", attempt(1, "", 10.0, 0.0))
+
+
+def leave_final_states(story: Story) -> None:
+    story.events = [
+        JobEvent(1, 10.0, "web.2", "RUNNING", "COMPLETED"),
+        JobEvent(2, 11.0, "web.2", "COMPLETED", "QUEUED"),
+    ]
+
+
+SERVICE_LIES: dict[Callable[[Story], None], set[str]] = {
+    end_by_itself: {"I5"},
+    stop_for_nothing: {"I5"},
+    lose_an_instance_without_reason: {"I5"},
+    go_on: {"I1"},
+    leave_final_states: {"I9"},
+}
+
+
+@pytest.mark.parametrize("lie", SERVICE_LIES, ids=lambda lie: lie.__name__)
+def test_a_lie_about_a_service_is_found(lie: Callable[[Story], None]) -> None:
+    story = ServiceStory()
+    lie(story)
+    assert {*story.rules()} == SERVICE_LIES[lie]
+
+
+@pytest.mark.parametrize("wish", [stop_for_nothing, leave_final_states])
+def test_a_service_begins_again_when_that_is_wanted(wish: Callable[[Story], None]) -> None:
+    story = ServiceStory()
+    story.promise.disturbed = True
+    wish(story)
+    assert story.rules() == []
+
+
+def test_who_is_cut_off_with_the_worker_that_has_started_it() -> None:
+    kills = [Kill("master", 1.0), Kill("worker-0", 2.0), Kill("box:8095", 3.0)]
+    faults = faults_of(kills, [("worker-0", 5.0, 6.0)], {WORKER: "worker-0"}, {"box:8090": {"worker-0", "worker-1"}})
+    assert faults == [
+        Fault(WORKER, 2.0, 2.0),
+        Fault("box:8095", 3.0, 3.0),
+        Fault("box:8090", 5.0, 6.0),
+        Fault(WORKER, 5.0, 6.0),
+    ]

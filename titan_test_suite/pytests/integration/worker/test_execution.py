@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from titan_core.protocol.checks import MAX_DELAY_S
 from titan_core.protocol.messages import StartAttempt
 from titan_core.worker.app import Worker
 from titan_test_suite.pytests.support.waiting import wait_until
@@ -237,6 +238,10 @@ def test_a_job_that_runs_too_long(master: WorkerMaster) -> None:
     result = master.run("exec sleep 60", timeout_s=0.2)
     assert (result.outcome, result.exit_code) == ("TIMED_OUT", 128 + signal.SIGTERM)
     assert result.reason == "ran longer than its timeout of 0.2 s"
+
+
+def test_a_time_out_may_be_years(master: WorkerMaster) -> None:
+    assert master.run("true", timeout_s=MAX_DELAY_S).outcome == "SUCCEEDED"
 
 
 def test_a_cancelled_job(master: WorkerMaster) -> None:

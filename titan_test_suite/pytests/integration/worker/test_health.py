@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from pathlib import Path
 
 import pytest
 
 from titan_core.protocol.messages import Health, LogPosition, Result, ServiceReady
-from titan_core.worker import procfs
+from titan_core.worker import checks, procfs
 from titan_core.worker.app import Worker
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
 from titan_test_suite.pytests.support.waiting import wait_until
@@ -208,6 +210,27 @@ def test_a_command_that_fails_later(master: WorkerMaster, shared: Path) -> None:
     assert reason == "unhealthy: 2 checks in a row failed, the last: 'test -e well' exited with 1"
 
 
+@pytest.mark.parametrize("how", [{"command": ("true",)}, {"http": "/"}, {}], ids=["command", "http", "port"])
+def test_a_worker_without_means_ends_no_service(
+    master: WorkerMaster,
+    port: int,
+    how: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    script = "def answer(n): return '200 OK'\n" + ANSWERS
+    token = serve(master, script, port, unhealthy_after=2, **QUICK, **how)
+    master.started(token)
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(checks, "start_process", fail)
+        exhausted.setattr(checks, "_connected", fail)
+        wait_until(lambda: caplog.text.count("could not be checked: Too many open files") > 4)
+    end(master, token)
+
+
 def test_without_a_limit_a_service_may_take_its_time(master: WorkerMaster, shared: Path) -> None:
     command = ("sh", "-c", "echo >> asked; test $(wc -l < asked) -ge 8")
     token = master.start("exec sleep 600", service=True, health=Health(command=command, ready_timeout_s=0.0))
@@ -232,6 +255,14 @@ try:
     while True: connection.sendall(b"X-More: and more\r\n" * 100)
 except OSError: pass
 """
+ENDLESS_PROMISES = r"""
+try:
+    while True: connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+except OSError: pass
+"""
+LESS_THAN_NOTHING = r"""
+connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n")
+"""
 NO_END = r"""
 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort")
 time.sleep(600)
@@ -246,26 +277,29 @@ time.sleep(600)
         (NO_END, "was not answered within 0.1 s"),
         (GARBAGE, "was not answered in HTTP (BadStatusLine)"),
         (ENDLESS_HEADERS, "was not answered in HTTP (HTTPException)"),
+        (ENDLESS_PROMISES, "was not answered within 0.1 s"),
+        (LESS_THAN_NOTHING, "was not answered in HTTP (ValueError)"),
         (NOTHING, "was not answered: the connection was closed"),
     ],
-    ids=["silent", "drip", "no end", "garbage", "headers", "nothing"],
+    ids=["silent", "drip", "no end", "garbage", "headers", "promises", "less than nothing", "nothing"],
 )
+@pytest.mark.parametrize("worker", [False], indirect=True, ids=["among others"])
 def test_a_server_that_does_not_answer_as_it_should(
     master: WorkerMaster, port: int, behaviour: str, reason: str
 ) -> None:
     body = behaviour.strip().replace("\n", "\n    ")
     script = f"{LISTENS}\nserver = listen()\nwhile True:\n    connection, _ = server.accept()\n"
     script += f"    connection.recv(4096)\n    {body}\n    connection.close()\n"
-    result = ended(master, script, port, http="/", timeout_s=0.1, ready_timeout_s=0.4)
+    result = ended(master, script, port, http="/", timeout_s=0.1, ready_timeout_s=1.0)
     assert result.outcome == "FAILED"
-    assert result.reason == f"not ready within 0.4 s: GET / on port {port} {reason}"
+    assert result.reason == f"not ready within 1 s: GET / on port {port} {reason}"
 
 
 @pytest.mark.parametrize(
     "health",
     [
         {"interval_s": 1e300, "timeout_s": 1e300, "ready_timeout_s": 1e300},
-        {"interval_s": -1e300, "timeout_s": -1e300},
+        {"interval_s": -1e300, "timeout_s": -1e300, "ready_timeout_s": 0.1},
         {"interval_s": 0.0, "unhealthy_after": -1, "ready_timeout_s": -1.0},
     ],
 )
@@ -293,6 +327,32 @@ def test_what_a_command_leaves_behind_ends_with_it(master: WorkerMaster) -> None
     token = master.start("exec sleep 600", service=True, health=health)
     pid = master.started(token).pid
     assert processes_of(token) == [pid]
+    end(master, token)
+
+
+LEAVES_A_DAEMON = "(setsid sleep 600 &) ; sleep 0.02; (setsid sleep 600 &) ; sleep 0.02; exit 0"
+
+
+def test_a_daemon_that_a_command_leaves_behind_ends_with_it(master: WorkerMaster) -> None:
+    own = "setsid sleep 600 & sleep 0.02; exec sleep 600"
+    health = Health(command=("sh", "-c", LEAVES_A_DAEMON), interval_s=600.0)
+    token = master.start(own, service=True, health=health)
+    master.started(token)
+    assert len(processes_of(token)) == 2
+    end(master, token)
+
+
+def test_a_command_that_became_another_users(
+    master: WorkerMaster, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(group: int, number: int) -> None:
+        raise PermissionError("as for sudo")
+
+    monkeypatch.setattr(os, "killpg", refuse)
+    token = master.start("exec sleep 600", service=True, health=Health(command=("true",), interval_s=600.0))
+    pid = master.started(token).pid
+    assert worker._house._leaders() == {pid}
+    monkeypatch.undo()
     end(master, token)
 
 

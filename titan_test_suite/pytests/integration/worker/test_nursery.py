@@ -147,6 +147,24 @@ def test_the_same_order_twice_is_one_order(master: WorkerMaster, start: StartPro
     assert len(master.registrations) == 2
 
 
+def test_one_that_never_came_does_not_keep_its_port(
+    master: WorkerMaster, worker: Worker, ports: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids = tmp_path / "pids"
+    hangs = ["/bin/sh", "-c", f"echo $$ >> {pids}; exec sleep 600"]
+    monkeypatch.setattr(nursery, "spawn_command", lambda *args: hangs)
+    monkeypatch.setattr(nursery, "YOUNG_S", 0.0)
+    try:
+        for number in (1, 2):
+            master.send(SpawnWorker(ports[0], ("GPU",)))
+            wait_until(lambda number=number: pids.exists() and len(pids.read_text().split()) == number)
+    finally:
+        left = [int(pid) for pid in pids.read_text().split()]
+        for pid in left:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not any(map(procfs.status, left)))
+
+
 # ── what it outlives ──────────────────────────────────────────────────────────────────────────────
 
 

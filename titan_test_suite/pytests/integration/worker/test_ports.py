@@ -40,6 +40,15 @@ def port() -> int:
         return int(reserved.getsockname()[1])
 
 
+@pytest.fixture
+def known() -> Iterator[Ports]:
+    """Those of a worker, which are given back in the end."""
+    known = Ports()
+    yield known
+    for port in list(known._held):
+        known.give_back(port)
+
+
 def order(port: int, job_id: str = "job", number: int = 1) -> StartAttempt:
     return StartAttempt(secrets.token_bytes(16), "run", job_id, number, Task("job.py", port=port), True)
 
@@ -102,14 +111,24 @@ def test_an_owner_that_may_not_be_known(listener: socket.socket, monkeypatch: py
         Ports().take(order(port))
 
 
-def test_connections_that_linger_are_in_nobodys_way() -> None:
+def test_connections_that_linger_are_in_nobodys_way(known: Ports) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)) as client:
             listening.accept()[0].close()  # the side that closes first is the one that lingers
             assert client.recv(1) == b""
     assert "TIME_WAIT" in {c.status for c in psutil.net_connections() if c.laddr and c.laddr.port == port}
-    assert Ports().take(order(port)) == port
+    assert known.take(order(port)) == port
+
+
+def test_a_port_that_another_worker_has_given_away(known: Ports, port: int) -> None:
+    assert known.take(order(port)) == port  # nobody listens there yet
+    other = Ports()
+    with pytest.raises(Conflict, match=f"^port {port} was given to a job of another worker on this host$"):
+        other.take(order(port))
+    known.give_back(port)
+    assert other.take(order(port)) == port
+    other.give_back(port)
 
 
 # ── a port of the worker's choice ─────────────────────────────────────────────────────────────────
@@ -140,8 +159,7 @@ def test_live_attempts_have_ports_of_their_own(master: WorkerMaster) -> None:
     end(master, *tokens)
 
 
-def test_a_last_port_that_is_taken_by_now() -> None:
-    known = Ports()
+def test_a_last_port_that_is_taken_by_now(known: Ports) -> None:
     port = known.take(order(-1))
     known.give_back(port)
     assert known.take(order(-1, "other")) != 0
@@ -149,11 +167,11 @@ def test_a_last_port_that_is_taken_by_now() -> None:
         assert known.take(order(-1)) not in (0, port)
 
 
-def test_when_all_are_taken_the_system_gives_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_all_are_taken_the_system_gives_one(known: Ports, monkeypatch: pytest.MonkeyPatch) -> None:
     with contextlib.ExitStack() as taken:
         listening = [taken.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
         monkeypatch.setattr(ports, "AUTO_PORTS", [sock.getsockname()[1] for sock in listening])
-        assert Ports().take(order(-1)) not in (0, *ports.AUTO_PORTS)
+        assert known.take(order(-1)) not in (0, *ports.AUTO_PORTS)
 
 
 def test_last_ports_are_not_remembered_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

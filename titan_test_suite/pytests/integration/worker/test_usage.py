@@ -103,3 +103,12 @@ def test_a_worker_that_has_limited_nothing_looks_at_nothing(worker: Worker, mast
     token = master.start("true", max_memory=64 * MIB)
     master.result(token)
     wait_until(lambda: not worker._usage._limited)
+
+
+@pytest.mark.usefixtures("worker")
+def test_what_processes_share_is_theirs_once(master: WorkerMaster) -> None:
+    forks = "import os, time\nfor _ in range(4):\n    if os.fork() == 0: break\ntime.sleep(600)"
+    token = master.start(FILLS + forks, "job.py", service=True, max_memory=200 * MIB)
+    wait_until(lambda: any(one.memory > 320_000_000 for one in said(master, token)), 20)
+    end(master, token)
+    assert master.results(token)[0].outcome == "STOPPED"

@@ -300,6 +300,8 @@ class Cluster:
     def _crash_worker(self) -> None:
         worker, quietly = self._any_worker(), self.agenda.chance(0.3)
         worker.crash(quietly, journal_lost=self.agenda.dice.randrange(3) if quietly else 0)
+        if worker.info.ephemeral and not worker.info.parent:
+            worker.clear_away()  # a machine of its own, which is gone with it
         self._start_again(worker)
 
     def _worker_leaves(self) -> None:

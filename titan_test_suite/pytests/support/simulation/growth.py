@@ -31,6 +31,7 @@ from titan_core.scheduler.events import (
     WorkerShutdownRequested,
 )
 from titan_core.scheduler.model import JobSpec, WorkerInfo
+from titan_core.scheduler.records import WorkerRecord
 from titan_core.scheduler.scaling import INCEPTION_S
 from titan_core.scheduler.settings import ScalingSettings
 from titan_core.scheduler.states import JobState
@@ -49,8 +50,8 @@ class Asked(NamedTuple):
 
 
 class GrowthWitness:
-    """Raises AssertionError when the cluster grows without need or beyond its limits, or a worker is let go that is not
-    to be. Of one life of a master. `on_let_go(worker_id)`: the scaler stops a worker."""
+    """Raises AssertionError when the cluster grows without need or beyond its limits, or a worker is let go that is
+    not to be. Of one life of a master. `on_let_go(worker_id)`: the scaler stops a worker."""
 
     def __init__(self, settings: ScalingSettings, agenda: Agenda, on_let_go: Callable[[str], None]) -> None:
         self._settings, self._agenda, self._on_let_go = settings, agenda, on_let_go
@@ -59,7 +60,7 @@ class GrowthWitness:
         self._waiting: dict[int, str] = {}
         """What jobs that are no services and have no worker require, by their numbers."""
         self._running: dict[str, set[bytes]] = defaultdict(set)
-        self._used_at: dict[str, float] = defaultdict(float)
+        self._used_at: dict[str, float] = {}
         """When a worker began to be there, or something began or ended on it."""
         self._may_go: set[str] = set()
         """Whom a person wants gone, or whom the scaler has let go with good reason."""
@@ -87,8 +88,9 @@ class GrowthWitness:
 
     def _recall(self, event: StateRecovered) -> None:
         self._not_before = self._agenda.now + event.grace_s if event.workers else 0.0
+        self._may_go = {one.worker_id for one in event.workers if one.shutting_down}
         for one in event.workers:
-            self._workers[one.worker_id] = _info(one.worker_id, one.capabilities, one.slots, one.ephemeral)
+            self._workers[one.worker_id] = _info(one)
         for job in [job for run in event.runs for job in run.jobs]:
             self._changed(job.asked.sequence, job.asked.spec, JobState(job.became.state))
 
@@ -96,7 +98,8 @@ class GrowthWitness:
         known = self._workers.get(info.worker_id)
         if known is None or known.instance != info.instance:
             self._may_go.discard(info.worker_id)
-            self._used_at[info.worker_id] = self._agenda.now
+            self._used_at.pop(info.worker_id, None)
+        self._used_at.setdefault(info.worker_id, self._agenda.now)
         if known is None:
             self._asked = self._to_come()
             by_name = [one for one in self._asked if one.worker_id == info.worker_id]
@@ -177,8 +180,9 @@ class GrowthWitness:
         self._on_let_go(worker_id)
 
 
-def _info(worker_id: str, capabilities: Iterable[str], slots: int, ephemeral: bool) -> WorkerInfo:
-    return WorkerInfo(worker_id, b"", frozenset(capabilities), slots, ephemeral=ephemeral)
+def _info(record: WorkerRecord) -> WorkerInfo:
+    offers = frozenset(record.capabilities)
+    return WorkerInfo(record.worker_id, record.instance, offers, record.slots, ephemeral=record.ephemeral)
 
 
 def _host(worker_id: str) -> str:

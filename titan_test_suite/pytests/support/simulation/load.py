@@ -139,7 +139,9 @@ class People:
             self._ask(requests.about_a_job(self._agenda.dice, run_id, job_id))
 
     def ask_about_services(self) -> None:
-        services = [(run_id, spec) for run_id, specs in self._oracle.promised.values() for spec in specs if spec.service]
+        services = [
+            (run_id, spec) for run_id, specs in self._oracle.promised.values() for spec in specs if spec.service
+        ]
         if services:
             self._versions += 1
             run_id, spec = self._agenda.dice.choice(services[-8:])

@@ -71,9 +71,7 @@ SCALE_S = 15.0
 
 def _start(attempt: Attempt) -> Start:
     job = attempt.job
-    return Start(
-        attempt.token, job.key, attempt.number, job.spec.service, job.spec.policy.port, job.spec.task.args
-    )
+    return Start(attempt.token, job.key, attempt.number, job.spec.service, job.spec.policy.port, job.spec.task.args)
 
 
 class Session:

@@ -1,4 +1,4 @@
-"""Where more workers come from: some come soon, some late, some never; and some do not live long enough to register."""
+"""Where more workers come from: some come soon, some late, some never; some do not live until they could register."""
 
 from __future__ import annotations
 

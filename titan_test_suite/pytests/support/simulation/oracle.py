@@ -38,8 +38,8 @@ class Oracle:
         self.promised: dict[bytes, tuple[str, tuple[JobSpec, ...]]] = {}
         """Run id and jobs of acknowledged submissions, by request id."""
         self.starts = self.master_crashes = self.worker_failures = self.let_go = 0
-        self._failing: set[str] = set()
-        """Workers whose process has ended, or is about to, while no newer one has registered."""
+        self._failing: dict[str, bytes] = {}
+        """Workers whose process has ended, or is about to, while no newer one has registered; and that process."""
         self._failures: dict[str, list[float]] = defaultdict(list)
         """When that was over."""
         self._instances: dict[str, bytes] = {}
@@ -104,15 +104,16 @@ class Oracle:
         self._agenda.tell("let go", worker_id)
         self.let_go += 1
 
-    def worker_failed(self, worker_id: str) -> None:
-        self._failing.add(worker_id)
+    def worker_failed(self, worker_id: str, instance: bytes) -> None:
+        self._failing[worker_id] = instance
         self.worker_failures += 1
 
     def registered(self, worker_id: str, instance: bytes) -> None:
         if self._instances.get(worker_id) != instance:
             self._instances[worker_id] = instance
             self._failures[worker_id].append(self._agenda.now)
-            self._failing.discard(worker_id)
+            if self._failing.get(worker_id) != instance:
+                self._failing.pop(worker_id, None)
 
     def heard(self, worker_id: str) -> None:
         now, heard_at = self._agenda.now, self._heard_at.get(worker_id)

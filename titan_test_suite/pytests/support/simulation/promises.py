@@ -53,7 +53,16 @@ def _run(run: Run) -> tuple[Any, ...]:
 def _job(job: Job) -> tuple[Any, ...]:
     asked = (job.spec, job.submitted_at, job.sequence, job.spawner_worker_id)
     waits_for = None if job.final else job.open_parents
-    place = (job.state, job.reason, job.changed_version, job.ending, waits_for, job.satisfied, job.ready, job.revision)
+    place = (
+        job.state,
+        job.reason,
+        job.changed_version,
+        job.ending,
+        waits_for,
+        job.satisfied,
+        job.ready,
+        job.revision,
+    )
     books = (job.failures, job.losses, job.crashes, job.attempts_before)
     times = (job.due_at, job.started_at, job.finished_at)
     return asked, place, books, times, list(map(_attempt, job.attempts))

@@ -108,9 +108,7 @@ class Rows:
         services: dict[int, list[StoredService]] = defaultdict(list)
         for number, service in sorted(self.services.items()):
             services[service.run].append(StoredService(service, tuple(self.definitions[number].items())))
-        return tuple(
-            StoredRun(self.runs[n], tuple(requests[n]), tuple(jobs[n]), tuple(services[n])) for n in numbers
-        )
+        return tuple(StoredRun(self.runs[n], tuple(requests[n]), tuple(jobs[n]), tuple(services[n])) for n in numbers)
 
 
 class Store:

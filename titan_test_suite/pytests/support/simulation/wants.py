@@ -66,8 +66,8 @@ class Want:
     """An execution of what it was last told to run ended by itself."""
     kept_though_bad: set[Definition] = field(default_factory=set)
     """Those with no other to go back to."""
-    cancelled: set[int] = field(default_factory=set)
-    """Instances that somebody wanted cancelled, or that a parent took with it."""
+    excused: set[int] = field(default_factory=set)
+    """Instances that ended, or are to, for a reason of their own: somebody wanted it, a parent took them with it."""
 
     @property
     def ends_by_itself(self) -> bool:
@@ -114,9 +114,7 @@ class Wants:
             want.instances.append(job.sequence)
         else:
             policy, args = job.spec.policy, job.spec.task.args
-            want = Want(
-                job.sequence, run_id, [policy], [args], policy.instances, policy.instances, [job.sequence]
-            )
+            want = Want(job.sequence, run_id, [policy], [args], policy.instances, policy.instances, [job.sequence])
             want.kept_though_bad.add(args)
             self._all.append(want)
         self._of_job[job.sequence] = want
@@ -140,16 +138,28 @@ class Wants:
                 want.kept_though_bad.add(want.definitions[-1])
             case ServiceStartRequested():
                 want.stopped, want.run_over, want.least = False, False, want.most
-                want.cancelled.clear()
+                want.excused = {job for job in want.excused if _is_being_cancelled(self._rows.states[job])}
             case ServiceScaleRequested(instances=number):
                 want.least = want.most = number
-                want.cancelled.clear()
-            case ServiceRestartRequested() | ServiceUpdateRequested():
-                want.renewing, want.renewed_at, want.refuted = True, at, False
-                self.renewals += 1
-        if isinstance(cause, ServiceUpdateRequested):
-            want.policies.append(cause.spec.policy)
-            want.definitions.append(cause.spec.task.args)
+                want.excused.clear()
+            case ServiceRestartRequested():
+                self._renewed(want, self._present(want), at)
+            case ServiceUpdateRequested(spec=spec):
+                self._renewed(want, spec, at)
+
+    def _renewed(self, want: Want, spec: JobSpec, at: float) -> None:
+        self.renewals += 1
+        want.policies.append(spec.policy)
+        want.definitions.append(spec.task.args)
+        want.renewing, want.renewed_at, want.refuted = True, at, False
+
+    def _present(self, want: Want) -> JobSpec:
+        """The definition that a restart is to keep: the last one, or one before if that has proved to be no good."""
+        revision = self._rows.services[want.head].revision
+        spec = self._rows.definitions[want.head].get(revision, self._rows.jobs[want.head].spec)
+        assert want.refuted or spec.task.args == want.definitions[-1], f"{spec.task.args} is not {want.definitions}"
+        assert spec.task.args in want.definitions, f"{spec.task.args} was never wanted"
+        return spec
 
     def _hear_about_jobs(self, step: Step, names: dict[int, str]) -> None:
         """Of people who do not care what is a service."""
@@ -158,21 +168,22 @@ class Wants:
             if want is None:
                 continue
             run_id, _, job_id = names[state.job].partition("/")
-            if isinstance(step.cause, CANCELS) and step.cause.run_id == run_id:
-                if getattr(step.cause, "job_id", job_id) == job_id:
-                    want.cancelled.add(state.job)
+            cancelled = isinstance(step.cause, CANCELS) and step.cause.run_id == run_id
+            if cancelled and getattr(step.cause, "job_id", job_id) == job_id:
+                want.excused.add(state.job)
             returns = before is not None and before.state in _FINAL and state.state not in _FINAL
             if isinstance(step.cause, RETRIES) and returns:
-                want.cancelled.discard(state.job)
+                want.excused.discard(state.job)
                 want.least = 0 if want.stopped else want.least
                 want.stopped = False
 
     def may_return(self, job: int, cause: Event) -> bool:
         """Whether an instance that was final may begin again, or one that was not, anew."""
-        want = self._of_job.get(job)
-        return want is not None and (
-            want.renewing or isinstance(cause, ServiceStartRequested | ServiceScaleRequested)
-        )
+        want, before = self._of_job.get(job), self._rows.states.get(job)
+        if want is None:
+            return False
+        asked = want.renewing or isinstance(cause, ServiceStartRequested | ServiceScaleRequested)
+        return asked or (before is not None and before.ending_state == JobState.QUEUED.value)
 
     def ended(self, job: int, definition: Definition, started_at: float, outcome: Outcome) -> None:
         """An execution ended, with this outcome."""
@@ -185,6 +196,10 @@ class Wants:
 
     def check(self, step: Step, states: dict[int, StateRecord]) -> None:
         """Instances are there, no more and no less, once this step is durable, whose states these are."""
+        for state in step.batch.states:
+            if state.ending_state == JobState.QUEUED.value:
+                assert self.may_return(state.job, step.cause), f"{state} is to begin anew, and nobody wanted it"
+        self._excuse(step)
         for want in self._of_the_runs(step):
             self._check_number(want, states)
         self.crash_loops += sum(event.after == JobState.CRASHLOOP.value for event in step.batch.events)
@@ -215,18 +230,28 @@ class Wants:
         assert len(live) <= want.most + want.renewing, f"{name} has {len(live)} instances, {want.most} are wanted"
 
     def _is_excused(self, want: Want, state: StateRecord, state_of: Callable[[int], StateRecord]) -> bool:
-        """Whether it ended, or is to, for a reason of its own."""
-        if _stays(state):
-            return False
-        if any(_is_lost(state_of(parent)) for parent in self._parents(state.job)):
-            want.cancelled.add(state.job)
-        if state.job in want.cancelled:
-            return True
+        if not _stays(state) and self._ended_by_itself(want, state, state_of):
+            want.excused.add(state.job)
+        return not _stays(state) and state.job in want.excused
+
+    def _excuse(self, step: Step) -> None:
+        """Instances that ended by themselves in this step, though they may serve again at its end."""
+        for event in step.batch.events:
+            want = self._of_job.get(event.job)
+            if want is not None and event.after == JobState.DEAD.value and self._may_die(want, event.job):
+                want.excused.add(event.job)
+
+    def _may_die(self, want: Want, job: int) -> bool:
+        gives_up = any(policy.restart is Restart.NEVER for policy in want.policies)
+        return gives_up or self._specs[job].max_attempts > 0
+
+    def _ended_by_itself(self, want: Want, state: StateRecord, state_of: Callable[[int], StateRecord]) -> bool:
         became = state.ending_state or state.state
+        if any(_is_lost(state_of(parent)) for parent in self._parents(state.job)):
+            return True
         if became == JobState.COMPLETED.value:
             return want.ends_by_itself and self._has_succeeded(state.job)
-        gives_up = any(policy.restart is Restart.NEVER for policy in want.policies)
-        return became == JobState.DEAD.value and (gives_up or self._specs[state.job].max_attempts > 0)
+        return became == JobState.DEAD.value and self._may_die(want, state.job)
 
     def _has_succeeded(self, job: int) -> bool:
         executions = (self._executions.get(attempt.token) for attempt in self._rows.attempts[job].values())
@@ -280,6 +305,8 @@ class Wants:
         execution = self._executions.get(attempt.token)
         if execution is None or execution.over or not execution.was_up or not state.ready:
             return "" if self._may_fail(want, spec) else "is not ready"
+        if want.renewing and any(self._waits_for_a_place(want, job, workers) for job in want.instances):
+            return ""  # the others go on until it has one
         if execution.args != want.definitions[-1] and not (want.refuted and execution.args in want.definitions):
             return f"runs {execution.args}, and {want.definitions[-1]} is wanted"
         if attempt.started_at < want.renewed_at and not want.refuted:
@@ -293,6 +320,11 @@ class Wants:
     def _may_fail(self, want: Want, spec: JobSpec) -> bool:
         """Whether nobody can expect it to be ready: it is bad, and there was nothing else."""
         return spec.task.args[0] == BAD and spec.task.args in want.kept_though_bad
+
+    def _waits_for_a_place(self, want: Want, job: int, workers: set[str]) -> bool:
+        state = self._rows.states[job]
+        waits = state.state == JobState.QUEUED.value
+        return waits and self._has_no_place(self._definition(want, state), state, workers)
 
     def _has_no_place(self, spec: JobSpec, state: StateRecord, workers: set[str]) -> bool:
         """Whether its port is taken everywhere, or the worker it is bound to is gone."""
@@ -324,9 +356,9 @@ class Wants:
         for want in self._all if port else ():
             for job in want.instances:
                 state = self._rows.states.get(job)
-                if state is not None and state.state == JobState.RUNNING.value:
-                    if self._definition(want, state).policy.port == port:
-                        yield job, _host(self._latest_worker(job))
+                running = state is not None and state.state == JobState.RUNNING.value
+                if state is not None and running and self._definition(want, state).policy.port == port:
+                    yield job, _host(self._latest_worker(job))
 
 
 def _stays(state: StateRecord) -> bool:
@@ -337,6 +369,10 @@ def _stays(state: StateRecord) -> bool:
 def _is_closed(state: StateRecord) -> bool:
     """Whether its run need not wait for it."""
     return state.state in _FINAL or state.ready
+
+
+def _is_being_cancelled(state: StateRecord) -> bool:
+    return state.ending_state == JobState.CANCELLED.value
 
 
 def _is_lost(state: StateRecord) -> bool:

@@ -123,7 +123,7 @@ class Worker:
         if not self.alive:
             return
         self._agenda.tell("worker crashes", self.worker_id, "quietly" if quietly else "")
-        self._oracle.worker_failed(self.worker_id)
+        self._oracle.worker_failed(self.worker_id, self.info.instance)
         self.alive = False
         self._leftovers += self.running.values()
         self.running.clear()
@@ -136,7 +136,7 @@ class Worker:
         if not self.alive or self.leaving:
             return
         self._agenda.tell("worker leaves", self.worker_id)
-        self._oracle.worker_failed(self.worker_id)
+        self._oracle.worker_failed(self.worker_id, self.info.instance)
         self.leaving = True
         self._say(Goodbye())
         for execution in list(self.running.values()):
