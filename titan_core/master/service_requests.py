@@ -11,7 +11,7 @@ from titan_core.master.finder import Finder
 from titan_core.master.submissions import Submissions
 from titan_core.master.views import Usage, Views, usage_of
 from titan_core.protocol import messages
-from titan_core.protocol.checks import MAX_INSTANCES, check_range, shown
+from titan_core.protocol.checks import check_instances, shown
 from titan_core.scheduler.events import (
     ServiceRestartRequested,
     ServiceScaleRequested,
@@ -50,7 +50,7 @@ class ServiceRequests:
         return _answer("", self._keys(run_id, job_id), "restarting")
 
     def scale(self, request: messages.ScaleService) -> messages.Ack:
-        check_range(request.instances, 1, MAX_INSTANCES, "instances")
+        check_instances(request.instances)
         run_id, job_id = self._named_service(request.key)
         self._engine.submit(ServiceScaleRequested(run_id, job_id, request.instances))
         return _answer("", self._keys(run_id, job_id), f"scaled to {request.instances}")

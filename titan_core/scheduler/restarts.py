@@ -53,8 +53,9 @@ def verdict(attempt: Attempt, settings: Settings, now: float) -> Verdict:
         return Verdict(JobState.COMPLETED, cause(attempt))
     if attempt.outcome in INFRASTRUCTURE:
         return _after_loss(attempt, settings)
-    if job.failures > settings.crash_loop_restarts or _recent(job, now) >= settings.crash_loop_restarts:
-        return _crash_loop(attempt, f"ended {job.failures} times in a row, at last: {cause(attempt)}", settings)
+    often = _too_often(job, settings, now)
+    if often:
+        return _crash_loop(attempt, f"{often}, at last: {cause(attempt)}", settings)
     pause_s = _pause_s(attempt, settings)
     if not pause_s:
         return Verdict(JobState.QUEUED, f"{cause(attempt)}; {describe(job)}")
@@ -90,6 +91,14 @@ def _after_loss(attempt: Attempt, settings: Settings) -> Verdict:
         crashes = f"was there at {attempt.job.crashes} crashes of workers, and may be their cause"
         return _crash_loop(attempt, crashes, settings)
     return Verdict(JobState.QUEUED, f"{attempt.reason}; runs again")
+
+
+def _too_often(job: Job, settings: Settings, now: float) -> str:
+    """How it ended too often, or too often in a row; empty: it did not."""
+    if job.failures > settings.crash_loop_restarts:
+        return f"ended {job.failures} times in a row"
+    recent = _recent(job, now)
+    return f"restarted {recent} times in {CRASH_LOOP_S:g} s" if recent >= settings.crash_loop_restarts else ""
 
 
 def _crash_loop(attempt: Attempt, why: str, settings: Settings) -> Verdict:

@@ -64,7 +64,6 @@ def _note_starved(state: State) -> None:
 def on_joined(state: State, worker: Worker) -> None:
     """A worker that was not there before: maybe one that was asked for."""
     growth = state.growth
-    growth.idled = growth.idled or worker.info.ephemeral
     found = next((expected for expected in growth.expected if _is_it(expected, worker)), None)
     if found is not None:
         growth.expected.remove(found)

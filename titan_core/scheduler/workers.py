@@ -62,6 +62,7 @@ def on_registered(state: State, event: WorkerRegistered) -> None:
     attempts.send_shutdown_once_idle(state, worker)
     if not worker.running and not worker.services and worker.idle_since is None:
         worker.idle_since = state.now
+        state.growth.idled = state.growth.idled or worker.info.ephemeral
 
 
 def on_disconnected(state: State, event: WorkerDisconnected) -> None:

@@ -10,8 +10,7 @@ import argparse
 import re
 from argparse import ArgumentParser
 
-from titan_core.protocol.checks import RESTARTS
-from titan_sdk.cli.states import JOB_STATES, RUN_STATES
+from titan_sdk.cli.states import JOB_STATES, RESTARTS, RUN_STATES
 
 _NUMBER = re.compile(r"-?\d+(\.\d*)?")
 

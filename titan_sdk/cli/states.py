@@ -6,6 +6,9 @@ RUN_STATES = ("RUNNING", "COMPLETED", "FAILED", "CANCELLED")
 JOB_STATES = ("COMPLETED", "RUNNING", "QUEUED", "DELAYED", "BLOCKED", "FAILED", "CRASHLOOP", "DEAD", "CANCELLED")
 """In the order in which counts are told: what is done, what goes on, what waits, what went wrong."""
 
+RESTARTS = ("always", "on-failure", "never")
+"""When a service is started again."""
+
 STATE_STYLES = {
     "COMPLETED": "green",
     "SUCCEEDED": "green",

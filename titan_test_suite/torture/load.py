@@ -43,8 +43,8 @@ _REPEATED = 0.1
 """The part of the submissions that is sent once more though they were answered …"""
 _REPEATED_AFTER_S = 5.0
 """… after so long, on average."""
-_DISTURBED = 0.01
-"""The part of the rounds of a client in which it wants something of a service that lasts."""
+_DISTURBED_S = 4.0
+"""How often a client wants something of a service that lasts, on average."""
 _SETTLED_S = 60.0
 T = TypeVar("T")
 
@@ -78,6 +78,7 @@ class Client:
         self._repetitions: list[tuple[float, SubmitRun, Promise]] = []
         """What is to be sent once more, and when."""
         self._number = 0
+        self._disturb_at = 0.0
         self._calm = threading.Event()
         self._leave = threading.Event()
         self._thread = threading.Thread(target=self._work, name=name)
@@ -156,7 +157,8 @@ class Client:
     def _disturb(self) -> None:
         """Now and then somebody wants something of a service that is to last."""
         disturbable = [promise for promise in self._lasting if promise.plan.kind != "lasting"]
-        if disturbable and self._chance.random() < _DISTURBED:
+        if disturbable and time.monotonic() >= self._disturb_at:
+            self._disturb_at = time.monotonic() + self._chance.expovariate(1 / _DISTURBED_S)
             promise = self._chance.choice(disturbable)
             self.book.counts[services.disturb(self._chance, self._transport, promise, self._patiently)] += 1
 

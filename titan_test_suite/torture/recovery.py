@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from titan_test_suite.torture.faults import Kill
@@ -21,13 +21,15 @@ class Times(NamedTuple):
     that are left out: the later one's time is what counts."""
     worker: list[float]
     """For each job that the worker had running: its next start. Where the attempt for it is hit as well before it
-    starts, that is the start of a later one."""
+    starts, that is the start of a later one. Services that somebody scaled, and so perhaps stopped, are left out."""
 
 
 def measure(kills: Sequence[Kill], ledger: Ledger, promises: Iterable[Promise], workers: Mapping[str, str]) -> Times:
     """`workers`: names of the workers' programs by `host:port`."""
     of_master = [kill.wall for kill in kills if kill.member == "master"]
-    return Times(_of_master(of_master, ledger, promises), _of_workers(kills, ledger, workers))
+    promises = list(promises)
+    scaled = {promise.run_id for promise in promises if promise.disturbed}
+    return Times(_of_master(of_master, ledger, promises), _of_workers(kills, ledger, workers, scaled))
 
 
 def percentile(values: Sequence[float], fraction: float) -> float:
@@ -57,12 +59,16 @@ def _first_starts(ledger: Ledger, promises: Iterable[Promise]) -> Iterable[tuple
             yield promise.sent_wall, min(walls)
 
 
-def _of_workers(kills: Sequence[Kill], ledger: Ledger, workers: Mapping[str, str]) -> list[float]:
+def _of_workers(
+    kills: Sequence[Kill], ledger: Ledger, workers: Mapping[str, str], left_out: Container[str]
+) -> list[float]:
     by_member: dict[str, list[float]] = {}
     for kill in kills:
         by_member.setdefault(kill.member, []).append(kill.wall)
     times = []
     for key, starts in ledger.starts.items():
+        if key.partition("/")[0] in left_out:
+            continue
         for start, following in itertools.pairwise(starts):
             end = ledger.end_of(key, start.number)
             hit = _first_after(start.wall, by_member.get(workers.get(start.worker, ""), []))

@@ -78,6 +78,7 @@ WEB = ServiceStatus(
     "web",
     "READY",
     wanted=3,
+    port=-1,
     instances=(
         InstanceStatus("web", "RUNNING", ready=True, address="host:9100"),
         InstanceStatus("web.2", "RUNNING", address="host:9101"),

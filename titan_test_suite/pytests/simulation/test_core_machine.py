@@ -2,23 +2,19 @@
 
 Hypothesis makes up a history: submissions, workers that come, fall silent, crash and return, outcomes of
 every kind, duplicates, cancels, retries, services that are started, renewed and scaled, a cluster that grows and
-shrinks, time. The invariants are checked after every event, and a Ledger
-judges what the core made of it. At the end the faults stop, and every job must reach a final state, or
-have a reason that names a worker that is not there.
+shrinks, time. The invariants are checked after every event, and a Ledger judges what the core made of it. At the end
+the faults stop, and every job must reach a final state, or have a reason that names a worker that is not there.
 
 `TITAN_TORTURE=1` makes it long. `TITAN_SEED=…` repeats a run whose seed was printed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
 
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     invariant,
     precondition,
@@ -26,19 +22,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from titan_core.errors import RequestRefused, Unavailable
-from titan_core.scheduler.actions import AcknowledgeResult, Provision, SpawnWorker
-from titan_core.scheduler.events import ProvisionFailed, SpawnFailed, WorkerDisconnected, WorkerStartRequested
+from titan_core.scheduler.actions import AcknowledgeResult, Provision
+from titan_core.scheduler.events import ProvisionFailed, SpawnFailed, WorkerStartRequested
 from titan_core.scheduler.model import Job
 from titan_core.scheduler.settings import ScalingSettings
-from titan_core.scheduler.states import PAUSED, JobState, Outcome, WorkerState
-from titan_test_suite.pytests.support.cluster_model import FakeWorker, report
+from titan_core.scheduler.states import JobState, Outcome
+from titan_test_suite.pytests.support.cluster_model import report
 from titan_test_suite.pytests.support.graphs import INSTANCES_MOST, graphs, specs_of
-from titan_test_suite.pytests.support.ledger import Ledger, WatchedCluster
+from titan_test_suite.pytests.support.ledger import WatchedCluster
 from titan_test_suite.pytests.support.seeds import TORTURE, announced_seed
+from titan_test_suite.pytests.support.simulation.machine import CAPABILITIES, Machine, refusable
 
-EXAMPLES, STEPS = (5000, 120) if TORTURE else (90, 50)
-CAPABILITIES = ["GENERAL", "GPU"]
+EXAMPLES, STEPS = (5000, 120) if TORTURE else (60, 50)
 OFFERS = st.sampled_from([("GENERAL",), ("GENERAL",), ("GENERAL", "GPU"), ("GPU",)])
 WORKERS_MOST = 4
 ROUNDS_MOST = 500

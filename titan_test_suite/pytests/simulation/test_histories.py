@@ -18,7 +18,7 @@ from titan_test_suite.pytests.support.seeds import TORTURE, announced_seed
 from titan_test_suite.pytests.support.simulation.cluster import Figures, simulate
 from titan_test_suite.pytests.support.simulation.tables import Tables
 
-HISTORIES = 200
+HISTORIES = 80
 CHECK_EACH = 1 if TORTURE else 30
 REPLAY = "TITAN_SIMULATION_SEED={} make test ARGS='titan_test_suite/pytests/simulation -k {}'"
 
@@ -44,6 +44,11 @@ def lived(share: float, live: Callable[[int, int], Figures]) -> None:
         assert sums.master_crashes >= 2 * len(figures)
         assert sums.worker_failures >= 4 * len(figures)
         assert sums.recoveries_compared >= len(figures)
+        assert sums.services >= 10 * len(figures)
+        assert sums.renewals >= len(figures)
+        assert sums.crash_loops >= len(figures)
+        assert sums.born >= len(figures) / 4
+        assert sums.let_go >= len(figures) / 20
 
 
 def one(seed: int, live: Callable[[int, int], Figures]) -> Figures:

@@ -159,7 +159,7 @@ class Cluster:
     def _begin_master(self, flags: Sequence[str], environ: Mapping[str, str]) -> Program:
         port = [] if "--port" in flags else ["--port", "0"]
         fixed = [] if "--provisioner" in flags else ["--provisioner", "none"]
-        arguments = ["titan_core.master", *port, *fixed, *flags]
+        arguments = ["titan_core.master", *port, *flags, *fixed]
         return Program("master", arguments, self.home, {**self.environ, **environ})
 
     def _listens(self, program: Program) -> bool:

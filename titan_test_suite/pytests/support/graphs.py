@@ -8,7 +8,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from titan_core.protocol.messages import Task
-from titan_core.scheduler.model import JobSpec, ServicePolicy
+from titan_core.scheduler.model import USUAL_POLICY, JobSpec, ServicePolicy
 from titan_core.scheduler.states import Affinity, Restart
 
 JOBS_MOST = 4
@@ -65,9 +65,10 @@ def rolled_graph(dice: random.Random, first: int, existing: list[str]) -> tuple[
 
 def _rolled_spec(dice: random.Random, name: str, parents: list[str]) -> JobSpec:
     service = dice.random() < 0.2
+    policy = _rolled_policy(dice) if service else USUAL_POLICY
     return JobSpec(
         name,
-        rolled_task(dice, name) if service else Task("x.sh"),
+        _rolled_task(dice, name, policy.port) if service else Task("x.sh"),
         parents=tuple(dict.fromkeys(dice.choices(parents, k=dice.randrange(4)))) if parents else (),
         requirement=dice.choice(["GENERAL", "GENERAL", "GENERAL", "GPU"]),
         priority=dice.randrange(3),
@@ -77,7 +78,7 @@ def _rolled_spec(dice: random.Random, name: str, parents: list[str]) -> JobSpec:
         retry_backoff_s=dice.choice([0.0, 1.0]),
         max_attempts=dice.choice([0, 0, 0, 1, 2]) if not service or dice.random() < 0.2 else 0,
         service=service,
-        policy=_rolled_policy(dice),
+        policy=policy,
     )
 
 
@@ -91,12 +92,12 @@ def _rolled_policy(dice: random.Random) -> ServicePolicy:
     )
 
 
-def rolled_task(dice: random.Random, name: str) -> Task:
+def _rolled_task(dice: random.Random, version: str, port: int) -> Task:
     """What a service is to run, in the version of this name."""
-    return Task("x.sh", args=(dice.choice([GOOD, GOOD, GOOD, GOOD, FRAIL, BAD]), name))
+    return Task("x.sh", args=(dice.choice([GOOD, GOOD, GOOD, GOOD, FRAIL, BAD]), version), port=port)
 
 
 def rolled_update(dice: random.Random, spec: JobSpec, version: str) -> JobSpec:
     """Another definition for a service."""
     policy = replace(spec.policy, min_uptime_s=dice.choice([1.0, 4.0]), port=dice.choice([spec.policy.port, 0]))
-    return replace(spec, task=rolled_task(dice, version), priority=dice.randrange(3), policy=policy)
+    return replace(spec, task=_rolled_task(dice, version, policy.port), priority=dice.randrange(3), policy=policy)

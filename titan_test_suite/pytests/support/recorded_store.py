@@ -63,7 +63,7 @@ def live(cluster: TellingCluster, dice: random.Random, acknowledged: int) -> Non
             specs = tuple(map(with_task, rolled_graph(dice, 0, [])))
             cluster.submit(*specs, run_id=f"run-{step}", request_id=dice.randbytes(16))
         elif running and dice.random() < 0.8:
-            cluster.finish(dice.choice(running), dice.choice(ENDS))
+            end(cluster, dice.choice(running), dice)
         elif dice.random() < 0.2:
             cluster.restart(dice.choice(list(cluster.workers.values())))
         else:
@@ -73,6 +73,13 @@ def live(cluster: TellingCluster, dice: random.Random, acknowledged: int) -> Non
         if dice.random() < 0.4:
             cluster.flush()
             os.pwrite(acknowledged, b"%9d" % cluster.store.last, 0)
+
+
+def end(cluster: TellingCluster, name: str, dice: random.Random) -> None:
+    """An execution ends; that of a service, which would go on for ever, because somebody wants that."""
+    if cluster.job(name).service is not None and cluster.job(name).ending is None:
+        cluster.stop_service(name)
+    cluster.finish(name, dice.choice(ENDS))
 
 
 def main() -> None:

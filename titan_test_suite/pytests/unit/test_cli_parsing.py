@@ -6,6 +6,9 @@ import shlex
 
 import pytest
 
+from titan_core.protocol import checks
+from titan_core.scheduler.states import JobState, RunState
+from titan_sdk.cli import states
 from titan_sdk.cli.command_table import COMMANDS, GROUPS, handler
 from titan_sdk.cli.parsing import command_parser, overview, parser
 
@@ -137,3 +140,9 @@ def test_an_unknown_command_is_shown_without_its_control_characters(capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(["\x1b[2Jls"])
     assert "\x1b" not in capsys.readouterr().err
+
+
+def test_the_words_of_the_commands_are_those_of_the_protocol():
+    assert states.RESTARTS == checks.RESTARTS
+    assert set(states.JOB_STATES) == {state.value for state in JobState}
+    assert set(states.RUN_STATES) == {state.value for state in RunState}

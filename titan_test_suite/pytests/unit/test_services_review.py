@@ -139,6 +139,16 @@ def test_one_that_is_started_while_it_stops_can_be_renewed_and_scaled(
     assert (cluster.service_state("web"), cluster.job("web").spec.priority) == ("READY", 7)
 
 
+def test_a_crash_loop_of_good_attempts_says_how_often_it_was_restarted(
+    cluster: KeptCluster, worker: FakeWorker
+) -> None:
+    cluster.submit(kept("web"))
+    while cluster.state("web") != "CRASHLOOP":
+        cluster.advance(20)
+        cluster.fail("web")
+    assert cluster.job("web").reason.startswith("crash loop: restarted 10 times in 600 s, at last: exit code 1; tried")
+
+
 # ── what a run is like ────────────────────────────────────────────────────────────────────────────
 
 
@@ -253,6 +263,17 @@ def test_a_capability_that_nobody_waits_for_any_more_is_not_starved() -> None:
     assert cluster.core.state.placement.starved
     cluster.cancel("a")
     assert not cluster.core.state.placement.starved
+
+
+def test_an_idle_worker_that_comes_back_to_a_new_master_is_stopped_in_time() -> None:
+    cluster = KeptCluster(ScalingSettings("inception"))
+    cluster.join("w")
+    idle = cluster.join("w", port=8090, ephemeral=True)
+    cluster.restart_master()
+    cluster.register(idle)
+    cluster.register(cluster.workers["w:8080"])
+    cluster.advance(45)
+    assert idle.shutting_down
 
 
 # ── what is said over the wire ────────────────────────────────────────────────────────────────────

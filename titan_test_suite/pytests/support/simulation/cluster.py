@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from titan_core.scheduler.model import WorkerInfo
-from titan_core.scheduler.settings import ScalingSettings, Settings
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
 from titan_test_suite.pytests.support.simulation.load import People
 from titan_test_suite.pytests.support.simulation.master import Master
@@ -18,12 +17,11 @@ from titan_test_suite.pytests.support.simulation.network import DOWN, UP
 from titan_test_suite.pytests.support.simulation.newcomers import Newcomers
 from titan_test_suite.pytests.support.simulation.oracle import Oracle
 from titan_test_suite.pytests.support.simulation.promises import differences, promised
-from titan_test_suite.pytests.support.simulation.requests import PORTS
+from titan_test_suite.pytests.support.simulation.settings import DEATH_S, settings_of
 from titan_test_suite.pytests.support.simulation.store import Rows, Store
 from titan_test_suite.pytests.support.simulation.worker import Worker
 
 CAPABILITIES = frozenset({"GENERAL", "GPU"})
-DEATH_S = 30.0
 ALL_RUNS = 1000
 """More than there are in a history."""
 CHAOS_S = 120.0
@@ -78,7 +76,7 @@ class Cluster:
         self.agenda = agenda = Agenda(seed)
         self._check_each = check_each
         self._grace_s = agenda.dice.choice([20.0, 60.0])
-        self._settings = _settings(agenda, runs_kept)
+        self._settings = settings_of(agenda, runs_kept)
         self.store = Store(agenda, rows, lambda step: self.oracle.durable(step))
         self.oracle = Oracle(agenda, rows, min(DEATH_S, self._grace_s))
         self.master: Master | None = None
@@ -389,23 +387,3 @@ class Cluster:
 
     def _any_worker(self) -> Worker:
         return self.agenda.dice.choice(self.workers)
-
-
-def _settings(agenda: Agenda, runs_kept: int) -> Settings:
-    """Such that crash loops, and what ends them, and a cluster that grows and shrinks, fit into a history."""
-    scaling = ScalingSettings(
-        agenda.dice.choice(["inception", "inception", "external", "none"]),
-        max_workers=agenda.dice.randint(3, 9),
-        up_s=1.0,
-        down_s=agenda.dice.choice([5.0, 20.0]),
-        ports=PORTS,
-        provision_s=40.0,
-    )
-    return Settings(
-        death_s=DEATH_S,
-        runs_kept=runs_kept,
-        restart_max_s=10.0,
-        crash_loop_restarts=4,
-        crash_loop_retry_s=20.0,
-        scaling=scaling,
-    )

@@ -1,4 +1,4 @@
-"""What Hypothesis has of a cluster: a core with its ledger, what may happen to it one thing at a time, and what is there.
+"""What Hypothesis has of a cluster: a core with its ledger, what may be done to it, and what there is to see.
 
 The rules by which it makes up a history are in `pytests/simulation/test_core_machine.py`.
 """
