@@ -119,7 +119,7 @@ class LegacyClients:
     # ── stopping ──────────────────────────────────────────────────────────────────────────────────
 
     def _stop(self, body: str) -> str:
-        return self._ask(text.parse_stop(body), messages.Ack).text
+        return f"STOPPED: {self._ask(text.parse_stop(body), messages.Ack).text}"
 
     def _kill_worker(self, body: str) -> str:
         return f"SUCCESS: {self._ask(text.parse_kill_worker(body), messages.Ack).text}"

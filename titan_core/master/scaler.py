@@ -93,7 +93,7 @@ class ScalerExecutor(Component):
             return
         log.warning("%s", error, extra={"action": "scaling.failed"})
         if isinstance(order, Provision):
-            self._engine.submit(ProvisionFailed(order.capability, error.message))
+            self._engine.submit(ProvisionFailed(order.capability, error.message, order.count))
 
 
 def _key(order: Order) -> tuple[str, str]:

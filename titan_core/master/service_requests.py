@@ -5,7 +5,7 @@ Functions behind requests, called by the threads of connections, as in `operatio
 
 from __future__ import annotations
 
-from titan_core.errors import InvalidRequest, NotFound
+from titan_core.errors import Conflict, InvalidRequest, NotFound
 from titan_core.master.engine import Engine
 from titan_core.master.finder import Finder
 from titan_core.master.submissions import Submissions
@@ -19,7 +19,7 @@ from titan_core.scheduler.events import (
     ServiceStopRequested,
     ServiceUpdateRequested,
 )
-from titan_core.scheduler.model import Service
+from titan_core.scheduler.model import Job, Service
 from titan_core.scheduler.services import named
 from titan_core.scheduler.state import State
 
@@ -37,23 +37,23 @@ class ServiceRequests:
         run_id, job_id = self._named(request.key)
         keys = self._keys(run_id, job_id)
         self._engine.submit(ServiceStopRequested(run_id, job_id, "stopped on request"))
-        return _answer("STOPPED: ", keys, "stopping")
+        return _answer(keys, "stopping")
 
     def start(self, request: messages.StartService) -> messages.Ack:
         run_id, job_id = self._named(request.key)
         self._engine.submit(ServiceStartRequested(run_id, job_id))
-        return _answer("", self._keys(run_id, job_id), "starting")
+        return _answer(self._keys(run_id, job_id), "starting")
 
     def restart(self, request: messages.RestartService) -> messages.Ack:
         run_id, job_id = self._named(request.key)
         self._engine.submit(ServiceRestartRequested(run_id, job_id))
-        return _answer("", self._keys(run_id, job_id), "restarting")
+        return _answer(self._keys(run_id, job_id), "restarting")
 
     def scale(self, request: messages.ScaleService) -> messages.Ack:
         check_instances(request.instances)
         run_id, job_id = self._named_service(request.key)
         self._engine.submit(ServiceScaleRequested(run_id, job_id, request.instances))
-        return _answer("", self._keys(run_id, job_id), f"scaled to {request.instances}")
+        return _answer(self._keys(run_id, job_id), f"scaled to {request.instances}")
 
     def update(self, request: messages.UpdateService) -> messages.Ack:
         """Raises also AssetMissing, Unavailable."""
@@ -62,7 +62,7 @@ class ServiceRequests:
         run_id, job_id = self._named_service(request.key)
         spec = self._submissions.definition(request.job, request.contents)
         self._engine.submit(ServiceUpdateRequested(run_id, job_id, spec))
-        return _answer("", self._keys(run_id, job_id), "being updated")
+        return _answer(self._keys(run_id, job_id), "being updated")
 
     def listing(self, request: messages.ListServices) -> messages.ServiceList:
         usage = usage_of(self._engine.sessions())
@@ -83,12 +83,15 @@ class ServiceRequests:
     def _named(self, key: str) -> tuple[str, str]:
         """The run, and the job in it if one is meant; in memory, for a change."""
         run, job = self._finder.run_or_job_in_memory(key)
+        if job is not None:
+            _check_whole(job)
         return run.run_id, job.job_id if job else ""
 
     def _named_service(self, key: str) -> tuple[str, str]:
         """As `_named`, for what concerns one service. A run with one service stands for that."""
         run, job = self._finder.run_or_job_in_memory(key)
         if job is not None:
+            _check_whole(job)
             return run.run_id, job.job_id
         names = list(run.services)
         if len(names) != 1:
@@ -108,7 +111,17 @@ def _wanted(state: State) -> list[Service]:
     return [service for run in state.runs.values() for service in run.services.values() if service.live]
 
 
-def _answer(before: str, keys: tuple[str, ...], what: str) -> messages.Ack:
+def _check_whole(job: Job) -> None:
+    """What concerns a service names it, not one of its further instances."""
+    service = job.service
+    if service is not None and service.head is not job:
+        name = service.head.job_id
+        raise Conflict(
+            f"{job.key} is one instance of service {name}: name that one, or scale it: titan scale {name} N"
+        )
+
+
+def _answer(keys: tuple[str, ...], what: str) -> messages.Ack:
     if len(keys) == 1:
-        return messages.Ack(f"{before}service {keys[0]} is {what}", keys)
-    return messages.Ack(f"{before}{len(keys)} services are {what}", keys)
+        return messages.Ack(f"service {keys[0]} is {what}", keys)
+    return messages.Ack(f"{len(keys)} services are {what}", keys)

@@ -103,8 +103,8 @@ class Views:
         return messages.ServiceStatus(
             run_id=service.head.run.run_id,
             job_id=service.head.job_id,
-            state=services.state_of(service).value,
-            reason=service_reason(state, service),
+            state=services.state_of(service, self._clock.monotonic()).value,
+            reason=service_reason(state, service, self._clock.monotonic()),
             wanted=service.wanted,
             ready=sum(job.ready for job in service.live),
             revision=service.revision,
@@ -140,7 +140,8 @@ class Views:
         counts: Counter[JobState] = Counter()
         for run in state.runs.values():
             counts.update(run.counts)
-        pools = tuple(_pool(state, name, growth) for name, growth in scaling.pools(state).items())
+        now = self._clock.monotonic()
+        pools = tuple(_pool(state, name, growth, now) for name, growth in scaling.pools(state).items())
         return messages.ClusterStatus(self.workers(state, sessions), _counts(counts), pools=pools)
 
     def workers(self, state: State, sessions: Iterable[Session]) -> tuple[messages.WorkerStatus, ...]:
@@ -193,15 +194,28 @@ def shown_instances(service: Service) -> list[Job]:
     return service.live or service.instances[: service.wanted]
 
 
-def service_reason(state: State, service: Service) -> str:
+def service_reason(state: State, service: Service, now: float) -> str:
     """Why a service is not as it is wanted to be; or how its last renewal ended, if not well."""
     if service.rolling:
         return _renewal_reason(state, service)
     lacking = next((job for job in service.instances[: service.wanted] if not job.ready), None)
-    why = reason(state, lacking) if lacking is not None else ""
-    if lacking is not None and service.live and lacking.final:
-        why = f"{lacking.job_id} is {lacking.state.value} ({why}); titan start brings it back"
+    if lacking is not None:
+        why = _lacking_reason(state, service, lacking)
+    elif restarts.on_trial(service, now):
+        why = f"all have revision {service.revision}, which is on trial"
+    else:
+        why = ""
     return "; ".join(filter(None, (why, service.note)))
+
+
+def _lacking_reason(state: State, service: Service, job: Job) -> str:
+    """Why an instance is not ready."""
+    why = reason(state, job)
+    if service.live and job.final:
+        return f"{job.job_id} is {job.state.value} ({why}); titan start brings it back"
+    if job.state is JobState.RUNNING and restarts.count(job):
+        return f"{why}; before: {restarts.cause(job.attempts[-2])}"
+    return why
 
 
 def _renewal_reason(state: State, service: Service) -> str:
@@ -213,7 +227,7 @@ def _renewal_reason(state: State, service: Service) -> str:
     return "; ".join(filter(None, (progress, waiting, service.note)))
 
 
-def _pool(state: State, name: str, growth: PoolGrowth) -> messages.PoolStatus:
+def _pool(state: State, name: str, growth: PoolGrowth, now: float) -> messages.PoolStatus:
     workers = [w for w in state.workers.values() if name in w.info.capabilities and w.state is WorkerState.ONLINE]
     return messages.PoolStatus(
         capability=name,
@@ -222,7 +236,7 @@ def _pool(state: State, name: str, growth: PoolGrowth) -> messages.PoolStatus:
         free=sum(worker.free_slots for worker in workers),
         waiting=state.placement.waiting(name, scaling.MOST_COUNTED),
         starting=sum(name in expected.capabilities for expected in state.growth.expected),
-        trouble=growth.trouble,
+        trouble=scaling.trouble(growth, now),
     )
 
 

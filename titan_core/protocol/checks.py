@@ -48,6 +48,7 @@ AUTO_PORT = -1
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _CAPABILITY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,63}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_NOT_IN_VARIABLES = re.compile(r"[^A-Z0-9]")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _NOT_IN_PATHS = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 _NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f]")
@@ -240,8 +241,31 @@ def check_submission(request: SubmitRun) -> None:
         raise InvalidRequest("the submission has no jobs", field="jobs")
     if len(request.jobs) > MAX_JOBS:
         raise InvalidRequest(f"{len(request.jobs)} jobs in one submission; {MAX_JOBS} is the most", field="jobs")
+    instances = sum(job.instances if job.service else 1 for job in request.jobs)
+    if instances > MAX_JOBS:
+        raise InvalidRequest(f"{instances} instances in one submission; {MAX_JOBS} is the most", field="instances")
     for job in request.jobs:
         check_job(job)
+    _check_variables(request)
+
+
+def service_variable(job_id: str) -> str:
+    """The variable by which the jobs of its run find a service: `TITAN_SERVICE_WEB_2` for `web-2`."""
+    return "TITAN_SERVICE_" + _NOT_IN_VARIABLES.sub("_", job_id.upper())
+
+
+def _check_variables(request: SubmitRun) -> None:
+    """No two services of a submission may be found under the same name."""
+    found: dict[str, str] = {}
+    for job in request.jobs:
+        if job.service:
+            other = found.setdefault(service_variable(job.job_id), job.job_id)
+            if other != job.job_id:
+                raise InvalidRequest(
+                    f"services {other!r} and {job.job_id!r} would both be {service_variable(job.job_id)}; rename one",
+                    job=job.job_id,
+                    field="job id",
+                )
 
 
 def _figure(value: float) -> str:

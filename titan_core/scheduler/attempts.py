@@ -163,7 +163,7 @@ def _on_service_ended(state: State, attempt: Attempt) -> None:
     job.losses += lost
     job.failures += not lost
     bad = not lost and not (good and attempt.ready)
-    if bad and service is not None and service.fallback and job.revision == service.revision:
+    if bad and service and job.revision == service.revision and restarts.on_trial(service, state.now):
         service.broken = restarts.cause(attempt)
     verdict = restarts.verdict(attempt, state.settings, state.now)
     if verdict.state in FINAL:

@@ -189,10 +189,11 @@ class SpawnFailed:
 
 @dataclass(frozen=True, slots=True)
 class ProvisionFailed:
-    """The provisioner could not make workers with this capability."""
+    """The provisioner could not make so many workers with this capability."""
 
     capability: str
     reason: str
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

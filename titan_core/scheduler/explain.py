@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from titan_core.scheduler import scaling
 from titan_core.scheduler.model import Job, Worker
 from titan_core.scheduler.placement import capable, fits, strict_worker_id
 from titan_core.scheduler.state import State
@@ -12,6 +13,7 @@ from titan_core.scheduler.states import JobState, WorkerState
 _NAMED = 5
 """How many parents, or workers, are named before the rest is counted."""
 _MOST_SERVICES = "hosts as many services as it takes"
+_MORE_WORKERS = "the cluster does not grow for services: start another worker, or raise --max-services"
 
 
 def explain(state: State, job: Job, now: float) -> list[str]:
@@ -21,7 +23,7 @@ def explain(state: State, job: Job, now: float) -> list[str]:
     if job.due_at is not None:
         return [f"due in {max(0.0, job.due_at - now):.1f} s", job.reason]
     if job.state is JobState.QUEUED:
-        return _queued(state, job)
+        return _queued(state, job, now)
     if job.state is JobState.RUNNING:
         return _running(state, job, now)
     return [f"{job.state.value}: {job.reason}", *_last_attempt(job)]
@@ -40,28 +42,29 @@ def _blocked(job: Job) -> list[str]:
     return [_listing("waits for ", [f"{p.job_id} ({p.state.value})" for p in open_parents])]
 
 
-def _queued(state: State, job: Job) -> list[str]:
+def _queued(state: State, job: Job, now: float) -> list[str]:
     if strict_worker_id(job) or not capable(job, state.workers.values()):
-        return [_unplaced(state, job), *_growth(state, job)]
+        return [_unplaced(state, job), *_growth(state, job, now)]
     ahead = state.placement.ahead_of(job)
     return [
         _unplaced(state, job),
         f"{ahead} {'job is' if ahead == 1 else 'jobs are'} ahead of it",
-        *_growth(state, job),
+        *_growth(state, job, now),
     ]
 
 
-def _growth(state: State, job: Job) -> list[str]:
+def _growth(state: State, job: Job, now: float) -> list[str]:
     """What the scaler does about it; nothing where it is not its affair."""
-    scaling, capability = state.settings.scaling, job.spec.requirement
-    if job.spec.service or strict_worker_id(job) or scaling.provisioner == "none":
+    provisioner, capability = state.settings.scaling.provisioner, job.spec.requirement
+    if job.spec.service or strict_worker_id(job) or provisioner == "none":
         return []
     starting = sum(capability in expected.capabilities for expected in state.growth.expected)
     pool = state.growth.pools.get(capability)
     found = [f"{starting} more {'worker is' if starting == 1 else 'workers are'} being started"] if starting else []
-    if pool is not None and pool.trouble:
-        found.append(f"the cluster does not grow: {pool.trouble}")
-    elif scaling.provisioner == "inception" and not any(fits(job, worker) for worker in state.workers.values()):
+    trouble = scaling.trouble(pool, now) if pool is not None else ""
+    if trouble:
+        found.append(f"the cluster does not grow: {trouble}")
+    elif provisioner == "inception" and not any(fits(job, worker) for worker in state.workers.values()):
         found.append(f"the cluster adds only workers like those it has: one with {capability} is for you to start")
     return found
 
@@ -116,7 +119,7 @@ def _no_place(state: State, job: Job, fitting: list[Worker]) -> str:
     owners = {worker.info.host: taken[worker.info.host].key for worker in fitting if worker.info.host in taken}
     if owners:
         return _listing(f"port {port} is taken: ", [f"on {host} by service {key}" for host, key in owners.items()])
-    return f"every worker with {job.spec.requirement} {_MOST_SERVICES}"
+    return f"every worker with {job.spec.requirement} {_MOST_SERVICES}; {_MORE_WORKERS}"
 
 
 def _running(state: State, job: Job, now: float) -> list[str]:

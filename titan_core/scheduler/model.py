@@ -178,7 +178,8 @@ class Service:
     rolling: bool = False
     """Instances are being renewed, one after the other."""
     fallback: int = 0
-    """The revision it goes back to should the new one not become ready; 0 = none."""
+    """The revision it goes back to should the new one be no good; 0 = none. Stays when a renewal is over: see
+    `restarts.on_trial`."""
     surge: Job | None = None
     """The instance beyond `wanted` that serves while others are renewed."""
     note: str = ""

@@ -13,7 +13,7 @@ import itertools
 from typing import NamedTuple
 
 from titan_core.scheduler import retry
-from titan_core.scheduler.model import Attempt, Job
+from titan_core.scheduler.model import Attempt, Job, Service
 from titan_core.scheduler.settings import Settings
 from titan_core.scheduler.states import INFRASTRUCTURE, POISON_CRASHES, JobState, Outcome, Restart
 
@@ -41,6 +41,18 @@ def restarts(job: Job) -> bool:
 def was_good(attempt: Attempt, now: float) -> bool:
     """Whether the attempt lasted long enough for what came before it to be forgotten."""
     return now - attempt.started_at >= attempt.job.spec.policy.min_uptime_s
+
+
+def on_trial(service: Service, now: float) -> bool:
+    """Whether its newest definition may still be taken back: no instance has served with it for `min_uptime_s`."""
+    return service.fallback > 0 and (service.rolling or not any(_is_proven(job, now) for job in service.live))
+
+
+def _is_proven(job: Job, now: float) -> bool:
+    assert job.service is not None
+    attempt = job.attempt
+    runs = attempt is not None and attempt.outcome is None and job.ready
+    return runs and job.revision == job.service.revision and was_good(job.attempts[-1], now)
 
 
 def verdict(attempt: Attempt, settings: Settings, now: float) -> Verdict:

@@ -102,7 +102,7 @@ def _grow(state: State, capability: str) -> None:
         return
     count = _wanted(state, capability)
     if count > 0:
-        pool.trouble = _grow_by(state, capability, count)
+        pool.trouble = _grow_by(state, capability, count) or (pool.trouble if pool.failures else "")
 
 
 def _wanted(state: State, capability: str) -> int:
@@ -222,8 +222,10 @@ def on_spawn_failed(state: State, event: SpawnFailed) -> None:
 
 
 def on_provision_failed(state: State, event: ProvisionFailed) -> None:
-    growth = state.growth
-    growth.expected = [one for one in growth.expected if one.worker_id or event.capability not in one.capabilities]
+    expected = state.growth.expected
+    in_vain = [one for one in expected if not one.worker_id and event.capability in one.capabilities]
+    for one in in_vain[-event.count :]:
+        expected.remove(one)
     _failed(state, [event.capability], event.reason)
 
 
@@ -254,7 +256,7 @@ def _failed(state: State, capabilities: Iterable[str], trouble: str) -> None:
         pool.failures += 1
         pool.not_before = state.now + pause_s
         if capability in state.placement.starved:
-            pool.trouble = f"{trouble}; tried again in {pause_s:g} s"
+            pool.trouble = trouble
         _wake_at(state, pool.not_before)
 
 
@@ -347,6 +349,14 @@ def _wake_at(state: State, due_at: float) -> None:
         return
     state.timers.cancel(growth.timer)
     growth.timer, growth.timer_at = state.timers.add(due_at, growth), due_at
+
+
+def trouble(pool: PoolGrowth, now: float) -> str:
+    """Why the pool does not grow though it should, and what comes next; empty: nothing keeps it from it."""
+    if not pool.failures:
+        return pool.trouble
+    pause_s = pool.not_before - now
+    return f"{pool.trouble}; tried again " + (f"in {pause_s:.0f} s" if pause_s > 0 else "now")
 
 
 def pools(state: State) -> dict[str, PoolGrowth]:

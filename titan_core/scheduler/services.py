@@ -6,7 +6,8 @@ A *renewal* (a restart by hand, or an update) gives a service a new revision. In
     none has the old revision any more ─▶ the one more is stopped
 
 so that as many as are wanted are ready all the time. Where only the place of an old one would do, because of
-a fixed port say, that one is stopped first. A revision that does not become ready is taken back.
+a fixed port say, that one is stopped first. A new definition is *on trial* until an instance has served with
+it for `min_uptime_s`: if one does not become ready, or ends before, it is taken back.
 
 `settle` is called at the end of each step, for what the step may have consequences for. How a service that
 ends by itself goes on is decided in `restarts`.
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from titan_core.errors import Conflict, NotFound
-from titan_core.scheduler import attempts, by_hand, instances, jobs, runs
+from titan_core.scheduler import attempts, by_hand, instances, jobs, restarts, runs
 from titan_core.scheduler.actions import RecordService
 from titan_core.scheduler.model import Job, JobSpec, Run, Service
 from titan_core.scheduler.state import State
@@ -38,7 +39,7 @@ def named(run: Run, job_id: str) -> list[Service]:
         raise NotFound(f"run {run.run_id} has no job {job_id}")
     service = instances.find(run, job_id)
     if service is None:
-        raise Conflict(f"job {run.run_id}/{job_id} is not a service; cancel it instead", job=job_id)
+        raise Conflict(f"job {run.run_id}/{job_id} is not a service", job=job_id)
     return [service]
 
 
@@ -57,15 +58,22 @@ def each(services: Iterable[Service], react: Callable[[Service], None]) -> None:
 
 
 def stop(state: State, service: Service, reason: str) -> None:
-    """It is wanted no more: each instance is COMPLETED once its process is gone, CANCELLED if it never ran."""
+    """It is wanted no more: each instance is COMPLETED once its process is gone, CANCELLED if it has none; the head
+    also if it was never ready, and others wait for that."""
     head = service.head
     if not service.live:
         raise Conflict(f"service {head.key} is {head.state.value} already ({head.reason})", job=head.job_id)
     if all(job.being_cancelled for job in service.live):
         raise Conflict(f"service {head.key} is being cancelled already", job=head.job_id)
     _end_renewal(state, service, "")
+    if service.fallback:
+        service.fallback = 0
+        state.act(RecordService(service))
+    in_vain = not head.satisfied and any(not child.final for child in head.children)
     for job in service.live:
-        if not job.being_cancelled:
+        if job is head and in_vain:
+            by_hand.cancel_with_descendants(state, job, reason)
+        elif not job.being_cancelled:
             _stop_instance(state, job, reason)
 
 
@@ -120,7 +128,7 @@ def settle(state: State) -> None:
         del state.unsettled[what]
         if isinstance(what, Run):
             _stop_what_is_of_the_run(state, what)
-        elif what.rolling:
+        elif what.rolling or what.broken:
             _roll(state, what)
 
 
@@ -131,13 +139,13 @@ def on_not_placed(state: State) -> None:
             state.unsettled[job.service] = None
 
 
-def state_of(service: Service) -> ServiceState:
+def state_of(service: Service, now: float) -> ServiceState:
     live = service.live
     ready = sum(job.ready for job in live)
     if not live:
         dead = any(job.state is JobState.DEAD for job in service.instances)
         return ServiceState.DEAD if dead else ServiceState.STOPPED
-    if service.rolling:
+    if service.rolling or (ready >= service.wanted and restarts.on_trial(service, now)):
         return ServiceState.UPDATING
     if ready >= service.wanted:
         return ServiceState.READY
@@ -212,7 +220,7 @@ def _renew(state: State, service: Service, spec: JobSpec) -> None:
     """Begin a renewal; one that is under way goes on with this definition."""
     _check_live(service)
     _check_parents(service)
-    good = service.fallback or service.revision
+    good = service.fallback if restarts.on_trial(service, state.now) else service.revision
     service.revision = max(service.specs) + 1
     service.specs[service.revision] = spec
     service.rolling, service.fallback, service.note = True, good, ""
@@ -239,7 +247,7 @@ def _roll(state: State, service: Service) -> None:
     if any(job.ending is not None for job in service.live):
         return
     if not old:
-        _end_renewal(state, service, service.note)
+        _end_renewal(state, service, service.note, service.fallback)
     elif service.surge is None and service.fallback and _is_to_surge(state, service, old):
         _add_surge(state, service)
     else:
@@ -301,7 +309,7 @@ def _renew_instance(state: State, job: Job) -> None:
 def _take_back(state: State, service: Service) -> None:
     """The new revision did not become ready: back to the last one that was good."""
     service.note = f"revision {service.revision} was taken back: {service.broken}"
-    service.broken = ""
+    service.broken, service.rolling = "", True
     service.revision, service.fallback = service.fallback, 0
     _drop_surge(state, service, service.note)
     for job in service.live:
@@ -319,10 +327,13 @@ def _renew_waiting(state: State, job: Job) -> None:
         jobs.renew(state, job, "back to the revision before")
 
 
-def _end_renewal(state: State, service: Service, note: str) -> None:
+def _end_renewal(state: State, service: Service, note: str, fallback: int = 0) -> None:
+    """With a `fallback` the definition stays on trial, unless it is that of the fallback."""
     if not service.rolling:
         return
-    service.rolling, service.fallback, service.note, service.broken = False, 0, note, ""
+    if fallback and service.specs[fallback] == service.spec:
+        fallback = 0
+    service.rolling, service.fallback, service.note, service.broken = False, fallback, note, ""
     _drop_surge(state, service, "the others are renewed")
     instances.forget_old_specs(service)
     state.act(RecordService(service))

@@ -5,19 +5,18 @@ Pure functions of their arguments.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import titan_core
 from titan_core.net.credentials import token_path
+from titan_core.protocol.checks import service_variable
 from titan_core.protocol.messages import StartAttempt
 from titan_core.worker.procfs import TOKEN_VARIABLE
 
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "JAVA_HOME")
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INSTALLED = ("site-packages", "dist-packages")
-_NOT_IN_NAMES = re.compile(r"[^A-Z0-9]")
 
 
 def worker_part(
@@ -63,11 +62,6 @@ def attempt_environment(
     if start.task.port:
         environment["PORT"] = environment["TITAN_PORT"] = str(start.task.port)
     return environment
-
-
-def service_variable(job_id: str) -> str:
-    """The variable that says where this service is: `TITAN_SERVICE_WEB_2` for `web-2`."""
-    return f"TITAN_SERVICE_{_NOT_IN_NAMES.sub('_', job_id.upper())}"
 
 
 def credentials(environ: Mapping[str, str], home: Path, token_file: str | None) -> dict[str, str]:

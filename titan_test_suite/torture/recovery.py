@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from titan_test_suite.torture.faults import Kill
@@ -17,19 +17,30 @@ class Times(NamedTuple):
     """Seconds from a kill to what ends the recovery from it."""
 
     master: list[float]
-    """The first start of a job that was submitted since. Kills that another one of the master followed before
-    that are left out: the later one's time is what counts."""
+    """The first start of a job that was submitted since. Kills that another one of the master followed before that
+    are left out: the later one's time is what counts."""
     worker: list[float]
     """For each job that the worker had running: its next start. Where the attempt for it is hit as well before it
-    starts, that is the start of a later one. Services that somebody scaled, and so perhaps stopped, are left out."""
+    starts, that is the start of a later one. Left out are those of workers that were cut off meanwhile, which nobody
+    can see die, and services that somebody scaled, and so perhaps stopped."""
 
 
-def measure(kills: Sequence[Kill], ledger: Ledger, promises: Iterable[Promise], workers: Mapping[str, str]) -> Times:
+Partition = tuple[str, float, float]
+"""Whose way to the master was cut off, from when, until when."""
+
+
+def measure(
+    kills: Sequence[Kill],
+    partitions: Sequence[Partition],
+    ledger: Ledger,
+    promises: Sequence[Promise],
+    workers: Mapping[str, str],
+) -> Times:
     """`workers`: names of the workers' programs by `host:port`."""
     of_master = [kill.wall for kill in kills if kill.member == "master"]
-    promises = list(promises)
     scaled = {promise.run_id for promise in promises if promise.disturbed}
-    return Times(_of_master(of_master, ledger, promises), _of_workers(kills, ledger, workers, scaled))
+    of_workers = _of_workers(kills, partitions, ledger, workers, scaled)
+    return Times(_of_master(of_master, ledger, promises), of_workers)
 
 
 def percentile(values: Sequence[float], fraction: float) -> float:
@@ -60,21 +71,29 @@ def _first_starts(ledger: Ledger, promises: Iterable[Promise]) -> Iterable[tuple
 
 
 def _of_workers(
-    kills: Sequence[Kill], ledger: Ledger, workers: Mapping[str, str], left_out: Container[str]
+    kills: Sequence[Kill],
+    partitions: Sequence[Partition],
+    ledger: Ledger,
+    workers: Mapping[str, str],
+    left_out: set[str],
 ) -> list[float]:
+    """`left_out`: ids of runs."""
     by_member: dict[str, list[float]] = {}
     for kill in kills:
         by_member.setdefault(kill.member, []).append(kill.wall)
     times = []
     for key, starts in ledger.starts.items():
-        if key.partition("/")[0] in left_out:
-            continue
-        for start, following in itertools.pairwise(starts):
-            end = ledger.end_of(key, start.number)
-            hit = _first_after(start.wall, by_member.get(workers.get(start.worker, ""), []))
-            if hit is not None and hit < following.wall and (end is None or end.wall > hit):
+        for start, following in itertools.pairwise(starts if key.partition("/")[0] not in left_out else ()):
+            member, end = workers.get(start.worker, ""), ledger.end_of(key, start.number)
+            hit = _first_after(start.wall, by_member.get(member, []))
+            was_hit = hit is not None and hit < following.wall and (end is None or end.wall > hit)
+            if hit is not None and was_hit and not _cut_off(member, hit, following.wall, partitions):
                 times.append(following.wall - hit)
     return times
+
+
+def _cut_off(member: str, from_wall: float, until_wall: float, partitions: Sequence[Partition]) -> bool:
+    return any(name == member and begun <= until_wall and ended >= from_wall for name, begun, ended in partitions)
 
 
 def _first_after(wall: float, walls: list[float]) -> float | None:

@@ -209,7 +209,7 @@ class Storm:
         self._stop_programs()
         self._found += [Violation("refused", "", text) for client in self._clients for text in client.book.refused]
         self._found += [Violation("program", "", text) for text in self._killer.ended]
-        times = recovery.measure(self._killer.kills, known.ledger, promises, workers)
+        times = recovery.measure(self._killer.kills, self._proxy.partitions, known.ledger, promises, workers)
         return self._outcome(known, times, rest_s)
 
     def _judge_services(self, lasting: list[Promise]) -> list[str]:

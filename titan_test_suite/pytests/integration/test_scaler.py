@@ -128,7 +128,7 @@ def test_a_failure_is_told_to_the_core(
     running.put(Provision("GPU", 1))
     running.put(Provision("GENERAL", 1))
     wait_until(lambda: len(provisioner.asked) == 3)
-    assert engine.failures() == [ProvisionFailed("GPU", "there is no GPU")]
+    assert engine.failures() == [ProvisionFailed("GPU", "there is no GPU", 1)]
     failed = [record for record in caplog.records if record.action == "scaling.failed"]  # type: ignore[attr-defined]
     assert [record.getMessage() for record in failed] == ["there is no GPU"] * 2
 

@@ -156,7 +156,7 @@ class ClusterMachine(Machine):
     def workers_that_were_ordered_do_not_come(self, data: st.DataObject) -> None:
         order = self.take_order(data)
         if isinstance(order, Provision):
-            self.cluster.handle(ProvisionFailed(order.capability, "there is no more"))
+            self.cluster.handle(ProvisionFailed(order.capability, "there is no more", order.count))
         else:
             self.cluster.handle(SpawnFailed(order.worker_id, order.port, "the port is taken"))
 

@@ -343,7 +343,7 @@ class Cluster:
         return found
 
     def service_state(self, name: str) -> str:
-        return state_of(self.service(name)).value
+        return state_of(self.service(name), self.now).value
 
     def state(self, name: str) -> str:
         return self.job(name).state.value

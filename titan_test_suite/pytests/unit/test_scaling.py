@@ -345,10 +345,34 @@ def test_a_provisioner_that_fails_is_asked_again_later() -> None:
     cluster = KeptCluster(EXTERNAL)
     burst(cluster, 4)
     cluster.advance(1.1)
-    cluster.handle(ProvisionFailed("GENERAL", "webhook http://x can not be reached: connection refused"))
+    cluster.handle(ProvisionFailed("GENERAL", "webhook http://x can not be reached: connection refused", 1))
     assert "can not be reached: connection refused; tried again in 2 s" in cluster.explain("j0")[-1]
     cluster.advance(2.1)
     assert asked(cluster) == [Provision("GENERAL", 1)] * 2
+
+
+def test_what_was_asked_for_before_still_comes() -> None:
+    cluster = KeptCluster(EXTERNAL)
+    burst(cluster, 4)
+    cluster.advance(1.1)
+    burst(cluster, 4, "more")
+    cluster.look()
+    assert asked(cluster) == [Provision("GENERAL", 1)] * 2
+    cluster.handle(ProvisionFailed("GENERAL", "the quota is used up", 1))
+    assert len(cluster.core.state.growth.expected) == 1
+    assert "1 more worker is being started" in cluster.explain("more/j0")
+    assert "the cluster does not grow: the quota is used up; tried again in 2 s" in cluster.explain("more/j0")
+
+
+def test_why_it_failed_is_said_while_it_is_tried_again() -> None:
+    cluster = KeptCluster(EXTERNAL)
+    burst(cluster, 4)
+    cluster.advance(1.1)
+    cluster.handle(ProvisionFailed("GENERAL", "no", 1))
+    cluster.advance(2.1)
+    assert "the cluster does not grow: no; tried again now" in cluster.explain("j0")
+    cluster.join("cloud", ephemeral=True)
+    assert cluster.core.state.growth.pool("GENERAL").trouble == ""
 
 
 def test_they_are_told_whom_the_master_has_stopped() -> None:

@@ -85,7 +85,8 @@ def test_queued_service(cluster: Cluster) -> None:
     cluster.join("w")
     cluster.submit(*(service(f"s{number}") for number in range(USUAL_SERVICES)), service("a"))
     assert cluster.explain("a") == [
-        "every worker with GENERAL hosts as many services as it takes",
+        "every worker with GENERAL hosts as many services as it takes; "
+        "the cluster does not grow for services: start another worker, or raise --max-services",
         "0 jobs are ahead of it",
     ]
 

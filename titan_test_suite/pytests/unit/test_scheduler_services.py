@@ -214,9 +214,18 @@ def test_a_service_in_its_backoff_is_cancelled(cluster: Cluster, worker: FakeWor
     assert cluster.core.next_due_at() is None
 
 
+def test_what_waits_for_a_service_that_was_never_ready_waits_in_vain_once_it_is_stopped(
+    cluster: Cluster, worker: FakeWorker
+) -> None:
+    cluster.submit(service("web"), job("child", "web"))
+    cluster.stop_service("web")
+    cluster.stopped("web")
+    assert cluster.states() == {"web": "CANCELLED", "child": "CANCELLED"}
+
+
 def test_what_is_no_service_is_not_stopped(cluster: Cluster, worker: FakeWorker) -> None:
     cluster.submit(job("a"))
-    with pytest.raises(Conflict, match="job run/a is not a service; cancel it instead"):
+    with pytest.raises(Conflict, match="job run/a is not a service"):
         cluster.stop_service("a")
 
 

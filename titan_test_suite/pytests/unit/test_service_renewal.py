@@ -52,7 +52,7 @@ def roll_to_the_end(cluster: Cluster, least: int) -> None:
     """`least`: so many are ready at any time."""
     for _ in range(50):
         assert len(ready(cluster)) >= least
-        if cluster.service_state("web") != "UPDATING" and all(
+        if not cluster.service("web").rolling and all(
             job.ending is None for job in cluster.service("web").live
         ):
             return
@@ -195,7 +195,7 @@ def test_a_newer_one_that_is_no_good_goes_back_to_the_last_that_was(cluster: Kep
     up(cluster, 2)
     cluster.update("web", kept("web", priority=7))
     cluster.update("web", kept("web", priority=8))
-    while cluster.service_state("web") == "UPDATING":
+    while cluster.service("web").rolling:
         begun = [one for one in cluster.service("web").live if one.revision == 3 and not one.ready]
         if begun:
             cluster.fail(begun[0].key)
@@ -214,7 +214,9 @@ def test_a_service_in_a_crash_loop_is_mended_by_an_update(cluster: KeptCluster, 
     cluster.update("web", kept("web", priority=7))
     assert cluster.state("web") == "RUNNING"
     cluster.ready("web")
-    assert (cluster.service_state("web"), revisions(cluster)) == ("READY", {"web": 2})
+    assert (cluster.service_state("web"), revisions(cluster)) == ("UPDATING", {"web": 2})
+    cluster.advance(10)
+    assert cluster.service_state("web") == "READY"
 
 
 def test_one_that_has_not_begun_gets_the_definition_at_once(cluster: KeptCluster, worker: FakeWorker) -> None:
@@ -225,6 +227,7 @@ def test_one_that_has_not_begun_gets_the_definition_at_once(cluster: KeptCluster
     assert (cluster.state("web"), cluster.job("web").spec.priority) == ("BLOCKED", 7)
     cluster.finish("a")
     cluster.ready("web")
+    cluster.advance(10)
     assert cluster.service_state("web") == "READY"
 
 
@@ -251,7 +254,7 @@ def test_a_renewal_goes_on_after_a_start_of_the_master(cluster: KeptCluster, wor
     up(cluster, 2)
     cluster.update("web", kept("web", priority=7))
     for _ in range(steps):
-        if cluster.service_state("web") == "UPDATING":
+        if cluster.service("web").rolling:
             next_step(cluster)
     cluster.restart_master()
     cluster.register(worker)
@@ -270,3 +273,58 @@ def test_a_restarted_service_that_is_lost_begins_with_the_new_definition(
     assert cluster.state("web") == "QUEUED"
     cluster.register(worker)
     assert (cluster.state("web"), cluster.job("web").spec.priority) == ("RUNNING", 7)
+
+
+def test_a_definition_is_on_trial_until_an_instance_has_served_for_a_while(
+    cluster: KeptCluster, worker: FakeWorker
+) -> None:
+    up(cluster, 2)
+    cluster.update("web", kept("web", priority=7))
+    roll_to_the_end(cluster, least=2)
+    assert cluster.service_state("web") == "UPDATING"
+    cluster.advance(9)
+    cluster.fail("web.2")
+    assert cluster.service("web").note == "revision 2 was taken back: exit code 1"
+    roll_to_the_end(cluster, least=1)
+    assert (cluster.service_state("web"), revisions(cluster)) == ("READY", {"web": 1, "web.2": 1})
+
+
+def test_also_by_another_master(cluster: KeptCluster, worker: FakeWorker) -> None:
+    up(cluster, 1)
+    cluster.update("web", kept("web", priority=7))
+    roll_to_the_end(cluster, least=1)
+    cluster.restart_master()
+    cluster.register(worker)
+    cluster.fail("web")
+    cluster.ready("web")
+    assert revisions(cluster) == {"web": 1}
+
+
+def test_after_that_it_stays_whatever_happens(cluster: KeptCluster, worker: FakeWorker) -> None:
+    up(cluster, 2)
+    cluster.update("web", kept("web", priority=7))
+    roll_to_the_end(cluster, least=2)
+    cluster.advance(10)
+    assert cluster.service_state("web") == "READY"
+    cluster.fail("web")
+    cluster.fail("web")
+    cluster.scale("web", 3)
+    cluster.fail("web.3")
+    assert set(revisions(cluster).values()) == {2}
+    cluster.advance(100)
+    cluster.ready("web", "web.3")
+    cluster.update("web", kept("web", priority=8))
+    for number in range(4):
+        if cluster.job(f"web.{number + 1}" if number else "web").revision == 3:
+            cluster.fail(f"web.{number + 1}" if number else "web")
+    roll_to_the_end(cluster, least=1)
+    assert {instance.spec.priority for instance in cluster.service("web").live} == {7}
+
+
+def test_a_restart_by_hand_has_nothing_to_prove(cluster: KeptCluster, worker: FakeWorker) -> None:
+    up(cluster, 1)
+    cluster.restart_service("web")
+    roll_to_the_end(cluster, least=1)
+    assert cluster.service_state("web") == "READY"
+    cluster.fail("web")
+    assert revisions(cluster) == {"web": 2}

@@ -74,6 +74,7 @@ def test_an_update_that_no_worker_can_take_leaves_the_old_one_serving(
     assert cluster.explain("web.2")[0] == "no worker has GPU; the known ones have GENERAL"
     cluster.join("g", "GPU")
     carry_on(cluster)
+    cluster.advance(10)
     assert (cluster.service_state("web"), cluster.place("web")) == ("READY", "g")
 
 
@@ -96,6 +97,7 @@ def test_a_port_that_another_service_took_does_not_stop_the_old_one(cluster: Kep
     cluster.stop_service("other")
     cluster.stopped("other")
     carry_on(cluster)
+    cluster.advance(10)
     assert cluster.service_state("web") == "READY"
 
 
@@ -136,6 +138,7 @@ def test_one_that_is_started_while_it_stops_can_be_renewed_and_scaled(
     cluster.start_service("web")
     cluster.update("web", kept("web", priority=7))
     carry_on(cluster)
+    cluster.advance(10)
     assert (cluster.service_state("web"), cluster.job("web").spec.priority) == ("READY", 7)
 
 
@@ -146,7 +149,9 @@ def test_a_crash_loop_of_good_attempts_says_how_often_it_was_restarted(
     while cluster.state("web") != "CRASHLOOP":
         cluster.advance(20)
         cluster.fail("web")
-    assert cluster.job("web").reason.startswith("crash loop: restarted 10 times in 600 s, at last: exit code 1; tried")
+    assert cluster.job("web").reason.startswith(
+        "crash loop: restarted 10 times in 600 s, at last: exit code 1; tried"
+    )
 
 
 # ── what a run is like ────────────────────────────────────────────────────────────────────────────

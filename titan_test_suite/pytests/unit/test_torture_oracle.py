@@ -216,9 +216,11 @@ def test_what_was_cancelled_must_stay_so() -> None:
 def test_how_long_it_took_to_work_again() -> None:
     story = Story()
     kills = [Kill("master", 1.0), Kill("master", 8.0), Kill("worker-0", 11.0)]
-    times = recovery.measure(kills, Ledger(story.lines), [story.promise], {WORKER: "worker-0"})
+    times = recovery.measure(kills, [], Ledger(story.lines), [story.promise], {WORKER: "worker-0"})
     assert times.master == [2.0], "the first kill was followed by another before anything was started"
     assert times.worker == [1.0]
+    cut_off = [("worker-0", 10.5, 11.5)]
+    assert not recovery.measure(kills, cut_off, Ledger(story.lines), [story.promise], {WORKER: "worker-0"}).worker
 
 
 def test_percentiles() -> None:

@@ -76,8 +76,10 @@ class GrowthWitness:
             case SpawnFailed(worker_id, port):
                 child = f"{_host(worker_id)}:{port}"
                 self._asked = [one for one in self._asked if one.worker_id != child]
-            case ProvisionFailed(capability):
-                self._asked = [one for one in self._asked if one.worker_id or capability not in one.capabilities]
+            case ProvisionFailed(capability, _, count):
+                in_vain = [one for one in self._asked if not one.worker_id and capability in one.capabilities]
+                for one in in_vain[-count:]:
+                    self._asked.remove(one)
             case WorkerShutdownRequested(worker_id):
                 self._may_go.add(worker_id)
             case AttemptFinished(worker_id, report):

@@ -234,9 +234,9 @@ class Master:
             self.handle(ScalingDue())
             self._scale_later()
 
-    def on_provision_failed(self, capability: str) -> None:
+    def on_provision_failed(self, capability: str, count: int) -> None:
         if self.alive:
-            self.handle(ProvisionFailed(capability, "the cloud is full"))
+            self.handle(ProvisionFailed(capability, "the cloud is full", count))
 
     # ── sessions ──────────────────────────────────────────────────────────────────────────────────
 

@@ -40,14 +40,14 @@ class Newcomers:
             case "dies before it registers, and its parent does not see it":
                 pass
 
-    def provision(self, capability: str, count: int, fail: Callable[[str], None]) -> None:
-        """Somebody outside was asked for workers; `fail(capability)` says that there will be none."""
+    def provision(self, capability: str, count: int, fail: Callable[[str, int], None]) -> None:
+        """Somebody outside was asked for workers; `fail(capability, count)` says that there will be none."""
         match "soon" if self._agenda.calm else self._agenda.dice.choice(_OF_A_CLOUD):
             case "soon":
                 for _ in range(count):
                     self._agenda.after(self._agenda.spread(1, 60), lambda: self._provide(capability))
             case "refused":
-                self._agenda.after(self._agenda.spread(0.1, 10), lambda: fail(capability))
+                self._agenda.after(self._agenda.spread(0.1, 10), lambda: fail(capability, count))
             case "nothing":
                 pass
 

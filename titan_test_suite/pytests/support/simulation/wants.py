@@ -60,6 +60,9 @@ class Want:
     stopped: bool = False
     run_over: bool = False
     renewing: bool = False
+    """It is being renewed, or may yet go back to what it ran before."""
+    serves_more: bool = False
+    """An instance more than are wanted serves meanwhile."""
     renewed_at: float = 0.0
     """When a renewal was asked for last."""
     refuted: bool = False
@@ -200,12 +203,14 @@ class Wants:
             if state.ending_state == JobState.QUEUED.value:
                 assert self.may_return(state.job, step.cause), f"{state} is to begin anew, and nobody wanted it"
         self._excuse(step)
+        for service in step.batch.services:
+            self._of_job[service.job].serves_more = service.surge > 0
         for want in self._of_the_runs(step):
             self._check_number(want, states)
         self.crash_loops += sum(event.after == JobState.CRASHLOOP.value for event in step.batch.events)
         for service in step.batch.services:
             want = self._of_job[service.job]
-            want.renewing = want.renewing and service.rolling
+            want.renewing = want.renewing and (service.rolling or service.fallback > 0)
 
     def _of_the_runs(self, step: Step) -> list[Want]:
         runs = sorted({state.run for state in step.batch.states})
@@ -227,7 +232,7 @@ class Wants:
         excused = [job for job in want.instances if self._is_excused(want, state_of(job), state_of)]
         if not want.run_over:
             assert len(live) + len(excused) >= want.least, f"{name} has {len(live)} of {want.least} instances"
-        assert len(live) <= want.most + want.renewing, f"{name} has {len(live)} instances, {want.most} are wanted"
+        assert len(live) <= want.most + want.serves_more, f"{name} has {len(live)} instances, {want.most} are wanted"
 
     def _is_excused(self, want: Want, state: StateRecord, state_of: Callable[[int], StateRecord]) -> bool:
         if not _stays(state) and self._ended_by_itself(want, state, state_of):
