@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from titan_sdk import TitanClient, TitanJob
+from titan_sdk import Conflict, TitanClient, TitanJob
 from titan_test_suite.pytests.support.cluster import Cluster
 from titan_test_suite.pytests.support.examples import free_port
 from titan_test_suite.pytests.support.servers import SERVER, RequestLoop, ask, asked, server
@@ -199,7 +200,7 @@ def test_a_rolling_update_drops_no_request(cluster: Cluster, client: TitanClient
     key = deploy(client, server(tmp_path, instances=2))
     with cluster.client() as other, RequestLoop(other, key, RATE) as loop:
         wait_until(lambda: len(loop.answers) >= 50, READY_S)
-        client.update_service(key, server(tmp_path, env={"VERSION": "2"}))
+        client.update_service(key, server(tmp_path, env={"VERSION": "2"}, min_uptime=0.5))
         wait_until(lambda: client.service(key).state == "READY", READY_S, lambda: client.service(key))
         client.restart_service(key)
         wait_until(lambda: client.service(key).state == "READY", READY_S, lambda: client.service(key))
@@ -260,7 +261,8 @@ def test_a_port_that_somebody_has(cluster: Cluster, client: TitanClient, tmp_pat
         expected = f"port {port} is in use by {name} (pid {os.getpid()})"
         assert client.job(key).attempts[0].reason == expected
         wait_until(lambda: expected in client.service(key).reason, READY_S, lambda: client.service(key))
-    client.start_service(key)
+    with contextlib.suppress(Conflict):  # it may have been tried again just now
+        client.start_service(key)
     client.wait_service(key, READY_S)
 
 
