@@ -118,7 +118,10 @@ def begin_instance(state: State, service: Service) -> Job:
     job = new_instance(state, service)
     dag.link(job, list(service.head.parents))
     state.act(RecordJobsAdded(job.run, (job,)))
-    _set_going(state, job)
+    if job.open_parents or job.hopeless_parent:
+        _set_going(state, job)
+    else:
+        enqueue(state, job, "ready")  # the delay was for the first ones
     return job
 
 

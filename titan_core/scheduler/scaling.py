@@ -21,8 +21,9 @@ from titan_core.scheduler import workers
 from titan_core.scheduler.actions import Provision, Release, SpawnWorker
 from titan_core.scheduler.events import ProvisionFailed, SpawnFailed, WorkerStartRequested
 from titan_core.scheduler.model import Worker
+from titan_core.scheduler.placement import fits, strict_worker_id
 from titan_core.scheduler.state import Expected, PoolGrowth, State
-from titan_core.scheduler.states import WorkerState
+from titan_core.scheduler.states import WAITING, Affinity, WorkerState
 
 MOST_COUNTED = 10_000
 """Waiting jobs of a pool beyond which it is not counted on."""
@@ -293,13 +294,20 @@ def _may_go_at(state: State, worker: Worker) -> float:
 
 
 def _is_needed(state: State, worker: Worker) -> bool:
-    """Whether jobs wait for its kind, or none would be left by which the pool could grow again."""
+    """Whether jobs wait for its kind, or for this very one, or no other one is left from which its pool could grow."""
     capabilities = worker.info.capabilities
-    if any(capability in state.placement.starved for capability in capabilities):
+    if any(capability in state.placement.starved for capability in capabilities) or _is_awaited(state, worker):
         return True
     if state.settings.scaling.provisioner != "inception":
         return False
     return any(_of_pool(state, capability) == [worker] for capability in capabilities)
+
+
+def _is_awaited(state: State, worker: Worker) -> bool:
+    """Whether a job is bound to it that is yet to run there. Reads all jobs: asked only of who is to be stopped."""
+    alive = (job for run in state.runs.values() if run.live_jobs for job in run.jobs.values())
+    strict = (job for job in alive if job.spec.affinity is Affinity.STRICT and job.state in WAITING)
+    return any(strict_worker_id(job) == worker.worker_id and fits(job, worker) for job in strict)
 
 
 def _let_go(state: State, worker: Worker) -> None:

@@ -123,13 +123,13 @@ def scale(state: State, service: Service, wanted: int) -> None:
 def settle(state: State) -> None:
     """Draw the consequences of what this step has changed. Runs come last: a renewal that goes on opens one again."""
     while state.unsettled:
-        first = next(iter(state.unsettled))
-        what = next((one for one in state.unsettled if isinstance(one, Service)), first)
-        del state.unsettled[what]
-        if isinstance(what, Run):
-            _stop_what_is_of_the_run(state, what)
-        elif what.rolling or what.broken:
-            _roll(state, what)
+        services: list[Run | Service] = [one for one in state.unsettled if isinstance(one, Service)]
+        for what in services or [*state.unsettled]:
+            state.unsettled.pop(what, None)
+            if isinstance(what, Run):
+                _stop_what_is_of_the_run(state, what)
+            elif what.rolling or what.broken:
+                _roll(state, what)
 
 
 def on_not_placed(state: State) -> None:

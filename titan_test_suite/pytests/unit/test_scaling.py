@@ -10,6 +10,7 @@ from titan_core.errors import Conflict, NotFound
 from titan_core.scheduler.actions import Action, Provision, Release, ShutDownWorker, SpawnWorker
 from titan_core.scheduler.events import ProvisionFailed, SpawnFailed, WorkerStartRequested
 from titan_core.scheduler.settings import ScalingSettings
+from titan_core.scheduler.states import Affinity
 from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, job, kept
 from titan_test_suite.pytests.support.kept_cluster import GRACE_S, KeptCluster
 
@@ -309,6 +310,23 @@ def test_the_last_of_a_pool_stays_so_that_it_can_grow_again(cluster: KeptCluster
     cluster.advance(1000)
     assert not gone(cluster)
     assert child.connected
+
+
+def test_a_worker_to_which_jobs_are_bound_stays_for_them(cluster: KeptCluster) -> None:
+    cluster.join("a", permanent=True)
+    burst(cluster, 5)
+    cluster.advance(1.1)
+    (child,) = arrive(cluster)
+    on_child = next(name for name in cluster.running() if cluster.attempt(name).worker_id == child.worker_id)
+    cluster.submit(job("later", f"burst/{on_child}", affinity=Affinity.STRICT, delay_s=200), run_id="next")
+    finish_all(cluster)
+    cluster.advance(199)
+    assert not gone(cluster)
+    cluster.advance(2)
+    assert cluster.attempt("later").worker_id == child.worker_id
+    cluster.finish("later")
+    cluster.advance(46)
+    assert gone(cluster) == [child.worker_id]
 
 
 def test_a_whole_cycle_and_another_one(cluster: KeptCluster) -> None:

@@ -108,6 +108,13 @@ def test_scale_up_and_down_and_up_again(cluster: KeptCluster, worker: FakeWorker
     assert cluster.states() == {"web": "RUNNING", "web.2": "RUNNING", "web.3": "COMPLETED"}
 
 
+def test_a_delay_is_for_those_that_were_submitted(cluster: KeptCluster, worker: FakeWorker) -> None:
+    cluster.submit(kept("web", delay_s=60))
+    cluster.advance(60)
+    cluster.scale("web", 2)
+    assert cluster.running() == ["web", "web.2"]
+
+
 def test_scale_up_while_others_still_stop(cluster: KeptCluster, worker: FakeWorker) -> None:
     cluster.submit(kept("web", instances=2))
     cluster.scale("web", 1)

@@ -52,9 +52,7 @@ def roll_to_the_end(cluster: Cluster, least: int) -> None:
     """`least`: so many are ready at any time."""
     for _ in range(50):
         assert len(ready(cluster)) >= least
-        if not cluster.service("web").rolling and all(
-            job.ending is None for job in cluster.service("web").live
-        ):
+        if not cluster.service("web").rolling and all(job.ending is None for job in cluster.service("web").live):
             return
         next_step(cluster)
     raise AssertionError("it does not come to an end")

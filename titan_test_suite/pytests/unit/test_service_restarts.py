@@ -238,6 +238,14 @@ def test_what_a_worker_in_trouble_could_not_run_waits_a_moment(cluster: KeptClus
     assert 0.5 <= cluster.job("web").due_at - cluster.now <= 2.0
 
 
+def test_nor_does_it_wait_for_long_when_that_goes_on(cluster: KeptCluster, worker: FakeWorker) -> None:
+    cluster.submit(kept("web"))
+    for _ in range(20):
+        cluster.finish("web", Outcome.INTERRUPTED)
+        cluster.advance(60)
+    assert cluster.state("web") == "RUNNING"
+
+
 def test_a_service_that_brings_its_workers_down_rests(cluster: KeptCluster, worker: FakeWorker) -> None:
     cluster.submit(kept("web"))
     for _ in range(3):

@@ -22,7 +22,7 @@ from titan_core.scheduler.events import (
     WorkerHoldRequested,
 )
 from titan_core.scheduler.model import JobSpec
-from titan_core.scheduler.placement import strict_worker_id
+from titan_core.scheduler.placement import fits, strict_worker_id
 from titan_core.scheduler.states import JobState
 from titan_test_suite.pytests.support.graphs import rolled_graph
 from titan_test_suite.pytests.support.simulation import requests
@@ -178,14 +178,15 @@ class People:
                         self._put(ServiceStopRequested(run.run_id, job.job_id, "enough"))
 
     def give_up_bound_jobs(self) -> None:
-        """Nobody waits for a worker that does not come back."""
+        """Nobody waits for a worker that does not come back, or does not have what a job needs."""
         master = self._serving()
         if master is not None:
             state = master.core.state
             for job in [job for run in state.runs.values() for job in run.jobs.values()]:
                 bound_to = strict_worker_id(job)
-                if job.state is JobState.QUEUED and bound_to and bound_to not in state.workers:
-                    self._put(JobCancelRequested(job.run.run_id, job.job_id, f"{bound_to} is gone"))
+                worker = state.workers.get(bound_to)
+                if job.state is JobState.QUEUED and bound_to and (worker is None or not fits(job, worker)):
+                    self._put(JobCancelRequested(job.run.run_id, job.job_id, f"not {bound_to}"))
 
     def release_workers(self) -> None:
         for worker_id in self._worker_ids():
