@@ -118,10 +118,14 @@ def begin_instance(state: State, service: Service) -> Job:
     job = new_instance(state, service)
     dag.link(job, list(service.head.parents))
     state.act(RecordJobsAdded(job.run, (job,)))
+    head = service.head
     if job.open_parents or job.hopeless_parent:
         _set_going(state, job)
+    elif head.state is JobState.DELAYED and head.due_at is not None:
+        move(state, job, JobState.DELAYED, head.reason)
+        wake_at(state, job, head.due_at)
     else:
-        enqueue(state, job, "ready")  # the delay was for the first ones
+        enqueue(state, job, "ready")  # the delay of the service is over
     return job
 
 

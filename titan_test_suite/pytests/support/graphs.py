@@ -52,7 +52,12 @@ def specs_of(name: str, parents: list[str]) -> st.SearchStrategy[JobSpec]:
         max_attempts=st.sampled_from([0, 0, 0, 1, 2]),
         service=st.sampled_from([False, False, True]),
         policy=POLICIES,
-    )
+    ).map(_as_submitted)
+
+
+def _as_submitted(spec: JobSpec) -> JobSpec:
+    """Only services have a policy that is not the usual one."""
+    return spec if spec.service else replace(spec, policy=USUAL_POLICY)
 
 
 def rolled_graph(dice: random.Random, first: int, existing: list[str]) -> tuple[JobSpec, ...]:

@@ -176,8 +176,11 @@ class Ledger:
             assert worker_id == bound_to, f"{key} is bound to {bound_to}, and began on {worker_id}"
 
     def _check_delay(self, key: str, now: float) -> None:
-        if len(self.tokens[key]) == 1 and not self.retries_by_hand[key]:
-            ready_at = max([self.submitted_at[key], *(self.released_at[parent] for parent in self.parents[key])])
+        """Instances that are made later wait as long as the first one; nobody does whom a person has started."""
+        head = self.head_of.get(key, key)
+        by_hand = self.retries_by_hand[key] or self.retries_by_hand[head] or head in self.renewed
+        if len(self.tokens[key]) == 1 and not by_hand:
+            ready_at = max([self.submitted_at[head], *(self.released_at[parent] for parent in self.parents[key])])
             assert now >= ready_at + self.specs[key].delay_s, f"{key} began early"
 
     def _check_budget(self, key: str) -> None:

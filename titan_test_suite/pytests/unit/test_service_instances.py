@@ -108,11 +108,16 @@ def test_scale_up_and_down_and_up_again(cluster: KeptCluster, worker: FakeWorker
     assert cluster.states() == {"web": "RUNNING", "web.2": "RUNNING", "web.3": "COMPLETED"}
 
 
-def test_a_delay_is_for_those_that_were_submitted(cluster: KeptCluster, worker: FakeWorker) -> None:
+def test_the_delay_of_a_service_is_waited_for_once(cluster: KeptCluster, worker: FakeWorker) -> None:
     cluster.submit(kept("web", delay_s=60))
-    cluster.advance(60)
+    cluster.advance(20)
     cluster.scale("web", 2)
+    cluster.advance(39)
+    assert cluster.running() == []
+    cluster.advance(1)
     assert cluster.running() == ["web", "web.2"]
+    cluster.scale("web", 3)
+    assert cluster.running() == ["web", "web.2", "web.3"]
 
 
 def test_scale_up_while_others_still_stop(cluster: KeptCluster, worker: FakeWorker) -> None:
