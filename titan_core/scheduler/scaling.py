@@ -294,7 +294,7 @@ def _may_go_at(state: State, worker: Worker) -> float:
 
 
 def _is_needed(state: State, worker: Worker) -> bool:
-    """Whether jobs wait for its kind, or for this very one, or no other one is left from which its pool could grow."""
+    """Whether jobs wait for its kind, or for this very one, or no other is left from which its pool could grow."""
     capabilities = worker.info.capabilities
     if any(capability in state.placement.starved for capability in capabilities) or _is_awaited(state, worker):
         return True
