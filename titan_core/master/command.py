@@ -1,7 +1,7 @@
 """One command: started, heard, and ended in time.
 
 It gets a session of its own, nothing on stdin, and pipes for what it prints, of which the last lines are kept.
-When its time is over all of its session is killed. When it ends by itself, what it left running runs on, and is
+When its time is over all of its process group is killed. When it ends by itself, what it left running runs on, and is
 not listened to any more.
 
 Knows nothing of what is run. `run` is called once, by one thread, and blocks; `cut` by any.
