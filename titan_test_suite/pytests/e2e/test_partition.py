@@ -51,7 +51,7 @@ class Field:
             home = cluster.home / f"home-{seat}"
             flags = ("--hostname", f"far-{seat}")
             where = {"home": home, "master": network.address, "inside": network.inside(seat)}
-            cluster.start_worker(f"GENERAL,FAR-{seat}", *flags, slots=16, port=free_port(), **where)
+            cluster.start_worker(f"GENERAL,FAR-{seat},MOVES-{seat}", *flags, slots=16, port=free_port(), **where)
 
     def submit(self, client: TitanClient, name: str, text: str = ENDS, **fields: object) -> JobHandle:
         """A job that has begun when this returns."""
@@ -128,10 +128,11 @@ def a_long_cut_costs_attempts_and_no_job_counts_twice(field: Field, client: Tita
     revived = [field.submit(client, f"revived-{n}", gate="revived", requirement=f"FAR-{n}") for n in (0, 1)]
     late = [field.submit(client, f"late-{n}", gate="late", requirement=f"FAR-{n}") for n in (0, 1)]
     once = field.submit(client, "once", gate="never", requirement="FAR-0", max_attempts=1)
-    moved = field.submit(client, "moved", EACH_ITS_GATE, gate="moved")
-    refused = field.submit(client, "refused", EACH_ITS_GATE, gate="refused")
-    over = field.submit(client, "over", EACH_ITS_GATE, gate="over")
-    field.cluster.start_worker("GENERAL")  # only now, so that all of them are behind the cut
+    # Not for both of the far ones: the first to be given up must not leave its jobs to the other.
+    moved = field.submit(client, "moved", EACH_ITS_GATE, gate="moved", requirement="MOVES-0")
+    refused = field.submit(client, "refused", EACH_ITS_GATE, gate="refused", requirement="MOVES-1")
+    over = field.submit(client, "over", EACH_ITS_GATE, gate="over", requirement="MOVES-0")
+    field.cluster.start_worker("GENERAL,MOVES-0,MOVES-1")  # only now, so that all of them are behind the cut
     cut_at = field.cut()
     field.witnesses.open("late")
     again = [moved.key, refused.key, over.key]
