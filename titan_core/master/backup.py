@@ -69,6 +69,8 @@ class Backups:
         finally:
             for left in self._state_dir.glob(f"{copy.name}*"):  # its journal, too
                 left.unlink(missing_ok=True)
+        # Only now: who has the whole archive finds no copy left behind.
+        stream.send_bytes(encode_frame(Opcode.ASSET_DATA, b"", Flag.BINARY))
 
     def _copy_database(self, copy: Path) -> None:
         needed = sum(path.stat().st_size for path in self._state_dir.glob("state.db*"))
@@ -116,6 +118,7 @@ def _size(entries: list[_Entry]) -> int:
 
 
 def _send_archive(stream: FrameStream, entries: list[_Entry]) -> None:
+    """All but the frame that ends it."""
     frames = cast("BinaryIO", _Frames(stream))
     with tarfile.open(fileobj=frames, mode="w|", bufsize=MAX_NATIVE, format=tarfile.PAX_FORMAT) as archive:
         for entry in entries:
@@ -125,7 +128,6 @@ def _send_archive(stream: FrameStream, entries: list[_Entry]) -> None:
                 continue
             except OSError as error:
                 raise Conflict(f"{entry.name} can not be read for a backup: {error.strerror or error}") from None
-    stream.send_bytes(encode_frame(Opcode.ASSET_DATA, b"", Flag.BINARY))
 
 
 def _add(archive: tarfile.TarFile, entry: _Entry) -> None:
