@@ -70,7 +70,7 @@ class TitanJob:
     """Bytes of all its processes together beyond which it is restarted, or a text such as "300M"; 0 = no limit."""
     health: dict[str, Any] = None  # type: ignore[assignment]  # a new {} for each job, made in __init__
     """`{"http": "/path"}` or `{"command": "…"}`, with `interval` and `timeout` (10 and 2 seconds) if they are to be
-    others. Without it a service is ready when its port accepts connections, or if it has none, at once."""
+    others. Without it a service is ready when its port accepts connections, or if it has none, after 0.5 s."""
     unhealthy_after: int = 3
     """So many failed checks in a row end the attempt."""
     ready_timeout: float = 60.0

@@ -24,10 +24,6 @@ HOPELESS = ("CRASHLOOP", "DEAD", "STOPPED")
 """States of a service that it does not leave for READY by itself, or not soon."""
 
 
-LASTS_S = 0.5
-"""How long a service without a port has to last before whoever waits for it is told that it is ready."""
-
-
 def find(transport: Transport, key: str) -> ServiceStatus:
     """The service that `key` names. Raises NotFound; InvalidRequest for a run with several services."""
     return _only(transport.ask(ListServices(key), ServiceList), key)
@@ -80,15 +76,8 @@ def until_ready(
         ready = status.state == "READY"
         if status.state in HOPELESS or (ready and status.revision < newest):
             raise ServiceFailed(f"{key_of(status)} is {_state(status)}", status)
-        if ready and (status.port or _lasts(transport, status)):
+        if ready:
             return
-
-
-def _lasts(transport: Transport, status: ServiceStatus) -> bool:
-    """Whether one without a port, which is ready as soon as it has a process, still is after a moment."""
-    transport.pause(LASTS_S)
-    later = ask_patiently(transport, ListServices(key_of(status)), ServiceList)
-    return _telling(_only(later, key_of(status))) == _telling(status)
 
 
 def key_of(service: ServiceStatus) -> str:

@@ -69,7 +69,7 @@ class Error(Message):
 @dataclass(frozen=True, slots=True)
 class Health(Message):
     """When a service counts as ready, and as unhealthy. Without `http` and `command` it is its port that is dialled,
-    and one without a port is ready as soon as its process is there."""
+    and one without a port is ready once its process has lasted half a second."""
 
     http: str = tag(1, "")
     """GET of this path on the service's port has to be answered with 2xx."""

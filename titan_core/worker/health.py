@@ -6,17 +6,19 @@
                  FAILED, with what the last one said                          FAILED, with what the last one said
 
 A check that could not be made, as this machine has run out of something, says nothing of a service that was well.
-A service without a port and without checks is ready as soon as there is its process, and is not looked at again.
+A service without a port and without checks is ready once its process has lasted `SETTLE_S`, as many a mistake ends it
+at once and the renewal of a service must stop there. It is not looked at again.
 That a process ends is not found out here: its slot waits for that. The attempt's end, or the request for it, wakes
 the thread that watches it, also out of a check.
 
-`watch` is called by the slot threads; each checked attempt has a thread of its own from then on. That is made by
-the thread `health`, not by the slot's: it would be born into the slot's cgroup, which is frozen when the slot kills,
-with whatever is being forked there. What a check does is not known here.
+`watch` is called by the slot threads; each attempt has a thread of its own from then on, while it is watched. That is
+made by the thread `health`, not by the slot's: it would be born into the slot's cgroup, which is frozen when the slot
+kills, with whatever is being forked there. What a check does is not known here.
 """
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import itertools
 import logging
@@ -40,6 +42,8 @@ PAUSE_S = 0.05
 """Between two checks of a service that is still not ready."""
 MOST_PAUSE_S = 0.25
 """The same, where a check takes long: a pause is no shorter than the check before it, up to this."""
+SETTLE_S = 0.5
+"""How long a process that can not be checked lasts before its service counts as ready."""
 
 
 class HealthWatch(Component):
@@ -61,9 +65,9 @@ class HealthWatch(Component):
         """The process of this service is there. `task` is what it was started with, `cwd` and `env` where."""
         probe = self._probe(task, cwd, env)
         if probe is None:
-            control.become_ready(self._announce)
+            self._new.put(_Settling(control, self._announce))
         else:
-            self._new.put(_Watched(control, task.health, probe, self._announce))
+            self._new.put(_Checked(control, self._announce, task.health, probe))
 
     def _run(self) -> None:
         while (watched := self._new.get()) is not None:
@@ -81,30 +85,56 @@ class HealthWatch(Component):
         return port_probe(task.port) if task.port else None
 
 
-class _Watched:
+class _Watched(abc.ABC):
     """One attempt, on its thread."""
 
-    def __init__(
-        self, control: Control, health: Health, probe: Probe, announce: Callable[[ServiceReady], object]
-    ) -> None:
+    def __init__(self, control: Control, announce: Callable[[ServiceReady], object]) -> None:
         self._control = control
-        self._health = health
-        self._probe = probe
         self._announce = announce
         self.name = f"{control.start.run_id}/{control.start.job_id}"
 
     def run(self) -> None:
-        """Until the attempt is over, or is to be ended."""
+        """Until the attempt is over, or is to be ended, or there is nothing more to watch."""
         try:
             with self._control.watched() as over, contextlib.suppress(Over):
-                if self._becomes_ready(over):
-                    self._stays_well(over)
+                self._watch(over)
         except OSError as error:  # the system has no descriptor for it
             self.give_up(error.strerror or str(error))
 
     def give_up(self, reason: str) -> None:
         """It can not be watched here."""
         self._control.stop(Stop("INTERRUPTED", f"this worker could not watch it: {reason}"))
+
+    @abc.abstractmethod
+    def _watch(self, over: int) -> None:
+        """Raises Over once `over` can be read, as the attempt's end has come."""
+
+    def _tell_ready(self, after_s: float) -> bool:
+        if not self._control.become_ready(self._announce):
+            return False
+        log.info("%s is ready after %.3f s", self.name, after_s, extra={"action": "service.ready"})
+        return True
+
+
+class _Settling(_Watched):
+    """One that can not be checked."""
+
+    def _watch(self, over: int) -> None:
+        _rest(SETTLE_S, over)
+        self._tell_ready(SETTLE_S)
+
+
+class _Checked(_Watched):
+    def __init__(
+        self, control: Control, announce: Callable[[ServiceReady], object], health: Health, probe: Probe
+    ) -> None:
+        super().__init__(control, announce)
+        self._health = health
+        self._probe = probe
+
+    def _watch(self, over: int) -> None:
+        if self._becomes_ready(over):
+            self._stays_well(over)
 
     def _becomes_ready(self, over: int) -> bool:
         started_at, limit_s = self._control.started_at, self._health.ready_timeout_s or float("inf")
@@ -143,12 +173,6 @@ class _Watched:
             return self._probe(timeout_s, over)
         except OSError as error:
             return f"it could not be checked: {error.strerror or error}"
-
-    def _tell_ready(self, after_s: float) -> bool:
-        if not self._control.become_ready(self._announce):
-            return False
-        log.info("%s is ready after %.3f s", self.name, after_s, extra={"action": "service.ready"})
-        return True
 
     def _tell_failure(self, failure: str, failed: int) -> None:
         log.warning(

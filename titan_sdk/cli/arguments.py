@@ -197,9 +197,10 @@ def update(parser: ArgumentParser) -> None:
     service(parser)
     told = "its new file, or a pipeline (YAML or DIR) that has a job of its id"
     parser.add_argument("file", type=given, metavar="FILE|DIR", help=told)
-    parser.add_argument("port", nargs="?", type=service_port, metavar="PORT|auto", help="the port it listens on")
+    told = "the port it listens on (default: as before)"
+    parser.add_argument("port", nargs="?", type=service_port, metavar="PORT|auto", help=told)
     _execution_fields(
-        parser.add_argument_group("the new definition: what is not said has its default, not its old value")
+        parser.add_argument_group("the new definition: what is not said here has its default, not its old value")
     )
     _service_fields(parser)
     _deploy_wait(parser)

@@ -51,14 +51,17 @@ def restart(context: Context) -> int:
 
 def update(context: Context) -> int:
     """Replace a service's definition by a file with flags, or by the job of its id in a pipeline."""
+    from titan_core.protocol.checks import AUTO_PORT
     from titan_sdk.cli.commands_submit import is_pipeline, service_job
+    from titan_sdk.fields import AUTO
 
     options, client = context.options, context.client
     before = _revisions(context)
     if is_pipeline(options.file):
         return _asked(context, client.update_service(options.key, options.file), before)
     service = client.service(options.key)
-    answer = client.update_service(rows.service_key(service), service_job(context, service.job_id))
+    port = options.port or (AUTO if service.port == AUTO_PORT else service.port)
+    answer = client.update_service(rows.service_key(service), service_job(context, service.job_id, port))
     return _asked(context, answer, before)
 
 

@@ -44,7 +44,8 @@ def deploy(context: Context) -> int:
         return _deploy_worker(context)
     if is_pipeline(options.file):
         return _apply(context, options.file, wait=options.wait, timeout_s=options.patience)
-    handle = context.client.submit_job(service_job(context, options.name, options.delay, options.instances))
+    job = service_job(context, options.name, options.port, options.delay, options.instances)
+    handle = context.client.submit_job(job)
     if not options.wait:
         return _accepted_job(context, handle)
     from titan_sdk.cli.commands_services import wait_until_ready
@@ -117,7 +118,9 @@ def _run_job(context: Context) -> TitanJob:
     return _job(context, job_id=options.name, delay=f"{options.delay:f}s")
 
 
-def service_job(context: Context, name: str | None, delay_s: float = 0.0, instances: int = 1) -> TitanJob:
+def service_job(
+    context: Context, name: str | None, port: int | str | None, delay_s: float = 0.0, instances: int = 1
+) -> TitanJob:
     """The service that the options of `deploy` and `update` describe."""
     options = context.options
     health = {"http": options.health_http, "command": options.health_command}
@@ -127,7 +130,7 @@ def service_job(context: Context, name: str | None, delay_s: float = 0.0, instan
         job_id=name,
         delay=f"{delay_s:f}s",
         instances=instances,
-        port=options.port,
+        port=port,
         health=health,
         restart=options.restart,
         min_uptime=options.min_uptime,

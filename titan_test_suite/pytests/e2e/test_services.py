@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from titan_sdk import Conflict, TitanClient, TitanJob
+from titan_sdk import Conflict, ServiceFailed, TitanClient, TitanJob
 from titan_test_suite.pytests.support.cluster import Cluster
 from titan_test_suite.pytests.support.examples import free_port
 from titan_test_suite.pytests.support.servers import SERVER, RequestLoop, ask, asked, server
@@ -223,6 +223,21 @@ def test_an_update_that_does_not_become_ready_is_taken_back(
     status = client.service(key)
     assert status.reason.startswith("revision 2 was taken back: not ready within 0.5 s")
     assert {ask(address) for address in client.service_addresses(key)} == before
+
+
+def test_an_update_that_ends_at_once_costs_no_instance_though_nothing_can_be_checked(
+    cluster: Cluster, client: TitanClient, tmp_path: Path
+) -> None:
+    cluster.start_worker()
+    (tmp_path / "waits.sh").write_text("exec sleep 600")
+    (tmp_path / "ends.sh").write_text("exit 5")
+    key = deploy(client, TitanJob("consumer", tmp_path / "waits.sh", type="service", instances=2))
+    began = [(instance.job_id, instance.started_wall) for instance in client.service(key).instances]
+    client.update_service(key, TitanJob("consumer", tmp_path / "ends.sh", type="service"))
+    with pytest.raises(ServiceFailed, match="revision 2 was taken back: exit code 5"):
+        client.wait_service(key, READY_S, since=1)
+    wait_until(lambda: len(client.service(key).instances) == 2, READY_S, lambda: client.service(key))
+    assert [(instance.job_id, instance.started_wall) for instance in client.service(key).instances] == began
 
 
 # ── what goes wrong has a state and a reason ──────────────────────────────────────────────────────

@@ -123,6 +123,16 @@ def test_update_by_a_file(titan, master, tmp_path):
     assert (asked.job.requirement, asked.contents[0].data) == ("WEB", b"serve()")
 
 
+@pytest.mark.parametrize("port", [-1, 0, 9100])
+def test_update_by_a_file_keeps_the_port(titan, master, tmp_path, port):
+    (tmp_path / "new.py").write_text("serve()")
+    serving(master, replace(web(), port=port))
+    accepted(master, m.UpdateService)
+    assert titan("update", "web", "new.py") == 0
+    assert titan("update", "web", "new.py", "9200") == 0
+    assert [asked.job.task.port for asked in master.asked(m.UpdateService)] == [port, 9200]
+
+
 @pytest.mark.parametrize("path", ["titan.yaml", "."])
 def test_update_by_the_job_of_a_pipeline(titan, master, tmp_path, path):
     (tmp_path / "titan.yaml").write_text(PIPELINE)
@@ -139,7 +149,7 @@ def test_update_by_the_job_of_a_pipeline(titan, master, tmp_path, path):
 
 def test_update_refuses_what_can_not_be(titan, master, tmp_path):
     (tmp_path / "web.py").write_text("serve()")
-    serving(master, web())
+    serving(master, replace(web(), port=0))
     assert titan("update", "web", "web.py", "--health-http", "/up") == 3
     assert "health: http needs a port" in titan.err
     master.answer(m.ListServices, m.ServiceList((web(), web())))

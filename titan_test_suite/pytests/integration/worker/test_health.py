@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from titan_core.protocol.messages import Health, LogPosition, Result, ServiceReady
 from titan_core.worker import checks, procfs
 from titan_core.worker.app import Worker
+from titan_core.worker.health import SETTLE_S
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import WorkerMaster
@@ -133,8 +135,17 @@ def test_a_command_says_when_a_service_is_ready(master: WorkerMaster, shared: Pa
     end(master, token)
 
 
-def test_a_service_that_ends_before_it_is_ready(master: WorkerMaster, port: int) -> None:
-    result = ended(master, "raise SystemExit(3)", port)
+def test_a_service_that_can_not_be_checked_is_ready_once_it_has_lasted(master: WorkerMaster) -> None:
+    began_at = time.monotonic()
+    token = serve(master, "import time; time.sleep(600)")
+    assert master.started(token).port == 0
+    assert time.monotonic() - began_at >= SETTLE_S
+    end(master, token)
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_service_that_ends_before_it_is_ready(master: WorkerMaster, port: int, listens: bool) -> None:
+    result = ended(master, "raise SystemExit(3)", port if listens else 0)
     assert (result.outcome, result.reason) == ("FAILED", "exit code 3")
     assert not master.of(ServiceReady)
 
