@@ -62,13 +62,6 @@ def test_a_service_is_watched_until_it_is_ready(master: ScriptedMaster, client: 
     assert [asked.key for asked in master.asked(ListServices)] == ["web", "r-2/web", "r-2/web", "r-2/web"]
 
 
-def test_one_without_a_port_has_to_last_a_moment(master: ScriptedMaster, client: TitanClient) -> None:
-    web = replace(WEB, port=0)
-    failed = replace(web, state="WAITING", reason="exit code 3")
-    serving(master, web, failed, failed, web, web)
-    assert [status.state for status in client.watch_service("web")] == ["READY", "WAITING", "READY"]
-
-
 @pytest.mark.parametrize("state", ["CRASHLOOP", "DEAD", "STOPPED"])
 def test_waiting_in_vain(master: ScriptedMaster, client: TitanClient, state: str) -> None:
     serving(master, replace(WEB, state="STARTING"), replace(WEB, state=state, reason="exit code 3"))
