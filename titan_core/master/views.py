@@ -202,7 +202,8 @@ def service_reason(state: State, service: Service, now: float) -> str:
     if lacking is not None:
         why = _lacking_reason(state, service, lacking)
     elif restarts.on_trial(service, now):
-        why = f"all have revision {service.revision}, which is on trial"
+        good_s = service.spec.policy.min_uptime_s
+        why = f"all have revision {service.revision}, on trial until one has served for {good_s:g} s"
     else:
         why = ""
     return "; ".join(filter(None, (why, service.note)))

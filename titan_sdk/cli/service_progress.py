@@ -17,7 +17,7 @@ from titan_sdk.cli.progress import REFRESH_PER_S
 from titan_sdk.cli.text import clock
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
     from titan_core.protocol.messages import InstanceStatus, ServiceStatus
     from titan_sdk.cli.output import Output
@@ -33,7 +33,7 @@ def show(out: Output, statuses: Iterable[ServiceStatus]) -> ServiceStatus:
 
 
 class Lines:
-    """A line for each change of an instance."""
+    """A line for each change of an instance, and for each step of a renewal."""
 
     def __init__(self, out: Output) -> None:
         self._out = out
@@ -41,18 +41,23 @@ class Lines:
 
     def update(self, status: ServiceStatus) -> None:
         for instance in status.instances:
-            told = _line(instance)
-            if self._told.get(instance.job_id) != told:
-                self._told[instance.job_id] = told
+            self._tell(instance.job_id, _line(instance))
+        self._tell("", _renewal(status))
+
+    def _tell(self, what: str, told: str) -> None:
+        if self._told.get(what, "") != told:
+            self._told[what] = told
+            if told:
                 self._out.say(f"{clock(time.time())}  {told}")
 
 
 class Live:
-    """A row for each instance."""
+    """A row for each instance, and how far a renewal is."""
 
     def __init__(self, out: Output) -> None:
         self._console = out.talk_console
         self._instances: tuple[InstanceStatus, ...] = ()
+        self._renewal = ""
 
     def redrawing(self) -> AbstractContextManager[object]:
         from rich.live import Live as Redraw
@@ -62,13 +67,22 @@ class Live:
         )
 
     def update(self, status: ServiceStatus) -> None:
-        self._instances = status.instances
+        self._instances, self._renewal = status.instances, _renewal(status)
 
-    def _drawn(self) -> Table:
+    def _drawn(self) -> Group:
+        from rich.console import Group
+        from rich.text import Text
+
         from titan_sdk.cli.tables import drawn
 
-        shown = self._instances[: max(3, self._console.height - 3)]
-        return drawn(shown, rows.filled(shown, rows.INSTANCES), self._console.width)
+        shown = self._instances[: max(3, self._console.height - 5)]
+        table = drawn(shown, rows.filled(shown, rows.INSTANCES), self._console.width)
+        return Group(table, Text(self._renewal)) if self._renewal else Group(table)
+
+
+def _renewal(status: ServiceStatus) -> str:
+    """`web is UPDATING: 1 of 2 renewed to revision 3`; empty: it is not being renewed."""
+    return f"{status.job_id} is {status.state}: {status.reason}" if status.state == "UPDATING" else ""
 
 
 def _line(instance: InstanceStatus) -> str:

@@ -237,8 +237,9 @@ def test_an_update_that_was_taken_back_has_failed(titan, master, tmp_path):
         serving(master, *before, *story)
         assert titan("update", "web", "new.py", "--wait") == 1
         assert "is READY: revision 2 was taken back: exit code 1" in titan.err
-    serving(master, *before, web("UPDATING", revision=2), web(revision=2))
+    serving(master, *before, web("UPDATING", revision=2, reason="0 of 1 renewed"), web(revision=2))
     assert titan("update", "web", "new.py", "--wait", "--wait-timeout", "5") == 0
+    assert "  web is UPDATING: 0 of 1 renewed\n" in titan.err
 
 
 def test_a_restart_of_a_run_waits_for_each_of_its_services(titan, master):
