@@ -236,7 +236,7 @@ def _pool(state: State, name: str, growth: PoolGrowth, now: float) -> messages.P
         slots=sum(worker.info.slots for worker in workers),
         free=sum(worker.free_slots for worker in workers),
         waiting=state.placement.waiting(name, scaling.MOST_COUNTED),
-        starting=sum(name in expected.capabilities for expected in state.growth.expected),
+        starting=len(state.growth.expected_of(name)),
         trouble=scaling.trouble(growth, now),
     )
 

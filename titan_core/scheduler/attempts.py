@@ -168,7 +168,7 @@ def _on_service_ended(state: State, attempt: Attempt) -> None:
     verdict = restarts.verdict(attempt, state.settings, state.now)
     if verdict.state in FINAL:
         _end_with(state, job, verdict.state, verdict.reason)
-    elif attempt.outcome is Outcome.INTERRUPTED and _stays(state, attempt):
+    elif _stays(state, attempt):
         _pause(state, attempt, min(retry.trouble_backoff_s(attempt), state.settings.restart_max_s))
     elif verdict.state is JobState.QUEUED:
         jobs.enqueue(state, job, verdict.reason)

@@ -58,7 +58,7 @@ def _growth(state: State, job: Job, now: float) -> list[str]:
     provisioner, capability = state.settings.scaling.provisioner, job.spec.requirement
     if job.spec.service or strict_worker_id(job) or provisioner == "none":
         return []
-    starting = sum(capability in expected.capabilities for expected in state.growth.expected)
+    starting = len(state.growth.expected_of(capability))
     pool = state.growth.pools.get(capability)
     found = [f"{starting} more {'worker is' if starting == 1 else 'workers are'} being started"] if starting else []
     trouble = scaling.trouble(pool, now) if pool is not None else ""

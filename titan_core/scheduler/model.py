@@ -268,6 +268,10 @@ class Run:
         return count > 0 and count > sum(service.spare(final) for service in self.services.values())
 
 
+def host_of(worker_id: str) -> str:
+    return worker_id.rpartition(":")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerInfo:
     """What a worker says of itself; `facts` (its pid, memory, …) are carried for display only."""
@@ -290,7 +294,7 @@ class WorkerInfo:
 
     @property
     def host(self) -> str:
-        return self.worker_id.rpartition(":")[0]
+        return host_of(self.worker_id)
 
 
 @dataclass(slots=True, eq=False, repr=False)

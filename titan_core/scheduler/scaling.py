@@ -20,7 +20,7 @@ from titan_core.errors import Conflict, NotFound
 from titan_core.scheduler import workers
 from titan_core.scheduler.actions import Provision, Release, SpawnWorker
 from titan_core.scheduler.events import ProvisionFailed, SpawnFailed, WorkerStartRequested
-from titan_core.scheduler.model import Worker
+from titan_core.scheduler.model import Worker, host_of
 from titan_core.scheduler.placement import fits, strict_worker_id
 from titan_core.scheduler.state import Expected, PoolGrowth, State
 from titan_core.scheduler.states import WAITING, Affinity, WorkerState
@@ -108,10 +108,9 @@ def _grow(state: State, capability: str) -> None:
 
 def _wanted(state: State, capability: str) -> int:
     """How many more workers the waiting jobs would fill."""
-    expected = [one for one in state.growth.expected if capability in one.capabilities]
-    waiting = state.placement.waiting(capability, MOST_COUNTED) - sum(one.slots for one in expected)
-    slots = max((worker.info.slots for worker in _of_pool(state, capability)), default=4)
-    return -(-waiting // slots)
+    coming = sum(one.slots for one in state.growth.expected_of(capability))
+    waiting = state.placement.waiting(capability, MOST_COUNTED) - coming
+    return -(-waiting // _usual_slots(state, capability))
 
 
 def _grow_by(state: State, capability: str, count: int) -> str:
@@ -127,12 +126,11 @@ def _grow_by(state: State, capability: str, count: int) -> str:
 
 def _room(state: State, capability: str) -> int:
     """How many more the limits of the cluster and the pool allow."""
-    scaling, expected = state.settings.scaling, state.growth.expected
-    room = scaling.max_workers - len(state.workers) - len(expected)
+    scaling, growth = state.settings.scaling, state.growth
+    room = scaling.max_workers - len(state.workers) - len(growth.expected)
     if scaling.max_per_pool:
         of_pool = sum(capability in worker.info.capabilities for worker in state.workers.values())
-        of_pool += sum(capability in one.capabilities for one in expected)
-        room = min(room, scaling.max_per_pool - of_pool)
+        room = min(room, scaling.max_per_pool - of_pool - len(growth.expected_of(capability)))
     return room
 
 
@@ -146,8 +144,7 @@ def _limit_sentence(state: State, capability: str) -> str:
 
 
 def _provision(state: State, capability: str, count: int) -> None:
-    slots = max((worker.info.slots for worker in _of_pool(state, capability)), default=4)
-    due_at = state.now + state.settings.scaling.provision_s
+    slots, due_at = _usual_slots(state, capability), state.now + state.settings.scaling.provision_s
     for _ in range(count):
         _expect(state, Expected(frozenset({capability}), state.now, due_at, slots))
     state.act(Provision(capability, count))
@@ -189,11 +186,16 @@ def _of_pool(state: State, capability: str) -> list[Worker]:
     return [w for w in state.workers.values() if capability in w.info.capabilities and w.takes_work]
 
 
+def _usual_slots(state: State, capability: str) -> int:
+    """Of a worker of the pool; of one that is made elsewhere it is only supposed."""
+    return max((worker.info.slots for worker in _of_pool(state, capability)), default=4)
+
+
 def _host_has_room(state: State, parent: Worker) -> bool:
     limit = state.settings.scaling.max_per_host or WORKERS_PER_CPU * parent.info.cpu_count
     host = parent.info.host
     there = sum(worker.info.host == host for worker in state.workers.values())
-    return there + sum(_host(one.worker_id) == host for one in state.growth.expected) < limit
+    return there + sum(host_of(one.worker_id) == host for one in state.growth.expected) < limit
 
 
 def _free_port(state: State, host: str) -> int:
@@ -204,17 +206,13 @@ def _free_port(state: State, host: str) -> int:
     return next((port for port in range(low, high + 1) if f"{host}:{port}" not in taken), 0)
 
 
-def _host(worker_id: str) -> str:
-    return worker_id.rpartition(":")[0]
-
-
 # ── what became of it ─────────────────────────────────────────────────────────────────────────────
 
 
 def on_spawn_failed(state: State, event: SpawnFailed) -> None:
     """A worker could not start another one. Said of one that is not expected any more, it is no matter."""
-    worker_id = f"{_host(event.worker_id)}:{event.port}"
-    expected = next((one for one in state.growth.expected if one.worker_id == worker_id), None)
+    worker_id = f"{host_of(event.worker_id)}:{event.port}"
+    expected = state.growth.expected_as(worker_id)
     if expected is None:
         return
     state.growth.expected.remove(expected)
@@ -223,10 +221,9 @@ def on_spawn_failed(state: State, event: SpawnFailed) -> None:
 
 
 def on_provision_failed(state: State, event: ProvisionFailed) -> None:
-    expected = state.growth.expected
-    in_vain = [one for one in expected if not one.worker_id and event.capability in one.capabilities]
+    in_vain = [one for one in state.growth.expected_of(event.capability) if not one.worker_id]
     for one in in_vain[-event.count :]:
-        expected.remove(one)
+        state.growth.expected.remove(one)
     _failed(state, [event.capability], event.reason)
 
 
@@ -235,12 +232,10 @@ def _give_up_overdue(state: State) -> None:
     overdue = [one for one in growth.expected if one.due_at <= state.now]
     growth.expected = [one for one in growth.expected if one.due_at > state.now]
     for one in overdue:
-        within = f"has not registered within {one.due_at - one.asked_at:g} s"
         if one.worker_id:
             _block_port(state, one.worker_id)
-        _failed(
-            state, one.capabilities, f"worker {one.worker_id} {within}" if one.worker_id else f"a worker {within}"
-        )
+        name = f"worker {one.worker_id}" if one.worker_id else "a worker"
+        _failed(state, one.capabilities, f"{name} has not registered within {one.due_at - one.asked_at:g} s")
     for one in growth.expected:
         _wake_at(state, one.due_at)
     growth.blocked_ports = {name: until for name, until in growth.blocked_ports.items() if until > state.now}
@@ -290,7 +285,7 @@ def _may_go_at(state: State, worker: Worker) -> float:
     assert worker.idle_since is not None
     pools = (state.growth.pools.get(capability) for capability in worker.info.capabilities)
     grown = (pool.grown_at for pool in pools if pool is not None and pool.grown_at is not None)
-    return max(worker.idle_since, *grown, worker.idle_since) + state.settings.scaling.down_s
+    return max([worker.idle_since, *grown]) + state.settings.scaling.down_s
 
 
 def _is_needed(state: State, worker: Worker) -> bool:
@@ -323,7 +318,7 @@ def on_worker_start_requested(state: State, event: WorkerStartRequested) -> None
     """Have a worker started beside another one. It stays until a person stops it. Raises NotFound, Conflict."""
     parent = _parent_for(state, event)
     worker_id = f"{parent.info.host}:{event.port}"
-    if worker_id in state.workers or any(one.worker_id == worker_id for one in state.growth.expected):
+    if worker_id in state.workers or state.growth.expected_as(worker_id) is not None:
         raise Conflict(f"there is a worker {worker_id} already, or about to be")
     capabilities = frozenset({event.capability}) if event.capability else parent.info.capabilities
     _spawn(state, parent, event.port, capabilities, ephemeral=False)

@@ -61,6 +61,13 @@ class Growth:
     def pool(self, capability: str) -> PoolGrowth:
         return self.pools.setdefault(capability, PoolGrowth())
 
+    def expected_of(self, capability: str) -> list[Expected]:
+        return [one for one in self.expected if capability in one.capabilities]
+
+    def expected_as(self, worker_id: str) -> Expected | None:
+        """The one that will have this id, if that is known of any."""
+        return next((one for one in self.expected if one.worker_id == worker_id), None)
+
 
 @dataclass(slots=True, eq=False)
 class State:

@@ -19,7 +19,6 @@ import contextlib
 import logging
 import os
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -39,7 +38,7 @@ from titan_core.protocol.messages import SpawnFailed, SpawnWorker
 from titan_core.protocol.wire import MIB
 from titan_core.worker.environment import address_of, credentials, source_root
 from titan_core.worker.ports import Ports
-from titan_core.worker.process import Launch, start_process
+from titan_core.worker.process import Launch, signal_name, start_process
 from titan_core.worker.process_tree import PARENT_FLAG, WORKER_MODULE, OrphanHouse
 
 log = logging.getLogger("titan.worker")
@@ -272,8 +271,4 @@ def _last_words(child: _Child) -> str:
 
 
 def _ending(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    with contextlib.suppress(ValueError):
-        return f"ended by {signal.Signals(-code).name}"
-    return f"ended by signal {-code}"
+    return f"exit code {code}" if code >= 0 else f"ended by {signal_name(-code)}"

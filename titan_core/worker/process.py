@@ -60,6 +60,14 @@ class Ending(NamedTuple):
     """The stop signal was sent before it ended."""
 
 
+def signal_name(number: int) -> str:
+    """`SIGKILL`; `signal 40` for one that has no name."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 class _Waited(Enum):
     EXITED = 1
     WOKEN = 2

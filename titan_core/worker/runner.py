@@ -10,7 +10,6 @@ master (a full disk, a connection that fails for long) is INTERRUPTED, so that t
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,7 +24,7 @@ from titan_core.worker.environment import attempt_environment
 from titan_core.worker.health import HealthWatch
 from titan_core.worker.logs import AttemptLog, LogFollower
 from titan_core.worker.ports import Ports, with_port
-from titan_core.worker.process import Ending, Execution, Launch
+from titan_core.worker.process import Ending, Execution, Launch, signal_name
 from titan_core.worker.process_registry import ProcessRegistry
 from titan_core.worker.process_tree import OrphanHouse
 from titan_core.worker.results import Results
@@ -155,7 +154,7 @@ def _judge(control: Control, ending: Ending, started_wall: float) -> Result:
     if ending.stopped and control.request is not None:
         outcome, reason = control.request.outcome, control.request.reason
     elif ending.signal:
-        outcome, reason = "FAILED", f"ended by {_signal_name(ending.signal)}"
+        outcome, reason = "FAILED", f"ended by {signal_name(ending.signal)}"
     elif ending.exit_code:
         outcome, reason = "FAILED", f"exit code {ending.exit_code}"
     else:
@@ -174,13 +173,6 @@ def _not_run(control: Control, error: Exception, started_wall: float) -> Result:
     if not isinstance(error, TitanError | OSError | _Forestalled):
         log.error("an attempt could not be run", exc_info=error, extra={"action": "attempt.defect"})
     return Result(control.token, outcome, -1, reason, started_wall, time.time())
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _tell(start: StartAttempt, result: Result) -> None:

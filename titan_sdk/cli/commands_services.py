@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from titan_sdk.cli import rows
 from titan_sdk.cli.commands_act import done
 from titan_sdk.cli.exits import Exit
+from titan_sdk.services import key_of
 
 if TYPE_CHECKING:
     from titan_core.protocol.messages import Ack, ServiceStatus
@@ -23,7 +24,7 @@ def services(context: Context) -> int:
     out, key = context.out, context.options.key or ""
     found = context.client.services(key)
     if not key or len(found) != 1 or out.json:
-        out.listing(found, rows.service_key, rows.filled(found, rows.SERVICES), "services")
+        out.listing(found, key_of, rows.filled(found, rows.SERVICES), "services")
         return Exit.OK
     (service,) = found
     out.say(_heading(service))
@@ -61,7 +62,7 @@ def update(context: Context) -> int:
         return _asked(context, client.update_service(options.key, options.file), before)
     service = client.service(options.key)
     port = options.port or (AUTO if service.port == AUTO_PORT else service.port)
-    answer = client.update_service(rows.service_key(service), service_job(context, service.job_id, port))
+    answer = client.update_service(key_of(service), service_job(context, service.job_id, port))
     return _asked(context, answer, before)
 
 
@@ -84,7 +85,7 @@ def wait_until_ready(context: Context, revisions: Mapping[str, int], accepted: s
 def _revisions(context: Context) -> dict[str, int]:
     """Before a change that is waited for: those of the services that are meant, by key."""
     found = context.client.services(context.options.key) if context.options.wait else ()
-    return {rows.service_key(service): service.revision for service in found}
+    return {key_of(service): service.revision for service in found}
 
 
 def _asked(context: Context, answer: Ack, before: Mapping[str, int] = MappingProxyType({})) -> int:
@@ -99,4 +100,4 @@ def _heading(service: ServiceStatus) -> str:
     reason = f" ({service.reason})" if service.reason else ""
     where = rows.where(service) if service.ready else ""
     ready = f"{service.ready} of {service.wanted} ready" + (f": {where}" if where else "")
-    return f"{rows.service_key(service)} is {service.state}{reason}, {ready}"
+    return f"{key_of(service)} is {service.state}{reason}, {ready}"

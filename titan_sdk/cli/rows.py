@@ -22,6 +22,7 @@ from titan_core.protocol.messages import (
 from titan_sdk.cli.states import JOB_STATES
 from titan_sdk.cli.tables import Column
 from titan_sdk.cli.text import clock, size, span
+from titan_sdk.services import addresses, key_of
 
 T = TypeVar("T")
 
@@ -91,7 +92,7 @@ DEAD_JOBS: tuple[Column[JobStatus], ...] = (
 )
 
 SERVICES: tuple[Column[ServiceStatus], ...] = (
-    Column("SERVICE", lambda service: service_key(service)),
+    Column("SERVICE", key_of),
     Column("STATE", lambda service: service.state, state=True),
     Column("READY", lambda service: f"{service.ready}/{service.wanted}", right=True),
     Column("ADDRESS", lambda service: where(service)),
@@ -176,15 +177,11 @@ def instance_reason(instance: InstanceStatus) -> str:
     return "" if instance.state == "RUNNING" else instance.reason
 
 
-def service_key(service: ServiceStatus) -> str:
-    return f"{service.run_id}/{service.job_id}"
-
-
 def where(service: ServiceStatus) -> str:
     """Where a service answers; while none of it does, the port that it is to get."""
-    addresses = [instance.address for instance in service.instances if instance.ready and instance.address]
-    if addresses or not service.port:
-        return some(addresses)
+    found = addresses(service)
+    if found or not service.port:
+        return some(found)
     return "auto" if service.port == AUTO_PORT else f":{service.port}"
 
 

@@ -21,6 +21,7 @@ from titan_sdk.cli import rows, text
 from titan_sdk.cli.log_output import last_lines, write_log
 from titan_sdk.cli.output import Output
 from titan_sdk.cli.tables import Column, fitting, plain_lines
+from titan_sdk.services import key_of
 from titan_test_suite.pytests.support.streams import Stream
 
 HOSTILE = "[red]x[/red] \x1b[31m\x1b]0;title\x07\n\r\u202eevil\x9b2J"
@@ -225,7 +226,7 @@ def test_kinds_of_workers():
 def test_hostile_services_are_only_text(terminal):
     out = output(terminal, color=False)
     found = [service("READY", instance(ready=True, address=HOSTILE, worker=HOSTILE), reason=HOSTILE)]
-    out.listing(found, rows.service_key, rows.filled(found, rows.SERVICES), "services")
+    out.listing(found, key_of, rows.filled(found, rows.SERVICES), "services")
     printed = out.stdout.text
     left = printed.replace("\x1b[1m", "").replace("\x1b[2m", "").replace("\x1b[0m", "") if terminal else printed
     assert not any(char in left for char in "\x1b\x07\r\u202e\x9b")
@@ -237,7 +238,7 @@ def test_hostile_services_are_only_text(terminal):
 )
 def test_states_of_services_have_colours(state, colour):
     out = output(True)
-    out.listing([service(state)], rows.service_key, rows.SERVICES, "services")
+    out.listing([service(state)], key_of, rows.SERVICES, "services")
     assert f"\x1b[{colour}m{state}" in out.stdout.text
 
 

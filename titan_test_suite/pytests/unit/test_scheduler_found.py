@@ -11,16 +11,6 @@ from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, 
 from titan_test_suite.pytests.support.kept_cluster import KeptCluster
 
 
-@pytest.fixture
-def cluster() -> KeptCluster:
-    return KeptCluster()
-
-
-@pytest.fixture
-def worker(cluster: KeptCluster) -> FakeWorker:
-    return cluster.join("w")
-
-
 def live(cluster: Cluster) -> list[str]:
     return [one.job_id for one in cluster.service("web").live]
 

@@ -14,17 +14,6 @@ from titan_core.scheduler.states import Affinity, JobState, Outcome, WorkerState
 from titan_test_suite.pytests.support.cluster_model import FakeWorker, job, service, started_jobs
 from titan_test_suite.pytests.support.kept_cluster import GRACE_S, KeptCluster
 
-
-@pytest.fixture
-def cluster() -> KeptCluster:
-    return KeptCluster()
-
-
-@pytest.fixture
-def worker(cluster: KeptCluster) -> FakeWorker:
-    return cluster.join("w")
-
-
 # ── what is there again ───────────────────────────────────────────────────────────────────────────
 
 

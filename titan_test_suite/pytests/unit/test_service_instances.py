@@ -15,16 +15,6 @@ from titan_test_suite.pytests.support.kept_cluster import KeptCluster
 OF_THE_RUN = ServicePolicy(run_scoped=True)
 
 
-@pytest.fixture
-def cluster() -> KeptCluster:
-    return KeptCluster()
-
-
-@pytest.fixture
-def worker(cluster: KeptCluster) -> FakeWorker:
-    return cluster.join("w")
-
-
 def places(cluster: Cluster, name: str) -> list[str]:
     return [cluster.place(job.key) for job in cluster.service(name).live]
 

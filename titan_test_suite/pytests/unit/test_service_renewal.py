@@ -13,16 +13,6 @@ from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, 
 from titan_test_suite.pytests.support.kept_cluster import KeptCluster
 
 
-@pytest.fixture
-def cluster() -> KeptCluster:
-    return KeptCluster()
-
-
-@pytest.fixture
-def worker(cluster: KeptCluster) -> FakeWorker:
-    return cluster.join("w")
-
-
 def up(cluster: Cluster, instances: int, port: int = 0) -> None:
     """A service of so many instances, all ready."""
     cluster.submit(kept("web", instances=instances, port=port))

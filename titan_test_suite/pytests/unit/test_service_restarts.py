@@ -12,16 +12,6 @@ from titan_test_suite.pytests.support.kept_cluster import KeptCluster
 ON_FAILURE = ServicePolicy(Restart.ON_FAILURE)
 
 
-@pytest.fixture
-def cluster() -> KeptCluster:
-    return KeptCluster()
-
-
-@pytest.fixture
-def worker(cluster: KeptCluster) -> FakeWorker:
-    return cluster.join("w")
-
-
 def fail_fast(cluster: Cluster, name: str, times: int) -> None:
     """It ends as soon as it begins, so often; each time it has begun again before."""
     for _ in range(times):

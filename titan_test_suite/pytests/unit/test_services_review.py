@@ -20,16 +20,6 @@ from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, 
 from titan_test_suite.pytests.support.kept_cluster import KeptCluster
 
 
-@pytest.fixture
-def cluster() -> KeptCluster:
-    return KeptCluster()
-
-
-@pytest.fixture
-def worker(cluster: KeptCluster) -> FakeWorker:
-    return cluster.join("w")
-
-
 def carry_on(cluster: Cluster) -> None:
     """What is told to stop stops, what runs gets ready, until nothing changes."""
     moved = True

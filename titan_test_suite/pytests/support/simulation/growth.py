@@ -30,7 +30,7 @@ from titan_core.scheduler.events import (
     WorkerRegistered,
     WorkerShutdownRequested,
 )
-from titan_core.scheduler.model import JobSpec, WorkerInfo
+from titan_core.scheduler.model import JobSpec, WorkerInfo, host_of
 from titan_core.scheduler.records import WorkerRecord
 from titan_core.scheduler.scaling import INCEPTION_S
 from titan_core.scheduler.settings import ScalingSettings
@@ -74,7 +74,7 @@ class GrowthWitness:
             case WorkerRegistered(info):
                 self._registers(info)
             case SpawnFailed(worker_id, port):
-                child = f"{_host(worker_id)}:{port}"
+                child = f"{host_of(worker_id)}:{port}"
                 self._asked = [one for one in self._asked if one.worker_id != child]
             case ProvisionFailed(capability, _, count):
                 in_vain = [one for one in self._asked if not one.worker_id and capability in one.capabilities]
@@ -143,7 +143,7 @@ class GrowthWitness:
             assert offers == parent.capabilities, f"{action} is not like its parent"
             assert any(self._is_needed(one, 1, parent.slots) for one in offers), f"{action}, and nobody needs it"
             self._check_limits(1)
-        child = f"{_host(action.worker_id)}:{action.port}"
+        child = f"{host_of(action.worker_id)}:{action.port}"
         assert child not in self._workers, f"{action}: it is there"
         self._asked.append(Asked(offers, parent.slots, self._agenda.now + INCEPTION_S, child))
 
@@ -185,7 +185,3 @@ class GrowthWitness:
 def _info(record: WorkerRecord) -> WorkerInfo:
     offers = frozenset(record.capabilities)
     return WorkerInfo(record.worker_id, record.instance, offers, record.slots, ephemeral=record.ephemeral)
-
-
-def _host(worker_id: str) -> str:
-    return worker_id.rpartition(":")[0]

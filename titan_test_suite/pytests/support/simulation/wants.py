@@ -23,7 +23,7 @@ from titan_core.scheduler.events import (
     ServiceStopRequested,
     ServiceUpdateRequested,
 )
-from titan_core.scheduler.model import JobSpec, ServicePolicy
+from titan_core.scheduler.model import JobSpec, ServicePolicy, host_of
 from titan_core.scheduler.records import JobRecord, StateRecord
 from titan_core.scheduler.states import FINAL, LOST_CAUSE, Affinity, JobState, Outcome, Restart
 from titan_test_suite.pytests.support.graphs import BAD
@@ -336,7 +336,7 @@ class Wants:
         bound_to = self._bound_to(state.job) if spec.affinity is Affinity.STRICT else ""
         places = workers & {bound_to} if bound_to else workers
         taken = {host for job, host in self._with_port(spec.policy.port) if job != state.job}
-        return {_host(worker_id) for worker_id in places} <= taken
+        return {host_of(worker_id) for worker_id in places} <= taken
 
     def _bound_to(self, job: int) -> str:
         for parent in self._parents(job):
@@ -363,7 +363,7 @@ class Wants:
                 state = self._rows.states.get(job)
                 running = state is not None and state.state == JobState.RUNNING.value
                 if state is not None and running and self._definition(want, state).policy.port == port:
-                    yield job, _host(self._latest_worker(job))
+                    yield job, host_of(self._latest_worker(job))
 
 
 def _stays(state: StateRecord) -> bool:
@@ -382,7 +382,3 @@ def _is_being_cancelled(state: StateRecord) -> bool:
 
 def _is_lost(state: StateRecord) -> bool:
     return (state.ending_state or state.state) in _LOST_CAUSE
-
-
-def _host(worker_id: str) -> str:
-    return worker_id.rpartition(":")[0]
