@@ -14,10 +14,9 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from titan_core.errors import InvalidRequest
-from titan_core.protocol.checks import check_capability
+from titan_core.protocol.checks import WEB_ADDRESS, check_capability, is_web_address
 
 Kind = Callable[[Any], Any]
 _SWITCHES = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -157,21 +156,9 @@ def networks(value: Any) -> tuple[str, ...]:
 def url(value: Any) -> str:
     """Of a webhook; empty: none."""
     address = value.strip() if isinstance(value, str) else None
-    if address is None or (address and not _is_web_address(address)):
-        raise ValueError("it must be a URL such as http://host:8000/path, without a user and a password")
+    if address is None or (address and not is_web_address(address)):
+        raise ValueError(f"it must be {WEB_ADDRESS}")
     return address
-
-
-def _is_web_address(address: str) -> bool:
-    if not address.isascii() or not all(33 <= ord(char) < 127 for char in address):
-        return False
-    try:
-        parts = urlsplit(address)
-        return (
-            parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
-        )
-    except ValueError:  # a port that is none, a bracket that is not closed
-        return False
 
 
 def _port(value: Any) -> int:

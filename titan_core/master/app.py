@@ -14,9 +14,12 @@ import time
 from pathlib import Path
 
 from titan_core.clock import SystemClock
+from titan_core.clock_set import ClockSetWatch
 from titan_core.config import MasterConfig
 from titan_core.failpoints import reach
 from titan_core.lifecycle import Component
+from titan_core.master import schedule_alerts
+from titan_core.master.alerts import AlertSender
 from titan_core.master.backup import Backups
 from titan_core.master.clock_watcher import ClockWatcher
 from titan_core.master.connections import Connections
@@ -29,6 +32,8 @@ from titan_core.master.logs import LogStore
 from titan_core.master.provisioners import make_provisioner
 from titan_core.master.scaler import ScalerExecutor
 from titan_core.master.sessions import Identity, Timing
+from titan_core.master.wall_clock import WallClock
+from titan_core.master.webhook import read_secret
 from titan_core.net.credentials import find_token, make_token
 from titan_core.net.server import MAX_CONNECTIONS, Server
 from titan_core.protocol.wire import LEGACY
@@ -69,11 +74,15 @@ class Master(Component):
         self._store = Volatile(clock) if config.in_memory else Store(self._state_dir, clock)
         self.engine = Engine(Core(_settings(config)), clock, self._store, self._on_forgotten)
         self._logs = LogStore(self._state_dir / "logs", self.engine.topics)
-        self._clock_watcher = ClockWatcher(self.engine)
+        self._check_room = functools.partial(check_room, self._state_dir, config.min_free_mib * MIB)
+        self._wall_clock = WallClock(self.engine, self._store.history)
+        self._clock_watcher = ClockWatcher(self.engine, self._wall_clock.follow, self._check_room)
+        self._clock_set_watch = ClockSetWatch(self._wall_clock.follow)
         self._heartbeat = HeartbeatExecutor(self.engine, timing)
         self._housekeeper = Housekeeper(self.engine, self._store, self._logs, config.keep_days, config.keep_runs)
         try:
             self._scaler = self._make_scaler()
+            self._alerts = self._make_alerts()
             self._server = self._make_server(timing)
         except BaseException:
             self._store.stop()
@@ -84,6 +93,8 @@ class Master(Component):
             self._clock_watcher,
             self._housekeeper,
             self._scaler,
+            self._alerts,
+            self._clock_set_watch,
         )
         for part in (*self._parts, self._store):
             part.on_failure = self._on_part_failure
@@ -95,13 +106,21 @@ class Master(Component):
         self.engine.on_provision = scaler.put
         return scaler
 
+    def _make_alerts(self) -> AlertSender:
+        """Raises ConfigError when the secret that signs can not be read."""
+        secret = read_secret(self.config.webhook_secret_file)
+        alerts = AlertSender(
+            secret, self._store.cluster, functools.partial(schedule_alerts.settle, self.engine), self.engine.settle
+        )
+        self.engine.on_alert = lambda action: alerts.put(schedule_alerts.order_of(action))
+        return alerts
+
     def _make_server(self, timing: Timing) -> Server:
         """What answers those who connect. Raises ConfigError when the address can not be bound."""
         config, store = self.config, self._store
         database = None if config.in_memory else self._state_dir / DATABASE
-        room = functools.partial(check_room, self._state_dir, config.min_free_mib * MIB)
         assets = AssetStore(config.home / "perm_files", self._state_dir / "assets")
-        handlers = Handlers(self.engine, assets, self._logs, store.history, database, room)
+        handlers = Handlers(self.engine, assets, self._logs, store.history, database, self._check_room)
         identity = Identity(store.cluster, store.term)
         connections = Connections(
             self.engine,
@@ -137,6 +156,10 @@ class Master(Component):
         self._heartbeat.start()
         self._housekeeper.start()
         self._scaler.start()
+        self._alerts.start()
+        # It may have been set since the core was told where it is.
+        self._clock_set_watch.start()
+        self._wall_clock.follow()
         # The door last, when everything behind it is there; then the word where it is.
         self._server.start()
         self._write_address()
@@ -173,11 +196,22 @@ class Master(Component):
 
     def _recover(self) -> None:
         store, grace_s = self._store, self.config.grace_s
-        runs, workers = store.load()
+        loaded = store.load()
         store.start()
-        self.engine.submit(StateRecovered(store.term, grace_s, runs, workers, store.last_sequence))
+        self.engine.submit(
+            StateRecovered(
+                store.term,
+                grace_s,
+                loaded.runs,
+                loaded.workers,
+                store.last_sequence,
+                self.engine.clock.offset_s(),
+                loaded.schedules,
+                loaded.alerts,
+            )
+        )
         reach("master.recovered")
-        live = sum(stored.run.live_jobs > 0 for stored in runs)
+        live = sum(stored.run.live_jobs > 0 for stored in loaded.runs)
         log.info("term %d; %d runs go on", store.term, live, extra={"action": "master.recovered"})
 
     def _on_forgotten(self, run_id: str) -> None:

@@ -3,19 +3,30 @@
 It waits on the engine's condition, for ever when no timer is set, so an idle master costs nothing. An
 event that sets an earlier timer notifies the condition. It never fires early: a wait that ends before
 the time is simply continued.
+
+Timers are monotonic, slots of schedules are wall time: before anything fires it is seen to that the core
+knows the wall clock as it is. Whoever sets the clock while nothing is due is noticed by `clock_set`.
 """
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+
+from titan_core.errors import Unavailable
 from titan_core.lifecycle import Component
 from titan_core.master.engine import Engine
 from titan_core.scheduler.events import TimePassed
 
 
 class ClockWatcher(Component):
-    def __init__(self, engine: Engine) -> None:
+    """`follow_clock` tells the core where the wall clock is; `check_room` raises Unavailable when no run can begin."""
+
+    def __init__(self, engine: Engine, follow_clock: Callable[[], None], check_room: Callable[[], None]) -> None:
         super().__init__("clock-watcher")
         self._engine = engine
+        self._follow_clock = follow_clock
+        self._check_room = check_room
 
     def start(self) -> None:
         self.spawn("clock-watcher", self._run)
@@ -25,6 +36,13 @@ class ClockWatcher(Component):
             self._engine.condition.notify_all()
 
     def _run(self) -> None:
+        while not self.stopping.is_set():
+            self._watch()
+            if not self.stopping.is_set():
+                self._follow_clock()
+
+    def _watch(self) -> None:
+        """Until the clock was set, or the stop. The lock is let go then: to follow the clock takes the store."""
         engine = self._engine
         with engine.condition:
             while not self.stopping.is_set():
@@ -33,6 +51,16 @@ class ClockWatcher(Component):
                 if due_at is None:
                     engine.condition.wait()
                 elif due_at > now:
-                    engine.condition.wait(due_at - now)
+                    engine.condition.wait(min(due_at - now, threading.TIMEOUT_MAX))
+                elif engine.clock_was_set():
+                    return
                 else:
-                    engine.handle_held(TimePassed())
+                    engine.handle_held(TimePassed(self._trouble()))
+
+    def _trouble(self) -> str:
+        try:
+            self._engine.check_writable()
+            self._check_room()
+        except Unavailable as error:
+            return error.message
+        return ""

@@ -33,6 +33,7 @@ from titan_core.scheduler.actions import (
     RecordRunFinished,
     RecordService,
     Release,
+    SendAlert,
     ShutDownWorker,
     SpawnWorker,
     StartAttempt,
@@ -48,6 +49,8 @@ from titan_core.store.durability import Durability
 KEPT_S = 10.0
 """How long somebody who changed something waits for a disk that takes nothing."""
 _LOOK_S = 0.5
+CLOCK_STEP_S = 0.001
+"""By how much wall and monotonic time may disagree with what they were before it is said that the clock was set."""
 
 T = TypeVar("T")
 
@@ -71,6 +74,8 @@ class Engine:
         self.topics = Topics()
         self.on_provision: Callable[[Provision | Release], None] = lambda action: None
         """Told, under the lock, what the provisioner is to do; must not wait."""
+        self.on_alert: Callable[[SendAlert], None] = lambda action: None
+        """Told, under the lock, who is to be told of a fire; must not wait."""
         self.clock = clock
         self._core = core
         self._on_forget = on_forget
@@ -152,6 +157,10 @@ class Engine:
         """`submit` for a caller that holds the condition."""
         self._handle(event)
 
+    def clock_was_set(self) -> bool:
+        """Whether the wall clock is not where the core has it. The caller holds the condition."""
+        return abs(self.clock.offset_s() - self._core.state.offset_s) > CLOCK_STEP_S
+
     # ── handing out ───────────────────────────────────────────────────────────────────────────────
 
     def _handle(self, event: Event) -> list[Action]:
@@ -189,6 +198,8 @@ class Engine:
                 self._store.forget([run_id])
             case Provision() | Release():
                 self.on_provision(action)
+            case SendAlert():
+                self.on_alert(action)
 
     def _send(self, worker_id: str, action: Action, ticket: int) -> None:
         """A worker without a session learns what it must know when it registers again."""

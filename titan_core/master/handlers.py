@@ -19,6 +19,7 @@ from titan_core.master.finder import Finder
 from titan_core.master.listings import MAX_LISTED, Listings
 from titan_core.master.logs import LogName, LogStore
 from titan_core.master.operations import Operations
+from titan_core.master.schedule_requests import ScheduleRequests
 from titan_core.master.service_requests import ServiceRequests
 from titan_core.master.submissions import Submissions
 from titan_core.master.views import Views, changed_jobs
@@ -64,6 +65,11 @@ CHANGES = (
     messages.RetryJob,
     messages.ShutdownWorker,
     messages.DrainWorker,
+    messages.PutSchedule,
+    messages.PauseSchedule,
+    messages.TriggerSchedule,
+    messages.RemoveSchedule,
+    messages.BackfillSchedule,
 )
 """Requests whose answer is a promise, and that are refused while nothing can be written."""
 
@@ -91,6 +97,7 @@ class Handlers:
         self._submissions = Submissions(engine, assets, self._finder, history, check_room)
         self._operations = Operations(engine, self._finder, history, database)
         services = ServiceRequests(engine, self._finder, self._submissions, self._views)
+        schedules = ScheduleRequests(engine, history, self._submissions, check_room)
         self._reactions: dict[type[Message], Callable[[Any], Message]] = {
             messages.SubmitRun: self._submissions.submit,
             messages.GetStats: self._stats,
@@ -116,6 +123,14 @@ class Handlers:
             messages.DrainWorker: self._operations.drain,
             messages.ListEvents: self._operations.events,
             messages.Check: self._operations.check,
+            messages.PutSchedule: schedules.put,
+            messages.ListSchedules: schedules.listing,
+            messages.GetSchedule: schedules.get,
+            messages.PauseSchedule: schedules.pause,
+            messages.TriggerSchedule: schedules.trigger,
+            messages.RemoveSchedule: schedules.remove,
+            messages.BackfillSchedule: schedules.backfill,
+            messages.ListFires: schedules.fires,
         }
 
     def answer(self, request: Message) -> Message:

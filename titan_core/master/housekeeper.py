@@ -1,4 +1,5 @@
-"""The housekeeper: deletes finished runs that are older, or more, than are to be kept, now and then.
+"""The housekeeper: deletes finished runs that are older, or more, than are to be kept, now and then, and lines of
+ledgers of schedules.
 
 What is expired is asked of the store; the core, which knows what a person has just retried, decides; the
 store, the logs and the workers are then told to delete. A worker that is not there is told when it is back.
@@ -63,6 +64,7 @@ class Housekeeper(Component):
             if self.stopping.is_set():
                 return
             self._delete(tuple(expired[start : start + AT_ONCE]))
+        self._store.shorten_ledgers(now_wall - self._keep_days * 86400 if self._keep_days else 0.0)
         if expired:
             log.info("deleted %d finished runs", len(expired), extra={"action": "runs.expired"})
 

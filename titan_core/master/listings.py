@@ -37,7 +37,12 @@ class Listings:
         _check_state(request.state, RunState)
         known, listed = self._engine.read(lambda state: self._runs_in_memory(state, request))
         past = self._history.runs(request.limit + len(known), request.state, request.name)
-        listed += [(run.sequence, self._views.past_run(run)) for run in past if run.run_id not in known]
+        origins = self._history.origins(run.sequence for run in past)
+        listed += [
+            (run.sequence, self._views.past_run(run, origins.get(run.sequence)))
+            for run in past
+            if run.run_id not in known
+        ]
         listed.sort(key=lambda entry: -entry[0])
         return messages.RunList(tuple(status for _, status in listed[: request.limit]))
 

@@ -15,38 +15,23 @@ Knows nothing of the core, the engine and threads. `add` and `remove` block, and
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
 import logging
 import re
-import secrets
 import shlex
-import ssl
 import threading
-import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import NamedTuple, Protocol
-from urllib.parse import urlsplit
+from typing import Protocol
 
 from titan_core.config import MasterConfig
-from titan_core.errors import ConfigError, ConnectionFailed, ProvisioningFailed
+from titan_core.errors import ConnectionFailed, ProvisioningFailed, RequestRefused
 from titan_core.master.command import Command, Ending
-from titan_core.master.http_post import HttpPost
+from titan_core.master.webhook import Json, Webhook, one_line, read_secret
 from titan_core.protocol.checks import shown
 
 log = logging.getLogger("titan.master")
 
-CALL_S = 10.0
-"""What one call of a webhook may take."""
-PAUSES_S = (0.5, 2.0, 5.0)
-"""Between a call that failed for now and the next one; as often as here it is tried again."""
 COMMAND_S = 60.0
 """What a command may take."""
-SHOWN = 250
-"""Characters of what somebody else has said that are passed on."""
 LINES = 3
 """Of what a command has printed, on each stream, that are logged."""
 
@@ -69,94 +54,38 @@ class Provisioner(Protocol):
 def make_provisioner(config: MasterConfig, cluster: bytes) -> Provisioner | None:
     """The one that is configured; None where there is nobody to ask. Raises ConfigError."""
     if config.provisioner == "webhook":
-        return WebhookProvisioner(config.webhook_url, _read_secret(config.webhook_secret_file), cluster)
+        return WebhookProvisioner(config.webhook_url, read_secret(config.webhook_secret_file), cluster)
     if config.provisioner == "command":
         return CommandProvisioner(config.provision_command, config.release_command)
     return None
 
 
-def _read_secret(path: str | None) -> bytes:
-    if path is None:
-        return b""
-    try:
-        secret = Path(path).read_bytes().strip()
-    except OSError as error:
-        raise ConfigError(f"webhook_secret_file {path} can not be read: {error.strerror}") from None
-    if not secret:
-        raise ConfigError(f"webhook_secret_file {path} is empty: put the secret into it")
-    return secret
-
-
 # ── by HTTP ───────────────────────────────────────────────────────────────────────────────────────
-
-
-class _Failure(NamedTuple):
-    sentence: str
-    passing: bool
-    """Another try may help."""
 
 
 class WebhookProvisioner:
     """Posts to `url` what is wanted; without a secret the calls are not signed."""
 
     def __init__(self, url: str, secret: bytes, cluster: bytes) -> None:
-        self._url = url
-        self._secret = secret
-        self._cluster = cluster
-        parts = urlsplit(url)
-        self._name = f"webhook {parts.scheme}://{parts.netloc}{parts.path}"  # a query may hold a password
-        self._context = ssl.create_default_context() if parts.scheme == "https" else None
-        self._post: HttpPost | None = None
-        self._stopping = threading.Event()
+        self._webhook = Webhook(url, secret)
+        self._cluster = cluster.hex()
 
     def add(self, capability: str, count: int) -> None:
-        self._tell(action="add", capability=capability, count=count)
+        self._tell({"action": "add", "capability": capability, "count": count})
 
     def remove(self, worker_id: str, capability: str) -> None:
-        self._tell(action="remove", worker=worker_id, capability=capability)
+        self._tell({"action": "remove", "worker": worker_id, "capability": capability})
 
     def stop(self) -> None:
-        self._stopping.set()
-        if self._post is not None:
-            self._post.cut()
+        self._webhook.stop()
 
-    def _tell(self, **wanted: str | int) -> None:
-        """Call until there is an answer; with one id, since a call without one may have been heard."""
-        identity = {
-            "cluster": self._cluster.hex(),
-            "id": secrets.token_hex(16),
-            "sent": datetime.now(UTC).isoformat(),
-        }
-        body = json.dumps({**wanted, **identity}).encode()
-        failure = self._call(body)
-        for pause_s in PAUSES_S:
-            if failure is None or not failure.passing or self._stopping.wait(pause_s):
-                break
-            failure = self._call(body)
-        if failure is not None:
-            raise ProvisioningFailed(failure.sentence)
-
-    def _call(self, body: bytes) -> _Failure | None:
-        # Whoever stops sets the Event and then looks for a call; so the call is there before the Event is looked at.
-        self._post = HttpPost(self._url, CALL_S, self._context)
-        if self._stopping.is_set():
-            self._post.cut()
+    def _tell(self, wanted: Mapping[str, Json]) -> None:
         try:
-            answer = self._post.send(self._headers(body), body)
+            self._webhook.post({**wanted, "cluster": self._cluster})
         except ConnectionFailed as error:
-            return _Failure(f"{self._name} {error}; look at webhook_url, and at what listens there", True)
-        if 200 <= answer.status < 300:
-            return None
-        said = _one_line(f"{answer.status} {answer.reason}: {answer.text}").rstrip(": ")
-        return _Failure(f"{self._name} answered {said}", answer.status >= 500)
-
-    def _headers(self, body: bytes) -> dict[str, str]:
-        timestamp = str(int(time.time()))
-        headers = {"Content-Type": "application/json", "X-Titan-Timestamp": timestamp}
-        if self._secret:
-            signature = hmac.new(self._secret, timestamp.encode() + b"." + body, hashlib.sha256)
-            headers["X-Titan-Signature"] = f"sha256={signature.hexdigest()}"
-        return headers
+            raise ProvisioningFailed(f"{error}; look at webhook_url, and at what listens there") from None
+        except RequestRefused as error:
+            raise ProvisioningFailed(error.message) from None
 
 
 # ── by a program ──────────────────────────────────────────────────────────────────────────────────
@@ -215,15 +144,9 @@ def _report(name: str, ending: Ending) -> None:
     """Log the last lines; raise ProvisioningFailed for a bad end."""
     said = [*ending.output[-LINES:], *ending.errors[-LINES:]]
     if said:
-        log.info("%s said: %s", name, _one_line(" | ".join(said)), extra={"action": "scaling.output"})
-    why = f": {_one_line(ending.errors[-1])}" if ending.errors else ""
+        log.info("%s said: %s", name, one_line(" | ".join(said)), extra={"action": "scaling.output"})
+    why = f": {one_line(ending.errors[-1])}" if ending.errors else ""
     if ending.exit_code is None:
         raise ProvisioningFailed(f"{name} did not end within {COMMAND_S:g} s and was killed{why}")
     if ending.exit_code:
         raise ProvisioningFailed(f"{name} ended with exit code {ending.exit_code}{why}")
-
-
-def _one_line(text: str) -> str:
-    """The beginning of a text, without what would do something to a terminal or a log."""
-    words = "".join(char if char.isprintable() else " " for char in text[:SHOWN]).split()
-    return " ".join(words)

@@ -238,9 +238,16 @@ def log_name(attempt: Attempt) -> LogName:
 
 
 def _start(action: StartAttempt) -> Message:
-    attempt, spec = action.attempt, action.attempt.job.spec
+    attempt, spec, run = action.attempt, action.attempt.job.spec, action.attempt.job.run
     return messages.StartAttempt(
-        attempt.token, attempt.job.run.run_id, spec.job_id, attempt.number, spec.task, spec.service, action.services
+        attempt.token,
+        run.run_id,
+        spec.job_id,
+        attempt.number,
+        spec.task,
+        spec.service,
+        action.services,
+        run.variables,
     )
 
 

@@ -8,25 +8,26 @@ from __future__ import annotations
 import contextlib
 import itertools
 import secrets
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from titan_core.clock import Clock
 from titan_core.errors import AssetMissing, Conflict, InvalidRequest, TitanError, Unavailable
+from titan_core.instants import stamp
 from titan_core.master.engine import Engine
 from titan_core.master.finder import Finder
 from titan_core.protocol import messages
 from titan_core.protocol.checks import check_job, check_submission
 from titan_core.scheduler.attempts import TOKEN_BYTES
+from titan_core.scheduler.dag import check as check_graph
 from titan_core.scheduler.events import JobsAdded, RunSubmitted
-from titan_core.scheduler.model import USUAL_POLICY, JobSpec
-from titan_core.scheduler.states import Affinity
+from titan_core.scheduler.fires import BY_HAND
+from titan_core.scheduler.model import JobSpec
 from titan_core.store.archive import inspect
 from titan_core.store.assets import AssetStore
 from titan_core.store.history import History
-from titan_core.store.specs import service_policy
+from titan_core.store.specs import spec_of
 
 _NAMED_MISSING = 1000
 _RUN_IDS_TRIED = 100
@@ -63,6 +64,16 @@ class Submissions:
         check_job(job)
         self._check_room()
         return self._specs(messages.SubmitRun(job.job_id, (job,), contents=contents))[0]
+
+    def pinned(
+        self, name: str, jobs: tuple[messages.JobSpec, ...], contents: tuple[messages.AssetContent, ...]
+    ) -> tuple[messages.JobSpec, ...]:
+        """The jobs of a schedule, each with the content that it has now. Raises what a run of them would be refused
+        with, a graph that is none included."""
+        self._check_room()
+        specs = self._specs(messages.SubmitRun(name, jobs, contents=contents))
+        check_graph(specs, lambda parent: None)
+        return tuple(replace(job, task=spec.task) for job, spec in zip(jobs, specs, strict=True))
 
     def _extend(self, request: messages.SubmitRun, specs: tuple[JobSpec, ...]) -> str:
         self._engine.submit(JobsAdded(request.run_id, specs, request.request_id, request.spawner))
@@ -134,20 +145,9 @@ class Submissions:
             pinned[key] = self._pin(job, archives)
         one = names.setdefault
         asset, entry = one(job.task.asset, job.task.asset), one(job.task.entry, job.task.entry)
-        return JobSpec(
-            job_id=one(job.job_id, job.job_id),
-            task=replace(job.task, asset=asset, sha256=pinned[key], entry=entry),
-            parents=tuple(one(parent, parent) for parent in job.parents),
-            requirement=one(job.requirement, job.requirement),
-            priority=job.priority,
-            delay_s=job.delay_s,
-            affinity=Affinity(job.affinity),
-            retries=job.retries,
-            retry_backoff_s=job.retry_backoff_s,
-            max_attempts=job.max_attempts,
-            service=job.service,
-            policy=service_policy(job) if job.service else USUAL_POLICY,
-        )
+        task = replace(job.task, asset=asset, sha256=pinned[key], entry=entry)
+        parents = tuple(one(parent, parent) for parent in job.parents)
+        return spec_of(job, one(job.job_id, job.job_id), task, parents)
 
     def _pin(self, job: messages.JobSpec, archives: _Archives) -> str:
         """The SHA-256 of what the job runs, as it is now. Refusals name the job."""
@@ -180,5 +180,5 @@ class Submissions:
 
 
 def new_run_id(name: str, clock: Clock) -> str:
-    """`<name>-<utc yyyymmddThhmmss>-<4 hex>`."""
-    return f"{name}-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(clock.wall()))}-{secrets.token_hex(2)}"
+    """`<name>-<utc yyyymmddThhmmss>-<4 hex>`; the digits leave out those of runs that schedules start."""
+    return f"{name}-{stamp(clock.wall())}-{secrets.randbelow(BY_HAND):04x}"

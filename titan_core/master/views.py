@@ -14,6 +14,7 @@ from titan_core.scheduler.attempts import address
 from titan_core.scheduler.explain import reason
 from titan_core.scheduler.model import Attempt, Job, Run, Service, Worker
 from titan_core.scheduler.records import RunRecord
+from titan_core.scheduler.schedule_records import OriginRecord
 from titan_core.scheduler.state import PoolGrowth, State
 from titan_core.scheduler.states import JobState, WorkerState
 
@@ -68,10 +69,12 @@ class Views:
             submitted_wall=self._wall(run.submitted_at),
             finished_wall=self._wall(run.finished_at),
             final=run.open_jobs == 0,
+            schedule=dict(run.variables).get("TITAN_SCHEDULE", ""),
+            scheduled_wall=float(run.fire.slot) if run.fire is not None else 0.0,
         )
 
-    def past_run(self, run: RunRecord) -> messages.RunStatus:
-        """Of a run that is not in memory."""
+    def past_run(self, run: RunRecord, origin: OriginRecord | None) -> messages.RunStatus:
+        """Of a run that is not in memory; `origin`: what started it, if no client did."""
         return messages.RunStatus(
             run_id=run.run_id,
             name=run.name,
@@ -81,6 +84,8 @@ class Views:
             submitted_wall=self._wall(run.submitted_at),
             finished_wall=self._wall(run.finished_at),
             final=True,
+            schedule=origin.schedule if origin else "",
+            scheduled_wall=float(origin.slot) if origin else 0.0,
         )
 
     def _attempt(self, attempt: Attempt) -> messages.AttemptStatus:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from titan_core.errors import InvalidRequest
 from titan_core.protocol.messages import JobSpec, SubmitRun, Task
@@ -39,6 +40,10 @@ MAX_MEMORY = 1 << 50
 """Bytes; more than any machine has."""
 MAX_URL_PATH = 2_048
 """Characters."""
+MAX_URL = 2_048
+"""The same, of a whole URL."""
+WEB_ADDRESS = f"a URL such as http://host:8000/path, without a user and a password, of at most {MAX_URL} characters"
+"""What a webhook is, for those who are told that it is none."""
 AFFINITIES = ("", "prefer", "strict")
 RESTARTS = ("always", "on-failure", "never")
 SCOPES = ("cluster", "run")
@@ -102,6 +107,25 @@ def check_path(text: str, field: str) -> str:
             field=field,
         )
     return text
+
+
+def check_webhook(url: str, field: str = "webhook") -> str:
+    """Where somebody is told of something, by a POST: as `is_web_address`."""
+    if not is_web_address(url):
+        raise InvalidRequest(f"{field} {shown(url)} can not be called: use {WEB_ADDRESS}", field=field)
+    return url
+
+
+def is_web_address(url: str) -> bool:
+    """Whether it is an http or https URL in ASCII that can be called as it stands: a host, a port if any, no user."""
+    if not url.isascii() or len(url) > MAX_URL or _NOT_IN_URLS.search(url):
+        return False
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and "@" not in parts.netloc
+        return parts.scheme in ("http", "https") and named and parts.port != 0
+    except ValueError:  # a port that is none, a bracket that is not closed
+        return False
 
 
 def is_program(name: str) -> bool:

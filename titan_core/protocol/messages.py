@@ -406,6 +406,10 @@ class RunStatus(Message):
     jobs: tuple[JobStatus, ...] = tag(8, ())
     """In submission order, without their attempts."""
     final: bool = tag(9, False)
+    schedule: str = tag(10, "")
+    """The schedule that started it; empty: none."""
+    scheduled_wall: float = tag(11, 0.0)
+    """The slot that it was started for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -642,6 +646,226 @@ class AssetList(Message):
     assets: tuple[AssetInfo, ...] = tag(1, ())
 
 
+# ── schedules ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Timing(Message):
+    """When a schedule is due. Exactly one of `cron`, `every_s` and `at` is given; see `titan_core.timetable`."""
+
+    cron: str = tag(1, "")
+    """Five fields: minute, hour, day of month, month, day of week; with `seconds`, six; or `@daily` and its like."""
+    every_s: float = tag(2, 0.0)
+    """Whole seconds from one fire to the next."""
+    at: str = tag(3, "")
+    """Once: ISO 8601, to the second; without an offset, in `timezone`."""
+    timezone: str = tag(4, "UTC")
+    """A name of the time zone database, such as `Europe/Berlin`."""
+    seconds: bool = tag(5, False)
+    """`cron` has a field for seconds in front."""
+    jitter_s: float = tag(6, 0.0)
+    """Each fire is put off by its own part of this, but never up to the next one."""
+    start: str = tag(7, "")
+    """Nothing is due before; as `at`. With `every_s`, the first fire."""
+    end: str = tag(8, "")
+    """Nothing is due after; as `at`."""
+    anchor_wall: float = tag(9, 0.0)
+    """Of `every_s` without `start`: when it was added; set by the master."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alert(Message):
+    """Who is told; at most one of the two."""
+
+    webhook: str = tag(1, "")
+    """An http or https URL that gets a POST."""
+    jobs: tuple[JobSpec, ...] = tag(2, ())
+    """One job, which is run."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleSpec(Message):
+    """What is run when, as it was asked for."""
+
+    name: str = tag(1)
+    """Of the schedule, and of the runs that it starts."""
+    timing: Timing = tag(2)
+    jobs: tuple[JobSpec, ...] = tag(3, ())
+    overlap: str = tag(4, "skip")
+    """When a fire is due while an earlier run goes on: `skip`, `queue`, `allow` or `replace`."""
+    catch_up: str = tag(5, "last")
+    """Of the fires that came to nothing while there was no master: `none`, the `last`, or `all` are made up for."""
+    catch_up_window_s: float = tag(6, 604800.0)
+    """Those that are older are not made up for."""
+    on_missed: Alert = tag(7, Alert())
+    on_failure: Alert = tag(8, Alert())
+
+
+@dataclass(frozen=True, slots=True)
+class PutSchedule(Message):
+    """Make a schedule, or give the one of this name a new definition."""
+
+    schedule: ScheduleSpec = tag(1)
+    contents: tuple[AssetContent, ...] = tag(2, ())
+    pause: bool = tag(3, False)
+    """It is paused from now on."""
+    resume: bool = tag(4, False)
+    """It is not; with neither, it stays as it is, and a new one is not."""
+    only_new: bool = tag(5, False)
+    """Refuse to change one that exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class FireStatus(Message):
+    """One line of the ledger: what became of a fire."""
+
+    schedule: str = tag(1)
+    slot_wall: float = tag(2)
+    """When it was due, whole seconds."""
+    kind: str = tag(3)
+    """`schedule`: its time had come; `trigger`: a person asked for it."""
+    outcome: str = tag(4)
+    """A `FireOutcome`."""
+    reason: str = tag(5, "")
+    run_id: str = tag(6, "")
+    """Of the run that it started, or will."""
+    run_state: str = tag(7, "")
+    """A `RunState`; empty: no run has begun."""
+    decided_wall: float = tag(8, 0.0)
+    """When the outcome became what it is; of RAN, when the run began."""
+    finished_wall: float = tag(9, 0.0)
+    """When its run was over."""
+    alert: str = tag(10, "")
+    """What became of telling somebody: empty (nobody is), `due`, `sent`, or why not."""
+    until_wall: float = tag(11, 0.0)
+    """The line stands for all fires from `slot_wall` to this one; 0 = for one."""
+    made_up: bool = tag(12, False)
+    """It ran after its time, by catch-up or backfill."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleStatus(Message):
+    name: str = tag(1)
+    state: str = tag(2)
+    """A `ScheduleState`."""
+    timing: Timing = tag(3)
+    reason: str = tag(4, "")
+    """Why it is paused, where somebody said so."""
+    overlap: str = tag(5, "")
+    catch_up: str = tag(6, "")
+    catch_up_window_s: float = tag(7, 0.0)
+    next_wall: float = tag(8, 0.0)
+    """The next slot; 0 = there is none."""
+    live: tuple[str, ...] = tag(9, ())
+    """Ids of its runs that go on (at most 100 of them)."""
+    queued: int = tag(10, 0)
+    """Fires that wait for their turn."""
+    last: tuple[FireStatus, ...] = tag(11, ())
+    """The newest line of its ledger, if there is one."""
+    revision: int = tag(12, 1)
+    """Grows with each new definition."""
+    created_wall: float = tag(13, 0.0)
+    updated_wall: float = tag(14, 0.0)
+    job_count: int = tag(15, 0)
+    jobs: tuple[JobSpec, ...] = tag(16, ())
+    """Only for GetSchedule."""
+    on_missed: Alert = tag(17, Alert())
+    on_failure: Alert = tag(18, Alert())
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulePut(Message):
+    """What became of a PutSchedule."""
+
+    outcome: str = tag(1)
+    """`created`, `updated` or `unchanged`."""
+    schedule: ScheduleStatus = tag(2)
+    changes: tuple[str, ...] = tag(3, ())
+    """Of an update, a line each: `cron: 0 2 * * * -> 0 3 * * *`, `+ job load`, `job extract: file changed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListSchedules(Message):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleList(Message):
+    schedules: tuple[ScheduleStatus, ...] = tag(1, ())
+    """By name."""
+
+
+@dataclass(frozen=True, slots=True)
+class GetSchedule(Message):
+    name: str = tag(1)
+
+
+@dataclass(frozen=True, slots=True)
+class PauseSchedule(Message):
+    name: str = tag(1)
+    undo: bool = tag(2, False)
+    """Let it fire again."""
+    reason: str = tag(3, "")
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerSchedule(Message):
+    """Fire it now, whatever its time. `overlap` holds; with `skip`, it is refused while a run goes on."""
+
+    name: str = tag(1)
+
+
+@dataclass(frozen=True, slots=True)
+class Triggered(Message):
+    fire: FireStatus = tag(1)
+    """RAN, or QUEUED."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveSchedule(Message):
+    """Its runs go on, its ledger stays."""
+
+    name: str = tag(1)
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillSchedule(Message):
+    """Have the past fires from `first` to `last` made up for that have not run, oldest first."""
+
+    name: str = tag(1)
+    first: str = tag(2, "")
+    """As `Timing.at`, in the time zone of the schedule."""
+    last: str = tag(3, "")
+    cancel: bool = tag(4, False)
+    """Instead: let nothing wait any more that is being made up for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backfilled(Message):
+    text: str = tag(1)
+    run_ids: tuple[str, ...] = tag(2, ())
+    """Of the runs that begin now or later, oldest slot first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListFires(Message):
+    """The ledger, newest first."""
+
+    name: str = tag(1)
+    limit: int = tag(2, 50)
+    before_wall: float = tag(3, 0.0)
+    """Only slots before; 0 = all."""
+    outcome: str = tag(4, "")
+    """Only these; empty: all."""
+
+
+@dataclass(frozen=True, slots=True)
+class FireList(Message):
+    fires: tuple[FireStatus, ...] = tag(1, ())
+    more: bool = tag(2, False)
+    """There are older ones."""
+
+
 # ── the store ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -750,6 +974,9 @@ class StartAttempt(Message):
     service: bool = tag(6, False)
     services: tuple[tuple[str, str], ...] = tag(7, ())
     """The services of its run that are ready: job id and `host:port`."""
+    variables: tuple[tuple[str, str], ...] = tag(8, ())
+    """What the jobs of its run are told beside their own variables: `TITAN_SCHEDULED_FOR` and its like. `{name}` in an
+    argument stands for the value of `TITAN_<NAME>`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -870,6 +1097,14 @@ BODIES: dict[Opcode, type[Message]] = {
     Opcode.UPDATE_SERVICE: UpdateService,
     Opcode.LIST_SERVICES: ListServices,
     Opcode.START_WORKER: StartWorker,
+    Opcode.PUT_SCHEDULE: PutSchedule,
+    Opcode.LIST_SCHEDULES: ListSchedules,
+    Opcode.GET_SCHEDULE: GetSchedule,
+    Opcode.PAUSE_SCHEDULE: PauseSchedule,
+    Opcode.TRIGGER_SCHEDULE: TriggerSchedule,
+    Opcode.REMOVE_SCHEDULE: RemoveSchedule,
+    Opcode.BACKFILL_SCHEDULE: BackfillSchedule,
+    Opcode.LIST_FIRES: ListFires,
     Opcode.START_ATTEMPT: StartAttempt,
     Opcode.STOP_ATTEMPT: StopAttempt,
     Opcode.SERVICE_READY: ServiceReady,
@@ -919,6 +1154,14 @@ REPLIES: dict[Opcode, type[Message] | None] = {
     Opcode.UPDATE_SERVICE: None,
     Opcode.LIST_SERVICES: ServiceList,
     Opcode.START_WORKER: None,
+    Opcode.PUT_SCHEDULE: SchedulePut,
+    Opcode.LIST_SCHEDULES: ScheduleList,
+    Opcode.GET_SCHEDULE: ScheduleStatus,
+    Opcode.PAUSE_SCHEDULE: ScheduleStatus,
+    Opcode.TRIGGER_SCHEDULE: Triggered,
+    Opcode.REMOVE_SCHEDULE: None,
+    Opcode.BACKFILL_SCHEDULE: Backfilled,
+    Opcode.LIST_FIRES: FireList,
     Opcode.UPLOAD_ASSET: UploadReply,
     Opcode.ASSET_DATA: AssetInfo,
     Opcode.FETCH_ASSET: AssetInfo,

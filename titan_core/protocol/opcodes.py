@@ -82,6 +82,19 @@ class Opcode(IntEnum):
     """Client → master: the services, their instances and their addresses."""
     START_WORKER = 0x41
     """Client → master: have one more worker started on a given port."""
+    PUT_SCHEDULE = 0x42
+    """Client → master: make a schedule, or change it."""
+    LIST_SCHEDULES = 0x43
+    GET_SCHEDULE = 0x44
+    PAUSE_SCHEDULE = 0x45
+    """Client → master: let a schedule start nothing, or start again."""
+    TRIGGER_SCHEDULE = 0x46
+    """Client → master: fire a schedule now."""
+    REMOVE_SCHEDULE = 0x47
+    BACKFILL_SCHEDULE = 0x48
+    """Client → master: make up for fires of the past."""
+    LIST_FIRES = 0x49
+    """Client → master: what became of a schedule's fires."""
 
     ACK = 0x50
     ERROR = 0x51

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from titan_core.scheduler.model import Attempt, Job, Run, Service, Worker
+from titan_core.scheduler.schedule_model import Fire, Schedule
 from titan_core.scheduler.states import JobState
 
 
@@ -139,6 +140,38 @@ class DeleteRun:
     run_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class RecordSchedule:
+    """A schedule is new, has changed, or is `removed`."""
+
+    schedule: Schedule
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFire:
+    """A line of a ledger is new, or says something else now."""
+
+    fire: Fire
+
+
+@dataclass(frozen=True, slots=True)
+class RetractMissed:
+    """The clock was set back: no slot later than this was MISSED."""
+
+    after_wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class SendAlert:
+    """Tell a webhook of this fire."""
+
+    fire: Fire
+    about: str
+    """`missed` or `failure`."""
+    webhook: str
+
+
 Action = (
     StartAttempt
     | StopAttempt
@@ -153,6 +186,10 @@ Action = (
     | RecordService
     | RecordRunFinished
     | RecordWorker
+    | RecordSchedule
+    | RecordFire
+    | RetractMissed
+    | SendAlert
     | ForgetRun
     | DeleteRun
 )

@@ -13,10 +13,26 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from titan_core.errors import Conflict, NotFound
-from titan_core.scheduler import attempts, by_hand, dag, jobs, recovery, runs, scaling, services, workers
+from titan_core.scheduler import (
+    attempts,
+    by_hand,
+    catch_up,
+    dag,
+    fires,
+    jobs,
+    recovery,
+    runs,
+    scaling,
+    schedules,
+    services,
+    workers,
+)
 from titan_core.scheduler.actions import Action
 from titan_core.scheduler.events import (
+    AlertSettled,
     AttemptFinished,
+    BackfillCancelled,
+    BackfillRequested,
     DeadRetryRequested,
     Event,
     JobCancelRequested,
@@ -29,6 +45,11 @@ from titan_core.scheduler.events import (
     RunsExpired,
     RunSubmitted,
     ScalingDue,
+    ScheduleDefined,
+    SchedulePaused,
+    ScheduleRemoved,
+    ScheduleResumed,
+    ScheduleTriggered,
     ServiceReady,
     ServiceRestartRequested,
     ServiceScaleRequested,
@@ -38,6 +59,7 @@ from titan_core.scheduler.events import (
     SpawnFailed,
     StateRecovered,
     TimePassed,
+    WallClockSet,
     WorkerDisconnected,
     WorkerHoldRequested,
     WorkerRegistered,
@@ -47,9 +69,14 @@ from titan_core.scheduler.events import (
     WorkerTroubleChanged,
 )
 from titan_core.scheduler.model import Job, JobSpec, Run, Service, Worker
+from titan_core.scheduler.schedule_model import Schedule
 from titan_core.scheduler.settings import Settings
 from titan_core.scheduler.state import Growth, State
 from titan_core.scheduler.states import LOST_CAUSE
+
+FIRED_AT_ONCE = 50
+"""Schedules that fire in one step; of more that are due, the others follow in the next, and who waits for the lock
+comes between."""
 
 _ServiceRequest = (
     ServiceStopRequested
@@ -93,6 +120,15 @@ class Core:
             JobRetryRequested: lambda event: by_hand.retry_jobs(self.state, [self._job(event)]),
             RunRetryRequested: self._on_run_retry_requested,
             DeadRetryRequested: lambda event: by_hand.retry_dead(self.state),
+            ScheduleDefined: lambda event: schedules.on_defined(self.state, event),
+            SchedulePaused: lambda event: schedules.on_paused(self.state, event.name, event.reason),
+            ScheduleResumed: lambda event: schedules.on_resumed(self.state, event.name),
+            ScheduleTriggered: lambda event: schedules.on_triggered(self.state, event.name),
+            ScheduleRemoved: lambda event: schedules.on_removed(self.state, event.name),
+            BackfillRequested: lambda event: schedules.on_backfill_requested(self.state, event),
+            BackfillCancelled: lambda event: schedules.on_backfill_cancelled(self.state, event.name),
+            AlertSettled: self._on_alert_settled,
+            WallClockSet: lambda event: catch_up.on_clock_set(self.state, event.offset_s, event.ahead),
             TimePassed: self._on_time_passed,
         }
 
@@ -184,21 +220,35 @@ class Core:
         by_hand.retry_jobs(self.state, lost_causes)
 
     def _on_time_passed(self, event: TimePassed) -> None:
+        fired = 0
         for what in self.state.timers.pop_due(self.state.now):
             if isinstance(what, Worker):
                 workers.on_silent(self.state, what)
             elif isinstance(what, Growth):
                 scaling.on_timer(self.state)
+            elif isinstance(what, Schedule):
+                schedules.on_due(self.state, what, event.trouble)
+                fired += 1
+                if fired == FIRED_AT_ONCE:
+                    break
             else:
                 jobs.wake(self.state, what)
 
+    def _on_alert_settled(self, event: AlertSettled) -> None:
+        fires.on_alert_settled(self.state, (event.schedule, event.kind, event.slot), event.problem)
+
     def _settle_and_place(self) -> None:
-        """Either may give the other something to do."""
-        services.settle(self.state)
+        """Each may give the others something to do."""
+        self._settle()
         self._place()
-        while self.state.unsettled:
-            services.settle(self.state)
+        while self.state.unsettled or self.state.stirred:
+            self._settle()
             self._place()
+
+    def _settle(self) -> None:
+        if self.state.stirred:
+            fires.settle(self.state)
+        services.settle(self.state)
 
     def _place(self) -> None:
         placement = self.state.placement

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from titan_core.scheduler.model import JobSpec, WorkerInfo
 from titan_core.scheduler.records import StoredRun, WorkerRecord
-from titan_core.scheduler.states import Outcome
+from titan_core.scheduler.schedule_model import Definition
+from titan_core.scheduler.schedule_records import FireRecord, StoredSchedule
+from titan_core.scheduler.states import FireKind, Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,11 @@ class StateRecovered:
     workers: tuple[WorkerRecord, ...]
     last_sequence: int
     """The greatest number ever given to a run or a job."""
+    offset_s: float = 0.0
+    """Wall time minus monotonic time."""
+    schedules: tuple[StoredSchedule, ...] = ()
+    alerts: tuple[FireRecord, ...] = ()
+    """Fires of which somebody is still to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +263,85 @@ class DeadRetryRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleDefined:
+    """A schedule was asked for: a new one, or a new definition of one that is there."""
+
+    definition: Definition
+    secret: bytes
+    """16 random bytes, for a new one."""
+    pause: bool = False
+    resume: bool = False
+    """With neither, it stays as it is."""
+    only_new: bool = False
+    """Refused (Conflict) if there is one of this name."""
+    ahead: tuple[int, ...] = ()
+    """Of an earlier one of this name: slots later than now that have been decided on, but for those that were MISSED …"""
+    last_trigger: int = 0
+    """… and the slot of the newest fire that a person asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulePaused:
+    name: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleResumed:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleTriggered:
+    """A person fires it now. Refused (Conflict) when nothing would come of it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleRemoved:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillRequested:
+    """These past slots, ascending, have not run, and are to be made up for."""
+
+    name: str
+    slots: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillCancelled:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlertSettled:
+    """Somebody was told of a fire; or could not be, and why."""
+
+    schedule: str
+    kind: FireKind
+    slot: int
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WallClockSet:
+    """The wall clock was set, or is looked at for the first time."""
+
+    offset_s: float
+    """Wall time minus monotonic time."""
+    ahead: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """By schedule: slots later than now that have been decided on, but for those that were MISSED."""
+
+
+@dataclass(frozen=True, slots=True)
 class TimePassed:
     """Some timer is due."""
+
+    trouble: str = ""
+    """Why no run can be made at present; empty: one can."""
 
 
 Event = (
@@ -287,5 +372,14 @@ Event = (
     | JobRetryRequested
     | RunRetryRequested
     | DeadRetryRequested
+    | ScheduleDefined
+    | SchedulePaused
+    | ScheduleResumed
+    | ScheduleTriggered
+    | ScheduleRemoved
+    | BackfillRequested
+    | BackfillCancelled
+    | AlertSettled
+    | WallClockSet
     | TimePassed
 )

@@ -8,8 +8,9 @@ from titan_core.scheduler import instances
 from titan_core.scheduler.core import Core
 from titan_core.scheduler.model import CHANGES_KEPT, Job, Run, Service, Worker
 from titan_core.scheduler.placement import capable, strict_worker_id
+from titan_core.scheduler.schedule_model import Schedule
 from titan_core.scheduler.state import State
-from titan_core.scheduler.states import FINAL, LOST_CAUSE, PAUSED, WAITING, JobState, WorkerState
+from titan_core.scheduler.states import FINAL, LOST_CAUSE, PAUSED, WAITING, FireOutcome, JobState, WorkerState
 
 
 def check(core: Core) -> None:
@@ -24,6 +25,9 @@ def check(core: Core) -> None:
     for run in state.runs.values():
         for service in run.services.values():
             _check_service(service)
+    for schedule in state.schedules.values():
+        _check_schedule(state, schedule)
+    _check_fires(state)
     _check_attempts(state)
     _check_over(state)
     _check_nothing_placeable_waits(state)
@@ -101,6 +105,32 @@ def _check_service(service: Service) -> None:
         _require(job.spec == spec, f"{job.key}: does not run revision {job.revision}")
         _require(not job.ready or job.state is JobState.RUNNING, f"{job.key}: ready, and {job.state.value}")
     _require(service.missing >= 0, f"{name}: {len(service.staying)} instances, {service.wanted} are wanted")
+
+
+def _check_schedule(state: State, schedule: Schedule) -> None:
+    name, following = schedule.name, schedule.next_slot
+    _require((schedule.timer in state.timers) == (following is not None), f"{name}: timer against slot {following}")
+    _require(following is None or following > schedule.cursor, f"{name}: slot {following} after {schedule.cursor}")
+    _require(following not in schedule.ahead, f"{name}: slot {following} has been decided on")
+    _require(schedule.live is state.live_fires.get(name), f"{name}: its runs are not those of its name")
+    waiting = [*schedule.waiting, *schedule.made_up]
+    _require(all(fire.outcome is FireOutcome.QUEUED for fire in waiting), f"{name}: waits, and is not QUEUED")
+    known = [(fire.kind, fire.slot) for fire in (*waiting, *schedule.live.values())]
+    _require(len(set(known)) == len(known), f"{name}: a slot is there twice in {sorted(slot for _, slot in known)}")
+    idle = not schedule.paused and not schedule.live
+    _require(not (idle and waiting), f"{name}: {waiting} could run")
+
+
+def _check_fires(state: State) -> None:
+    """Each run of a schedule that goes on is known as such, with its line; nothing is left to be settled."""
+    live = {run: run.fire for run in state.runs.values() if run.fire is not None and run.open_jobs}
+    known = {run: fire for runs in state.live_fires.values() for run, fire in runs.items()}
+    _require(known == live, f"live are {sorted(run.run_id for run in live)}, known {sorted(r.run_id for r in known)}")
+    for run, fire in known.items():
+        _require(fire.run_id == run.run_id, f"{run.run_id}: its line names {fire.run_id}")
+        _require(fire.outcome is FireOutcome.RAN, f"{run.run_id}: its line says {fire.outcome.value}")
+        _require(fire.run_state is run.state, f"{run.run_id}: its line says {fire.run_state}, it is {run.state.value}")
+    _require(not state.stirred, f"{state.stirred} are not settled")
 
 
 def _check_attempts(state: State) -> None:

@@ -75,6 +75,8 @@ def count_open(state: State, job: Job, was_open: bool) -> None:
     if run.services:
         state.unsettled[run] = None
     run.open_jobs += 1 if job.open else -1
+    if run.fire is not None:
+        state.stirred[run] = None
     if run.open_jobs == 0:
         run.finished_at = state.now
         state.act(RecordRunFinished(run))
@@ -144,6 +146,8 @@ def _new_job(state: State, run: Run, spec: JobSpec, spawner_worker_id: str) -> J
     run.counts[JobState.BLOCKED] += 1
     run.open_jobs += 1
     run.finished_at = None
+    if run.fire is not None:
+        state.stirred[run] = None
     _count_change(job)
     return job
 

@@ -1,4 +1,5 @@
-"""What the scheduler knows: runs, jobs, attempts, services, workers. Their states are in `states`.
+"""What the scheduler knows: runs, jobs, attempts, services, workers. Their states are in `states`; schedules are in
+`schedule_model`.
 
 Instants (`*_at`) are monotonic seconds of the master's clock.
 """
@@ -7,9 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from titan_core.scheduler.states import FINAL, LOST_CAUSE, Affinity, JobState, Outcome, Restart, RunState, WorkerState
+
+if TYPE_CHECKING:
+    from titan_core.scheduler.schedule_model import Fire
 
 CHANGES_KEPT = 512
 """Entries of `Run.changes`; a watcher that is further behind reads all jobs."""
@@ -245,6 +249,10 @@ class Run:
     changes: deque[Job] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
     """The jobs of the last changes, oldest first, one entry a change; so that a watcher need not read all jobs."""
     finished_at: float | None = None
+    variables: tuple[tuple[str, str], ...] = ()
+    """What its jobs are told beside their own variables."""
+    fire: Fire | None = None
+    """Of a schedule, that started it."""
 
     def __repr__(self) -> str:
         return f"<Run {self.run_id}: {self.state.value}>"

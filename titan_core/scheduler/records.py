@@ -3,7 +3,7 @@
 A step is one event with all it caused; its rows are one `Batch`, which the store keeps whole or not
 at all. A job has two rows, what was asked (`JobRecord`, never changes) and what became of it
 (`StateRecord`), one for each attempt, and one for each change (`EventRecord`). A service has one beside
-those of its jobs, and one for each definition it was given later. What follows from other
+those of its jobs, and one for each definition it was given later; schedules are in `schedule_records`. What follows from other
 rows, such as how many parents a job still waits for, is not kept. Instants are monotonic, as in the
 model; the store turns them into wall time and back.
 """
@@ -16,12 +16,24 @@ from typing import Any, NamedTuple
 from titan_core.scheduler.actions import (
     Action,
     RecordChange,
+    RecordFire,
     RecordJobsAdded,
     RecordRunFinished,
+    RecordSchedule,
     RecordService,
     RecordWorker,
+    RetractMissed,
 )
 from titan_core.scheduler.model import Attempt, Job, JobSpec, Run, Service, Worker
+from titan_core.scheduler.schedule_model import Fire, Schedule
+from titan_core.scheduler.schedule_records import (
+    FireRecord,
+    OriginRecord,
+    ScheduleRecord,
+    fire_record,
+    origin_record,
+    schedule_record,
+)
 from titan_core.scheduler.states import JobState
 
 GONE = "GONE"
@@ -168,6 +180,11 @@ class Batch(NamedTuple):
     workers: list[WorkerRecord]
     services: Sequence[ServiceRecord] = ()
     definitions: Sequence[DefinitionRecord] = ()
+    origins: Sequence[OriginRecord] = ()
+    schedules: Sequence[ScheduleRecord] = ()
+    fires: Sequence[FireRecord] = ()
+    retracted_after: float | None = None
+    """Before the rows of this step: no slot later than this was MISSED."""
 
 
 def batch(actions: Iterable[Action], now: float) -> Batch | None:
@@ -183,6 +200,10 @@ def batch(actions: Iterable[Action], now: float) -> Batch | None:
     workers: dict[str, WorkerRecord] = {}
     services: dict[Service, None] = {}
     definitions: list[DefinitionRecord] = []
+    origins: list[OriginRecord] = []
+    schedules: dict[Schedule, bool] = {}
+    fires: dict[Fire, None] = {}
+    retracted_after: float | None = None
     for action in actions:
         match action:
             case RecordChange(job):
@@ -195,6 +216,8 @@ def batch(actions: Iterable[Action], now: float) -> Batch | None:
                 touched.update(dict.fromkeys(added, 0))
                 if request_id:
                     requests.append(RequestRecord(request_id, run.sequence))
+                if run.variables:
+                    origins.append(origin_record(run))
             case RecordRunFinished(run):
                 runs[run] = None
             case RecordWorker(worker, gone):
@@ -203,7 +226,13 @@ def batch(actions: Iterable[Action], now: float) -> Batch | None:
                 services[service] = None
                 if defined in service.specs:
                     definitions.append(_definition(service, defined))
-    if not (touched or workers or services):
+            case RecordSchedule(schedule, removed):
+                schedules[schedule] = removed
+            case RecordFire(fire):
+                fires[fire] = None
+            case RetractMissed(after_wall):
+                retracted_after = after_wall
+    if not (touched or workers or services or schedules or fires or retracted_after is not None):
         return None
     return Batch(
         list(map(_run, runs)),
@@ -215,6 +244,10 @@ def batch(actions: Iterable[Action], now: float) -> Batch | None:
         list(workers.values()),
         list(map(_service, services)),
         definitions,
+        origins,
+        [schedule_record(schedule, removed) for schedule, removed in schedules.items()],
+        list(map(fire_record, fires)),
+        retracted_after,
     )
 
 
@@ -362,3 +395,6 @@ class StoredRun(NamedTuple):
     jobs: tuple[StoredJob, ...]
     """In order of submission."""
     services: tuple[StoredService, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+    fire: FireRecord | None = None
+    """Of a schedule, that started it."""

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from titan_core.scheduler import attempts, dag, instances, jobs, retry
+from titan_core.scheduler import attempts, catch_up, dag, fires, instances, jobs, retry
+from titan_core.scheduler.actions import RetractMissed
 from titan_core.scheduler.events import StateRecovered
 from titan_core.scheduler.model import Attempt, Job, Run, Service, Worker, WorkerInfo
 from titan_core.scheduler.records import AttemptRecord, StoredJob, StoredRun, StoredService, WorkerRecord
+from titan_core.scheduler.schedule_model import Schedule
+from titan_core.scheduler.schedule_records import FireRecord, StoredSchedule, restore_fire, restore_schedule
 from titan_core.scheduler.state import State
 from titan_core.scheduler.states import JobState, Outcome, WorkerState
 
@@ -21,6 +24,7 @@ def on_recovered(state: State, event: StateRecovered) -> None:
     """Go on where the master before this one was when it last wrote to its disk."""
     assert not state.runs and not state.workers, "there is something already"
     state.term, state.grace_s, state.last_sequence = event.term, event.grace_s, event.last_sequence
+    state.offset_s = event.offset_s
     if event.workers:
         state.growth.not_before = state.now + event.grace_s
     for record in event.workers:
@@ -35,6 +39,8 @@ def on_recovered(state: State, event: StateRecovered) -> None:
         state.unsettled.update(dict.fromkeys(run.services.values()))
     _file_requests(state, runs)
     _retire(state, sorted((run for run in runs if run.live_jobs == 0), key=_ended_at))
+    _resume_schedules(state, event.schedules)
+    _resume_alerts(state, event.alerts)
 
 
 def on_recalled(state: State, stored: StoredRun) -> None:
@@ -54,6 +60,9 @@ def restore_run(stored: StoredRun) -> Run:
     run = Run(record.run_id, record.name, record.secret, record.submitted_at, record.sequence)
     run.requests = list(stored.requests)
     run.finished_at = record.finished_at
+    run.variables = stored.variables
+    if stored.fire is not None:
+        run.fire = restore_fire(stored.fire)
     for stored_job in stored.jobs:
         job = _restore_job(run, stored_job)
         run.jobs[job.job_id] = job
@@ -183,6 +192,34 @@ def _set_going(state: State, job: Job) -> None:
         attempts.hold(state, running, state.workers[running.worker_id])
     elif job.due_at is not None:
         jobs.wake_at(state, job, min(job.due_at, state.now + _longest_wait_s(state, job)))
+
+
+def _resume_schedules(state: State, stored_schedules: Iterable[StoredSchedule]) -> None:
+    """Each goes on after the last slot that was decided on; runs that are over were noted by who launched them."""
+    for run in state.runs.values():
+        if run.fire is not None and run.open_jobs:
+            state.live_of(run.fire.schedule)[run] = run.fire
+    for stored in stored_schedules:
+        schedule = restore_schedule(stored)
+        schedule.live = state.live_of(schedule.name)
+        state.schedules[schedule.name] = schedule
+    if any(schedule.ahead or schedule.cursor > state.wall for schedule in state.schedules.values()):
+        state.act(RetractMissed(state.wall))  # the clock was set back while there was no master
+    for schedule in state.schedules.values():
+        _resume(state, schedule)
+
+
+def _resume(state: State, schedule: Schedule) -> None:
+    catch_up.rewind(state, schedule, ())
+    catch_up.catch_up(state, schedule, catch_up.NO_MASTER)
+
+
+def _resume_alerts(state: State, alerts: Iterable[FireRecord]) -> None:
+    """Whoever was not told yet, or of whom that is not known, is told again."""
+    started = {(fire.schedule, fire.kind, fire.slot): fire for run in state.runs.values() if (fire := run.fire)}
+    for record in alerts:
+        restored = restore_fire(record)
+        fires.resend_alert(state, started.get((restored.schedule, restored.kind, restored.slot), restored))
 
 
 def _longest_wait_s(state: State, job: Job) -> float:

@@ -1,6 +1,7 @@
 """Everything the core remembers, and what it has decided so far in this step.
 
-Only the reactions (`core`, `jobs`, `runs`, `attempts`, `services`, `workers`, `scaling`, `by_hand`) change it.
+Only the reactions (`core`, `jobs`, `runs`, `attempts`, `services`, `workers`, `scaling`, `by_hand`, `schedules`,
+`fires`, `catch_up`) change it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from dataclasses import dataclass, field
 from titan_core.scheduler.actions import Action
 from titan_core.scheduler.model import Attempt, Job, Run, Service, Worker
 from titan_core.scheduler.placement import Placement
+from titan_core.scheduler.schedule_model import Fire, Schedule
 from titan_core.scheduler.settings import Settings
+from titan_core.scheduler.states import FireKind
 from titan_core.scheduler.timers import Timers
 
 
@@ -86,7 +89,7 @@ class State:
     """The attempts that are on a worker, by token."""
     lost: dict[bytes, Attempt] = field(default_factory=dict)
     """Attempts given up while no newer one of their job exists: should their worker return, they still count."""
-    timers: Timers[Job | Worker | Growth] = field(default_factory=Timers)
+    timers: Timers[Job | Worker | Growth | Schedule] = field(default_factory=Timers)
     placement: Placement = field(default_factory=Placement)
     requests: dict[bytes, str] = field(default_factory=dict)
     """Run ids by the request id of the submission that made, or extended, them."""
@@ -100,6 +103,24 @@ class State:
     growth: Growth = field(default_factory=Growth)
     unsettled: dict[Run | Service, None] = field(default_factory=dict)
     """About which something changed in this step that may have consequences for services."""
+    offset_s: float = 0.0
+    """Wall time minus monotonic time, as it is now; for schedules."""
+    schedules: dict[str, Schedule] = field(default_factory=dict)
+    """By name."""
+    live_fires: dict[str, dict[Run, Fire]] = field(default_factory=dict)
+    """By the name of a schedule, be it there or removed: its runs that are not over, oldest first."""
+    stirred: dict[Run, None] = field(default_factory=dict)
+    """Runs of schedules that were over, or went on again, in this step."""
+    alerts: dict[tuple[str, FireKind, int], Fire] = field(default_factory=dict)
+    """Fires of which a webhook is to be told, by schedule, kind and slot."""
+
+    @property
+    def wall(self) -> float:
+        """Unix seconds."""
+        return self.now + self.offset_s
+
+    def live_of(self, name: str) -> dict[Run, Fire]:
+        return self.live_fires.setdefault(name, {})
 
     def act(self, action: Action) -> None:
         self.actions.append(action)

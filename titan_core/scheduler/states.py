@@ -1,4 +1,4 @@
-"""The states of jobs, runs, services and workers, and how an attempt may end.
+"""The states of jobs, runs, services, workers and schedules, and how an attempt, or a fire, may end.
 
 `jobs.move` is the one door through which a job changes its state; it refuses every edge that is not drawn here:
 
@@ -142,3 +142,54 @@ class Restart(Enum):
     """Not after exit code 0."""
     NEVER = "never"
     """It is like a job, with its `retries`."""
+
+
+class ScheduleState(Enum):
+    ACTIVE = "ACTIVE"
+    PAUSED = "PAUSED"
+    """Its slots pass without a run."""
+    FINISHED = "FINISHED"
+    """It has no further slot."""
+
+
+class FireKind(Enum):
+    """Why a schedule fires."""
+
+    SCHEDULE = "schedule"
+    """It is due."""
+    TRIGGER = "trigger"
+    """A person asked for it."""
+
+
+class FireOutcome(Enum):
+    """What became of a fire."""
+
+    QUEUED = "QUEUED"
+    """Waits until earlier runs are over; nothing is settled yet."""
+    RAN = "RAN"
+    """There is a run."""
+    SKIPPED = "SKIPPED"
+    """It was not to run: an earlier run went on, or the schedule was paused."""
+    MISSED = "MISSED"
+    """There was no master, or the clock passed over it."""
+    FAILED = "FAILED"
+    """No run could be made of it."""
+
+
+class Overlap(Enum):
+    """What a fire does when an earlier run of its schedule goes on."""
+
+    SKIP = "skip"
+    QUEUE = "queue"
+    """It waits until that one is over."""
+    ALLOW = "allow"
+    REPLACE = "replace"
+    """That one is cancelled, and this one begins when it is over."""
+
+
+class CatchUp(Enum):
+    """Which of the fires that nobody could launch at their time are launched later."""
+
+    NONE = "none"
+    LAST = "last"
+    ALL = "all"

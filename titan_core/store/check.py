@@ -222,6 +222,25 @@ def _done(connection: sqlite3.Connection) -> dict[str, tuple[int, int | None, fl
     return {job: (run, version, at) for job, run, version, at in rows}
 
 
+def _ledgers_fit(connection: sqlite3.Connection) -> Iterator[str]:
+    """A run belongs to one line, which says what the run is; what waits belongs to a schedule."""
+    queries = {
+        "run {} was started by several fires": "SELECT run_id FROM fires WHERE run_id <> '' GROUP BY run_id"
+        " HAVING count(*) > 1",
+        "a fire of schedule {} RAN, and names no run": "SELECT DISTINCT schedule FROM fires"
+        " WHERE (outcome = 'RAN') <> (run_id <> '' AND run_state <> '')",
+        "a fire waits for schedule {}, which is not there": "SELECT DISTINCT schedule FROM fires"
+        " WHERE outcome = 'QUEUED' AND schedule NOT IN (SELECT name FROM schedules)",
+        "run {} is not what the line of its fire says": "SELECT fires.run_id FROM fires JOIN runs USING (run_id)"
+        " WHERE run_state <> state",
+        "a schedule started run {}, which is not there": "SELECT run FROM origins"
+        f" WHERE run NOT IN (SELECT sequence FROM runs) AND run {_KEPT}",
+    }
+    for sentence, text in queries.items():
+        for row in connection.execute(text):
+            yield sentence.format(row[0])
+
+
 _CHECKS: tuple[Callable[[sqlite3.Connection], Iterable[str]], ...] = (
     _rows_belong_together,
     _runs_count_right,
@@ -230,6 +249,7 @@ _CHECKS: tuple[Callable[[sqlite3.Connection], Iterable[str]], ...] = (
     _events_follow_the_edges,
     _events_end_where_jobs_are,
     _children_came_after_parents,
+    _ledgers_fit,
 )
 
 

@@ -34,6 +34,9 @@ class Durability(Protocol):
     def forget(self, run_ids: Iterable[str]) -> None:
         """Have these runs deleted, after all that was appended before. Never waits."""
 
+    def shorten_ledgers(self, oldest_wall: float) -> None:
+        """Have lines of ledgers deleted that are kept no longer. Never waits."""
+
     def expired(self, now_wall: float, keep_days: float, keep_runs: int) -> list[str]:
         """Which runs are over and kept for too long, or too many; 0 = no bound."""
 

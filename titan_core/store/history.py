@@ -6,17 +6,20 @@ they take turns. Raises Unavailable once the store has ended.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Concatenate, NamedTuple, ParamSpec, TypeVar
 
 from titan_core.errors import Unavailable
 from titan_core.scheduler.records import RunRecord, StoredRun
+from titan_core.scheduler.schedule_records import OriginRecord
 from titan_core.scheduler.states import JobState, RunState
 from titan_core.store import schema
 from titan_core.store.rows import read_run_rows, read_runs
+from titan_core.store.schedule_rows import read_origins
 
 CANDIDATES = 20
 """At most so many runs are named to somebody whose key fits several."""
@@ -127,6 +130,11 @@ class History:
             values += _range(name_prefix)
         text = f"WHERE {' AND '.join(where)} ORDER BY sequence DESC LIMIT ?"
         return self.read(read_run_rows, text, [*values, limit], self._offset_s)
+
+    def origins(self, sequences: Iterable[int]) -> dict[int, OriginRecord]:
+        """What started those of the runs with these numbers that no client did."""
+        wanted = (json.dumps(list(sequences)),)
+        return self.read(read_origins, "IN (SELECT value FROM json_each(?))", wanted)
 
     # ── jobs and events ───────────────────────────────────────────────────────────────────────────
 

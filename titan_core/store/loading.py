@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from titan_core.scheduler.records import GONE, StoredRun, WorkerRecord
 from titan_core.scheduler.recovery import parent_runs
+from titan_core.scheduler.schedule_records import FireRecord, StoredSchedule
 from titan_core.store.rows import read_runs, read_workers
+from titan_core.store.schedule_rows import read_due_alerts, read_schedules
 
 RECENT_RUNS = 100
 """Finished runs that are loaded, the newest first, so that people find what they saw last …"""
@@ -15,11 +18,17 @@ RECENT_JOBS = 5000
 """… and the jobs they may have together."""
 
 
-def load(connection: sqlite3.Connection, offset_s: float) -> tuple[tuple[StoredRun, ...], tuple[WorkerRecord, ...]]:
-    """Runs with a job that is not final; the newest that are over; and the parents' runs of all these.
+class Loaded(NamedTuple):
+    runs: tuple[StoredRun, ...]
+    """Those with a job that is not final; the newest that are over; the parents' runs of all these; by age."""
+    workers: tuple[WorkerRecord, ...]
+    """By their ids, those that are gone left out."""
+    schedules: tuple[StoredSchedule, ...] = ()
+    alerts: tuple[FireRecord, ...] = ()
+    """Fires of which somebody is still to be told."""
 
-    Runs in order of submission, workers by their ids, those that are gone left out.
-    """
+
+def load(connection: sqlite3.Connection, offset_s: float, now_wall: float) -> Loaded:
     wanted = {row[0] for row in connection.execute("SELECT sequence FROM runs WHERE live_jobs > 0")}
     wanted.update(_recent(connection))
     runs: dict[int, StoredRun] = {}
@@ -28,7 +37,12 @@ def load(connection: sqlite3.Connection, offset_s: float) -> tuple[tuple[StoredR
         runs.update((stored.run.sequence, stored) for stored in found)
         wanted = _numbers(connection, set().union(*map(parent_runs, found))) - runs.keys()
     in_order = tuple(runs[number] for number in sorted(runs))
-    return in_order, read_workers(connection, f"WHERE state <> '{GONE}' ORDER BY worker_id", offset_s)
+    return Loaded(
+        in_order,
+        read_workers(connection, f"WHERE state <> '{GONE}' ORDER BY worker_id", offset_s),
+        read_schedules(connection, now_wall),
+        read_due_alerts(connection),
+    )
 
 
 def _recent(connection: sqlite3.Connection) -> list[int]:

@@ -70,7 +70,7 @@ def _remove(connection: sqlite3.Connection, run_id: str, now_wall: float) -> Non
     if row is None:
         return
     connection.execute("DELETE FROM runs WHERE sequence = ?", row)
-    for table in ("requests", "services", "definitions"):
+    for table in ("requests", "services", "definitions", "origins"):
         connection.execute(f"DELETE FROM {table} WHERE run = ?", row)
     connection.execute("INSERT INTO leftovers (run) VALUES (?)", row)
     connection.execute(

@@ -34,6 +34,9 @@ from titan_core.scheduler.records import (
     StoredService,
     WorkerRecord,
 )
+from titan_core.scheduler.schedule_records import FireRecord, OriginRecord, ScheduleRecord
+from titan_core.scheduler.states import FireOutcome
+from titan_core.store.schedule_rows import origin_row, read_line, read_origins, retract_missed, write_schedules
 from titan_core.store.specs import SpecReader, SpecRow, SpecWriter
 
 _SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
@@ -59,10 +62,17 @@ class Pending:
         self.workers: dict[str, WorkerRecord] = {}
         self.services: dict[int, ServiceRecord] = {}
         self.definitions: list[DefinitionRecord] = []
+        self.origins: dict[int, OriginRecord] = {}
+        self.schedules: dict[str, ScheduleRecord] = {}
+        self.fires: dict[tuple[str, int, str], FireRecord] = {}
+        self.retracted_after: float | None = None
+        """Before all rows."""
 
     def __len__(self) -> int:
         """Rows."""
-        return sum(map(len, (self.runs, self.requests, self.jobs, self.states, self.attempts, self.events)))
+        return sum(
+            map(len, (self.runs, self.requests, self.jobs, self.states, self.attempts, self.events, self.fires))
+        )
 
     def add(self, batch: Batch) -> None:
         for run in batch.runs:
@@ -79,6 +89,22 @@ class Pending:
         for service in batch.services:
             self.services[service.job] = service
         self.definitions += batch.definitions
+        if batch.retracted_after is not None:
+            self._retract(batch.retracted_after)
+        for origin in batch.origins:
+            self.origins[origin.run] = origin
+        for schedule in batch.schedules:
+            self.schedules[schedule.name] = schedule
+        for fire in batch.fires:
+            self.fires[fire.schedule, fire.slot, fire.kind] = fire
+
+    def _retract(self, after_wall: float) -> None:
+        """Of what is on disk, and of what is still to be written."""
+        earlier = self.retracted_after
+        self.retracted_after = after_wall if earlier is None else min(earlier, after_wall)
+        for key, fire in list(self.fires.items()):
+            if fire.outcome == FireOutcome.MISSED.value and fire.slot > after_wall:
+                del self.fires[key]
 
 
 class Writer:
@@ -97,6 +123,8 @@ class Writer:
             "workers": _upserts("workers", WorkerRecord._fields, ("worker_id",), offset_s),
             "services": _upserts("services", ServiceRecord._fields, ("run", "job"), offset_s),
             "definitions": _inserts("definitions", _DEFINITION_COLUMNS, offset_s),
+            "origins": _upserts("origins", OriginRecord._fields, ("run",), offset_s),
+            "fires": _upserts("fires", FireRecord._fields, ("schedule", "slot", "kind"), offset_s),
         }
 
     def write(self, pending: Pending) -> None:
@@ -110,6 +138,11 @@ class Writer:
         self._put("workers", list(map(_worker_row, pending.workers.values())))
         self._put("services", list(pending.services.values()))
         self._put("definitions", list(map(self._definition_row, pending.definitions)))
+        if pending.retracted_after is not None:
+            retract_missed(self._connection, pending.retracted_after)
+        write_schedules(self._connection, pending.schedules.values())
+        self._put("origins", list(map(origin_row, pending.origins.values())))
+        self._put("fires", list(pending.fires.values()))
 
     def _job_row(self, job: JobRecord) -> tuple[Any, ...]:
         sequence, run, job_id, spec, submitted_at, spawner, instance_of = job
@@ -165,12 +198,16 @@ def read_runs(connection: sqlite3.Connection, sequences: Iterable[int], offset_s
             requests.setdefault(run, []).append(request_id)
         jobs = _read_jobs(connection, some, wanted, offset_s)
         services = _read_services(connection, some, wanted, jobs)
+        origins = read_origins(connection, some, wanted)
+        fires = {run: read_line(connection, origin) for run, origin in origins.items()}
         return tuple(
             StoredRun(
                 run,
                 tuple(requests.get(run.sequence, ())),
                 tuple(jobs.get(run.sequence, ())),
                 tuple(services.get(run.sequence, ())),
+                origins[run.sequence].variables if run.sequence in origins else (),
+                fires.get(run.sequence),
             )
             for run in runs
         )

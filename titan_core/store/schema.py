@@ -6,6 +6,8 @@
     attempts     one row an attempt                  events      one row a change of a job, with its reason
     services     what is wanted of each service      definitions  what a service was given later to run
     workers      as last seen                        forgotten   runs that were deleted, so that workers can be told
+    schedules    what is run when                    fires       the ledger: what became of each slot
+    origins      which schedule started a run, and what its jobs are told of that
     leftovers    deleted runs whose rows are still being removed, piece by piece
 
 Keys are the sequence numbers of the model. Instants are unix seconds. Rows of a run lie together, since they
@@ -91,7 +93,25 @@ _SERVICES_STAY_UP = (
 
 _SHUTDOWNS_STAY = ("ALTER TABLE workers ADD COLUMN shutting_down INTEGER NOT NULL DEFAULT 0",)
 
-STEPS: tuple[Sequence[str], ...] = (_FIRST, _SERVICES_STAY_UP, _SHUTDOWNS_STAY)
+_SCHEDULES = (
+    """CREATE TABLE schedules (
+        name TEXT PRIMARY KEY, source BLOB NOT NULL, secret BLOB NOT NULL, revision INTEGER NOT NULL,
+        paused INTEGER NOT NULL, pause_reason TEXT NOT NULL, created_wall REAL NOT NULL, updated_wall REAL NOT NULL,
+        since_wall REAL NOT NULL) WITHOUT ROWID""",
+    """CREATE TABLE fires (
+        schedule TEXT NOT NULL, kind TEXT NOT NULL, slot INTEGER NOT NULL, outcome TEXT NOT NULL,
+        reason TEXT NOT NULL, run_id TEXT NOT NULL, run_state TEXT NOT NULL, decided_wall REAL NOT NULL,
+        finished_wall REAL NOT NULL, made_up INTEGER NOT NULL, alert TEXT NOT NULL, until INTEGER NOT NULL,
+        PRIMARY KEY (schedule, slot, kind)) WITHOUT ROWID""",
+    "CREATE INDEX waiting_fires ON fires (schedule) WHERE outcome = 'QUEUED'",
+    "CREATE INDEX due_alerts ON fires (slot) WHERE alert = 'due'",
+    "CREATE INDEX triggers ON fires (schedule, slot) WHERE kind = 'trigger'",
+    """CREATE TABLE origins (
+        run INTEGER PRIMARY KEY, schedule TEXT NOT NULL, kind TEXT NOT NULL, slot INTEGER NOT NULL,
+        variables TEXT NOT NULL)""",
+)
+
+STEPS: tuple[Sequence[str], ...] = (_FIRST, _SERVICES_STAY_UP, _SHUTDOWNS_STAY, _SCHEDULES)
 """The statements that make version n + 1 of version n; an empty file is version 0. Steps are added, never changed."""
 
 

@@ -63,20 +63,30 @@ class SpecReader:
         if common is None:
             common = self._commons[body] = messages.JobSpec.decode(body)
         task = _with_args(common.task, tuple(_read_json(args)[0])) if args else common.task
-        return JobSpec(
-            job_id,
-            task,
-            tuple(_read_json(parents)[0]) if parents else (),
-            common.requirement,
-            common.priority,
-            common.delay_s,
-            Affinity(common.affinity) if common.affinity else Affinity.NONE,
-            common.retries,
-            common.retry_backoff_s,
-            common.max_attempts,
-            common.service,
-            service_policy(common) if common.service else USUAL_POLICY,
-        )
+        return spec_of(common, job_id, task, tuple(_read_json(parents)[0]) if parents else ())
+
+
+def scheduler_spec(job: messages.JobSpec) -> JobSpec:
+    """The scheduler's form of a job whose content is pinned."""
+    return spec_of(job, job.job_id, job.task, job.parents)
+
+
+def spec_of(common: messages.JobSpec, job_id: str, task: messages.Task, parents: tuple[str, ...]) -> JobSpec:
+    """The scheduler's form of a job that is like `common`, but for these."""
+    return JobSpec(
+        job_id,
+        task,
+        parents,
+        common.requirement,
+        common.priority,
+        common.delay_s,
+        Affinity(common.affinity) if common.affinity else Affinity.NONE,
+        common.retries,
+        common.retry_backoff_s,
+        common.max_attempts,
+        common.service,
+        service_policy(common) if common.service else USUAL_POLICY,
+    )
 
 
 def service_policy(job: messages.JobSpec) -> ServicePolicy:

@@ -27,12 +27,13 @@ from titan_core.clock import Clock
 from titan_core.errors import ConfigError, Unavailable
 from titan_core.failpoints import reach
 from titan_core.lifecycle import Component
-from titan_core.scheduler.records import Batch, StoredRun, WorkerRecord
+from titan_core.scheduler.records import Batch
 from titan_core.store import loading, retention, schema
 from titan_core.store.check import damage
 from titan_core.store.history import History
 from titan_core.store.lock import HomeLock
 from titan_core.store.rows import Pending, Writer
+from titan_core.store.schedule_rows import shorten_ledgers
 
 RETRY_S = 0.5
 """Between two tries to write to a full disk."""
@@ -71,7 +72,9 @@ class Store(Component):
         self._queue: list[Batch] = []
         self._condemned: list[str] = []
         self._sweeping = True
-        """Rows of deleted runs may be there, also from before this start."""
+        """Rows of deleted runs may be there, also from before this start; or ledgers are to be shortened."""
+        self._ledgers: tuple[str, float] | None = None
+        """Those behind this name are to be shortened, by what is older than this; None: none is."""
         self._pending = Pending()
         self._pending_ticket = 0
         self._wal_pages = 0
@@ -85,10 +88,10 @@ class Store(Component):
 
     # ── before the start ──────────────────────────────────────────────────────────────────────────
 
-    def load(self) -> tuple[tuple[StoredRun, ...], tuple[WorkerRecord, ...]]:
-        """What a master must know to go on, oldest run first: see `loading`. Called once, before `start`."""
+    def load(self) -> loading.Loaded:
+        """What a master must know to go on. Called once, before `start`."""
         reach("store.loading")
-        return loading.load(self._connection, self._offset_s)
+        return loading.load(self._connection, self._offset_s, self._clock.wall())
 
     def start(self) -> None:
         with self._lock:
@@ -180,6 +183,12 @@ class Store(Component):
             self._sweeping = True
             self._work.notify()
 
+    def shorten_ledgers(self, oldest_wall: float) -> None:
+        """Delete lines of ledgers that are kept no longer, soon and in pieces: see `schedule_rows`."""
+        with self._lock:
+            self._ledgers, self._sweeping = ("", oldest_wall), True
+            self._work.notify()
+
     def expired(self, now_wall: float, keep_days: float, keep_runs: int) -> list[str]:
         """Which runs are over and kept for too long, or too many; 0 = no bound."""
         return self.history.read(retention.expired, now_wall, keep_days, keep_runs)
@@ -265,15 +274,25 @@ class Store(Component):
             del self._condemned[: retention.PIECE_RUNS]
         left: list[bool] = []
         now_wall = self._clock.to_wall(self._clock.monotonic())  # as all instants are kept
-        if not self._transaction(lambda: left.append(retention.sweep(self._connection, condemned, now_wall))):
+        if not self._transaction(lambda: left.append(self._sweep_piece(condemned, now_wall))):
             with self._lock:
                 self._condemned[:0] = condemned
             return False
         self._wal_pages += retention.PIECE_PAGES
         with self._lock:
-            self._sweeping = left[0] or bool(self._condemned)
+            self._sweeping = left[0] or bool(self._condemned) or self._ledgers is not None
             self._progress.notify_all()
         return True
+
+    def _sweep_piece(self, condemned: list[str], now_wall: float) -> bool:
+        """Whether more is left."""
+        if retention.sweep(self._connection, condemned, now_wall):
+            return True
+        if self._ledgers is not None:
+            name, oldest_wall = self._ledgers
+            name = shorten_ledgers(self._connection, name, oldest_wall)
+            self._ledgers = (name, oldest_wall) if name else None
+        return self._ledgers is not None
 
     def _transaction(self, work: Callable[[], None]) -> bool:
         """Do `work` and commit it. False, and nothing has changed, when the disk is full."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from titan_core.clock import Clock
 from titan_core.errors import Conflict
 from titan_core.lifecycle import Component
-from titan_core.scheduler.records import Batch, StoredRun, WorkerRecord
+from titan_core.scheduler.records import Batch
 from titan_core.store.history import History
+from titan_core.store.loading import Loaded
 
 
 class Volatile(Component):
@@ -31,8 +32,8 @@ class Volatile(Component):
     def committed(self) -> int:
         return self.last
 
-    def load(self) -> tuple[tuple[StoredRun, ...], tuple[WorkerRecord, ...]]:
-        return (), ()
+    def load(self) -> Loaded:
+        return Loaded((), ())
 
     def start(self) -> None:
         """It has no thread."""
@@ -50,6 +51,9 @@ class Volatile(Component):
 
     def forget(self, run_ids: Iterable[str]) -> None:
         """Nothing is kept that could be deleted."""
+
+    def shorten_ledgers(self, oldest_wall: float) -> None:
+        """The same."""
 
     def expired(self, now_wall: float, keep_days: float, keep_runs: int) -> list[str]:
         return []

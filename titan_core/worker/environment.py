@@ -5,7 +5,8 @@ Pure functions of their arguments.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import titan_core
@@ -17,6 +18,8 @@ from titan_core.worker.procfs import TOKEN_VARIABLE
 _KEPT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "TZ", "TMPDIR", "JAVA_HOME")
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _INSTALLED = ("site-packages", "dist-packages")
+_PREFIX = "TITAN_"
+_PLACEHOLDER = re.compile(r"\{([a-z0-9_]+)\}")
 
 
 def worker_part(
@@ -47,9 +50,11 @@ def attempt_environment(
     common: Mapping[str, str], start: StartAttempt, worker_id: str, shared: str
 ) -> dict[str, str]:
     """The whole environment of one attempt. The job's own variables outrank the worker's, Titan's outrank both."""
+    of_the_run = {name: value for name, value in start.variables if name not in common}
     environment = {
         **common,
         **dict(start.task.env),
+        **of_the_run,
         **{service_variable(job_id): address for job_id, address in start.services},
         "TITAN_RUN_ID": start.run_id,
         "TITAN_JOB_ID": start.job_id,
@@ -62,6 +67,15 @@ def attempt_environment(
     if start.task.port:
         environment["PORT"] = environment["TITAN_PORT"] = str(start.task.port)
     return environment
+
+
+def filled(args: Iterable[str], variables: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """The arguments, with the value of TITAN_<NAME> for `{name}`, where it is among the variables.
+
+    Whatever else is in braces stays as it is, also in a value that was filled in.
+    """
+    values = {name.removeprefix(_PREFIX).lower(): value for name, value in variables if name.startswith(_PREFIX)}
+    return tuple(_PLACEHOLDER.sub(lambda found: values.get(found[1], found[0]), arg) for arg in args)
 
 
 def credentials(environ: Mapping[str, str], home: Path, token_file: str | None) -> dict[str, str]:

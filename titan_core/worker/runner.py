@@ -20,7 +20,7 @@ from titan_core.protocol.messages import Result, StartAttempt
 from titan_core.worker import commands
 from titan_core.worker.control import Control
 from titan_core.worker.disk_watch import DiskWatch
-from titan_core.worker.environment import attempt_environment
+from titan_core.worker.environment import attempt_environment, filled
 from titan_core.worker.health import HealthWatch
 from titan_core.worker.logs import AttemptLog, LogFollower
 from titan_core.worker.ports import Ports, with_port
@@ -118,7 +118,8 @@ class Runner:
     def _execute_with_port(self, control: Control, place: Place, attempt_log: AttemptLog) -> Ending:
         start = replace(control.start, task=with_port(control.start.task, control.port))
         environment = attempt_environment(self._environment, start, self.worker_id, place.shared)
-        command = commands.command_for(place.script, start.task.args, environment)
+        args = filled(start.task.args, start.variables)
+        command = commands.command_for(place.script, args, environment)
         if control.request is not None:  # it came while files were fetched
             raise _Forestalled
         launch = Launch(command, place.cwd, environment, attempt_log.create())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import json
@@ -15,112 +14,29 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from titan_core.errors import ProvisioningFailed
 from titan_core.master import provisioners
+from titan_core.master import webhook as webhooks
 from titan_core.master.provisioners import CommandProvisioner, WebhookProvisioner
+from titan_test_suite.pytests.support.endpoints import OK, Behaviour, Endpoint, answer, endless, says, until_closed
 from titan_test_suite.pytests.support.waiting import wait_until
 
 CLUSTER = bytes(range(16))
 SECRET = b"hush"
 
-Behaviour = Callable[[socket.socket], None]
-
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time-outs and pauses that a test can wait for."""
-    monkeypatch.setattr(provisioners, "CALL_S", 0.5)
-    monkeypatch.setattr(provisioners, "PAUSES_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(webhooks, "CALL_S", 0.5)
+    monkeypatch.setattr(webhooks, "PAUSES_S", (0.01, 0.01, 0.01))
     monkeypatch.setattr(provisioners, "COMMAND_S", 0.5)
 
 
-# ── an HTTP server ────────────────────────────────────────────────────────────────────────────────
-
-
-class Call(NamedTuple):
-    line: str
-    headers: dict[str, str]
-    body: bytes
-
-
-class Endpoint:
-    """A server on a free port of loopback; calls are answered by the behaviours, in turn, the last one for ever.
-
-    With a `context` it speaks TLS.
-    """
-
-    def __init__(self, *behaviours: Behaviour, context: ssl.SSLContext | None = None) -> None:
-        self.calls: list[Call] = []
-        self._behaviours = list(behaviours)
-        self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._serve)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}/scale?key=hidden"
-
-    def __enter__(self) -> Endpoint:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
-        self._listener.close()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection, contextlib.suppress(OSError, ValueError):  # it went away, or does not speak HTTP
-                self._answer(connection)
-
-    def _answer(self, connection: socket.socket) -> None:
-        if self._context is not None:
-            connection = self._context.wrap_socket(connection, server_side=True)
-        with connection:
-            self.calls.append(read_call(connection))
-            behaviour = self._behaviours.pop(0) if len(self._behaviours) > 1 else self._behaviours[0]
-            behaviour(connection)
-
-
-def read_call(connection: socket.socket) -> Call:
-    with connection.makefile("rb") as stream:
-        line = stream.readline().decode().strip()
-        pairs = iter(lambda: stream.readline().decode().strip(), "")
-        headers = dict(pair.split(": ", 1) for pair in pairs)
-        return Call(line, headers, stream.read(int(headers["Content-Length"])))
-
-
-def answer(status: str, body: str = "", *headers: str) -> Behaviour:
-    head = "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""])
-    return lambda connection: connection.sendall((head + body).encode())
-
-
-def says(text: str) -> Behaviour:
-    return lambda connection: connection.sendall(text.encode())
-
-
-def until_closed(connection: socket.socket) -> None:
-    """Hang, until the other side has enough."""
-    connection.recv(1)
-
-
-def endless(first: str, rest: str, pause_s: float = 0.0) -> Behaviour:
-    def write(connection: socket.socket) -> None:
-        connection.sendall(first.encode())
-        while True:
-            connection.sendall(rest.encode())
-            time.sleep(pause_s)
-
-    return write
+# ── by HTTP ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def webhook(endpoint: Endpoint, secret: bytes = SECRET) -> WebhookProvisioner:
@@ -131,9 +47,6 @@ def refusal(action: Callable[[], None]) -> str:
     with pytest.raises(ProvisioningFailed) as failed:
         action()
     return failed.value.message
-
-
-OK = answer("200 OK", "{}")
 
 
 def test_what_is_wanted_is_posted_and_signed() -> None:
@@ -211,7 +124,7 @@ def test_a_refusal_without_words() -> None:
     ids=["hang", "drip", "continue", "headers", "line", "ssh", "garbage", "closed"],
 )
 def test_a_server_that_does_not_answer(behaviour: Behaviour, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provisioners, "PAUSES_S", (0.01,))
+    monkeypatch.setattr(webhooks, "PAUSES_S", (0.01,))
     began_at = time.monotonic()
     with Endpoint(behaviour) as endpoint:
         assert f"{words}; look at webhook_url" in refusal(lambda: webhook(endpoint).add("GENERAL", 1))
@@ -292,7 +205,7 @@ def test_a_server_that_hangs_behind_tls(
         url = endpoint.url.replace("http://127.0.0.1", "https://localhost")
         said = refusal(lambda: WebhookProvisioner(url, SECRET, CLUSTER).add("GENERAL", 1))
         assert "did not answer within 0.5 s" in said
-        monkeypatch.setattr(provisioners, "CALL_S", 60.0)
+        monkeypatch.setattr(webhooks, "CALL_S", 60.0)
         cut(WebhookProvisioner(url, SECRET, CLUSTER), lambda: len(endpoint.calls) == 5)
 
 
@@ -303,7 +216,7 @@ def test_the_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyP
 
 
 def test_a_call_that_hangs_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provisioners, "CALL_S", 60.0)
+    monkeypatch.setattr(webhooks, "CALL_S", 60.0)
     with Endpoint(until_closed) as endpoint:
         cut(webhook(endpoint), lambda: bool(endpoint.calls))
         assert len(endpoint.calls) == 1

@@ -23,11 +23,15 @@ from titan_core.scheduler.actions import (
     ForgetRun,
     Provision,
     RecordChange,
+    RecordFire,
     RecordJobsAdded,
     RecordRunFinished,
+    RecordSchedule,
     RecordService,
     RecordWorker,
     Release,
+    RetractMissed,
+    SendAlert,
     ShutDownWorker,
     StartAttempt,
     StopAttempt,
@@ -403,6 +407,8 @@ def _addressee(action: Action) -> str:
         case Provision() | Release() | ForgetRun() | DeleteRun():
             return ""
         case RecordJobsAdded() | RecordChange() | RecordService() | RecordRunFinished() | RecordWorker():
+            return ""
+        case RecordSchedule() | RecordFire() | RetractMissed() | SendAlert():
             return ""
         case _:
             return action.worker_id

@@ -17,8 +17,8 @@ IMPURE = {"socket", "threading", "time", "random", "secrets", "os", "logging", "
 
 MAY_IMPORT = {
     "titan_core.protocol": {"titan_core.errors", "titan_core.protocol"},
-    "titan_core.scheduler": {"titan_core.errors", "titan_core.scheduler"},
-    "titan_sdk": {"titan_core.protocol", "titan_core.net", "titan_core.errors", "titan_sdk"},
+    "titan_core.scheduler": {"titan_core.errors", "titan_core.instants", "titan_core.scheduler"},
+    "titan_sdk": {"titan_core.protocol", "titan_core.net", "titan_core.errors", "titan_core.timetable", "titan_sdk"},
 }
 """Packages that may import nothing of Titan but this."""
 

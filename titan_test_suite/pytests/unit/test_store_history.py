@@ -172,7 +172,7 @@ def test_a_start_loads_what_is_live_the_newest_of_the_rest_and_parents(
         cluster.finish("late")
         cluster.submit(stored_job("long"), stored_job("child", "run-1/a", "long"), run_id="live-2")
     with open_store(tmp_path) as store:
-        runs, _ = store.load()
+        runs, *_ = store.load()
     assert [stored.run.run_id for stored in runs] == ["run-1", "run-7", "live", "over", "live-2"]
 
 

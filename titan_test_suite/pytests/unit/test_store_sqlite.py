@@ -61,7 +61,7 @@ def test_what_was_committed_comes_back_as_it_was(home: Path) -> None:
         cluster.flush()
         model = cluster.core.state
     with open_store(home) as store:
-        runs, workers = store.load()
+        runs, workers, *_ = store.load()
     assert [stored.run.run_id for stored in runs] == list(model.runs)
     assert runs[0].requests == (b"r" * 16,)
     for stored in runs:
@@ -382,7 +382,7 @@ def test_a_snapshot_is_a_store_of_its_own(home: Path) -> None:
 def test_a_volatile_store_promises_everything_and_keeps_nothing() -> None:
     store = Volatile(SystemClock())
     store.start()
-    assert store.load() == ((), ()) and len(store.cluster) == 16
+    assert store.load() == ((), (), (), ()) and len(store.cluster) == 16
     ticket = store.append(batch_of(run_of(1)))
     assert store.wait(ticket) and store.committed == ticket == store.last
     assert store.history.runs(10) == [] and store.history.run("run-1") is None

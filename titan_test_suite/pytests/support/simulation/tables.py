@@ -29,8 +29,8 @@ class Tables(Rows):
     def recovered(self, term: int, grace_s: float, recent: int) -> StateRecovered:
         """Of what is over, as many runs as the real store loads, whatever is asked for here."""
         self.check()
-        runs, workers = loading.load(self._connection, 0.0)
-        return StateRecovered(term, grace_s, runs, workers, max([0, *self.runs, *self.jobs]))
+        loaded = loading.load(self._connection, 0.0, 0.0)
+        return StateRecovered(term, grace_s, loaded.runs, loaded.workers, max([0, *self.runs, *self.jobs]))
 
     def check(self) -> None:
         """Whether `titan check` would be content."""

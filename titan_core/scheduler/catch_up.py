@@ -1,0 +1,129 @@
+"""Slots that passed without anybody deciding on them: the master was away, or the wall clock was set.
+
+    master back     slots since the last one that was decided on: `catch_up` says which are made up for, the others
+                    are MISSED
+    clock forward   the same for those that were passed over, but one at most is made up for: no burst
+    clock back      slots that were decided on lie ahead now: those that were MISSED get their turn after all, the
+                    others do not come again
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import floor
+
+from titan_core.scheduler import fires, schedules
+from titan_core.scheduler.actions import RetractMissed
+from titan_core.scheduler.schedule_model import Fire, Schedule
+from titan_core.scheduler.state import State
+from titan_core.scheduler.states import CatchUp, FireKind, FireOutcome
+
+MOST = 100
+"""Slots that are made up for, and that get a line each; one line stands for all that are older."""
+NO_MASTER = "there was no master"
+
+
+def catch_up(state: State, schedule: Schedule, why: str, at_most: int = MOST) -> None:
+    """Decide on every slot that should have been launched by now, and go on with the next one."""
+    until = _undecided_until(state, schedule)
+    if until > schedule.cursor:
+        newest = schedule.definition.timetable.newest(schedule.cursor, until, MOST + 1)
+        slots = [slot for slot in newest if slot not in schedule.ahead]
+        if slots:
+            _decide_on(state, schedule, slots, why, at_most)
+        schedule.cursor = until
+        schedule.ahead = {later for later in schedule.ahead if later > until}
+    schedules.set_timer(state, schedule)
+    fires.advance(state, schedule)
+
+
+def _undecided_until(state: State, schedule: Schedule) -> int:
+    """Now; or just before a slot that is past, but put off until later."""
+    until = floor(state.wall)
+    last = schedule.definition.timetable.newest(schedule.cursor, until, 1)
+    if last and last[-1] + schedules.put_off_s(schedule, last[-1]) > state.wall:
+        return last[-1] - 1
+    return until
+
+
+def _decide_on(state: State, schedule: Schedule, slots: Sequence[int], why: str, at_most: int) -> None:
+    lines = [Fire(schedule.name, slot, FireKind.SCHEDULE) for slot in slots[-MOST:]]
+    if len(slots) > MOST:
+        lines.insert(0, _span(schedule, slots[-MOST - 1]))
+    if schedule.paused:
+        for fire in lines:
+            fires.decide(state, schedule, fire, FireOutcome.SKIPPED, schedules.paused_because(schedule))
+        return
+    wanted = {id(fire) for fire in _wanted(state, schedule, lines, at_most)}
+    missed = [fire for fire in lines if id(fire) not in wanted]
+    for fire in missed:
+        fires.decide(state, schedule, fire, FireOutcome.MISSED, why)
+    if missed:
+        fires.raise_alert(state, schedule, missed[-1], fires.MISSED)
+    fires.make_up(state, schedule, (fire for fire in lines if id(fire) in wanted), f"{why} when it was due")
+
+
+def _span(schedule: Schedule, last: int) -> Fire:
+    """One line for all slots from the first one up to `last`."""
+    first = schedule.definition.timetable.after(schedule.cursor)
+    assert first is not None
+    return Fire(schedule.name, first, FireKind.SCHEDULE, until=last)
+
+
+def _wanted(state: State, schedule: Schedule, lines: list[Fire], at_most: int) -> list[Fire]:
+    """Those that the definition has made up for."""
+    definition = schedule.definition
+    if definition.catch_up is CatchUp.NONE:
+        return []
+    count = min(at_most, 1 if definition.catch_up is CatchUp.LAST else MOST)
+    oldest = state.wall - definition.catch_up_window_s
+    return [fire for fire in lines if not fire.until and fire.slot >= oldest][-count:]
+
+
+# ── the wall clock ────────────────────────────────────────────────────────────────────────────────
+
+
+def on_clock_set(state: State, offset_s: float, ahead: Mapping[str, Iterable[int]]) -> None:
+    """Wall time is now `offset_s` more than monotonic time; `ahead`: see `WallClockSet`."""
+    moved_s, state.offset_s = offset_s - state.offset_s, offset_s
+    if moved_s < 0:
+        _take_back(state)
+    for schedule in state.schedules.values():
+        if moved_s < 0:
+            rewind(state, schedule, ahead.get(schedule.name, ()))
+            schedules.set_timer(state, schedule)
+        else:
+            catch_up(state, schedule, f"the clock was set forward by {_amount(moved_s)}", at_most=1)
+
+
+def _take_back(state: State) -> None:
+    """What was MISSED of the future, by a clock that was wrong, has not been missed."""
+    wall = state.wall
+    state.act(RetractMissed(wall))
+    for key in [key for key, fire in state.alerts.items() if _is_missed_later(fire, wall)]:
+        del state.alerts[key]
+
+
+def rewind(state: State, schedule: Schedule, ahead: Iterable[int]) -> None:
+    """Go back to now, but not to the slots `ahead`, nor to what is remembered: they have been decided on."""
+    wall = state.wall
+    later = {fire.slot for fire in schedule.recent if fire.slot > wall and not _is_missed_later(fire, wall)}
+    for fire in list(schedule.recent):
+        if _is_missed_later(fire, wall):
+            schedule.recent.remove(fire)
+        elif fire.until > wall:
+            fire.until = floor(wall)
+    schedule.ahead |= {*ahead, *later}
+    schedule.ahead = {slot for slot in schedule.ahead if slot > wall}
+    schedule.cursor = min(schedule.cursor, floor(wall))
+
+
+def _is_missed_later(fire: Fire, wall: float) -> bool:
+    return fire.outcome is FireOutcome.MISSED and fire.slot > wall
+
+
+def _amount(seconds: float) -> str:
+    for unit_s, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= unit_s:
+            return f"{seconds / unit_s:.1f} {unit}"
+    return f"{seconds:.3g} s"
