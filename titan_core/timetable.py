@@ -29,7 +29,6 @@ from titan_core.protocol.messages import Timing
 
 MAX_CRON = 200
 """Characters of a cron expression."""
-MAX_JITTER_S = 86400
 MACROS = {
     "@hourly": "0 * * * *",
     "@daily": "0 0 * * *",
@@ -90,12 +89,11 @@ class Timetable:
 
 @dataclass(frozen=True, slots=True)
 class _Every(Timetable):
-    anchor: int
     every: int
 
     def _slots(self, low: int, high: int) -> Iterator[int]:
-        steps = max(0, (low - self.anchor) // self.every + 1)
-        yield from range(self.anchor + steps * self.every, high + 1, self.every)
+        steps = (low - self.first) // self.every + 1
+        yield from range(self.first + steps * self.every, high + 1, self.every)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +146,7 @@ class _RealTime(Timetable):
 def _local_times(expression: str, local: int) -> Iterator[datetime]:
     """What the expression says, later than `local` (seconds, as a clock shows them), without a time zone.
 
-    cronsim could do zones itself, but loses minutes where a clock is changed by less than an hour, and begins with
-    the past in a repeated hour.
+    cronsim knows zones, but loses minutes where a clock is changed by half an hour, and may begin with the past.
     """
     with suppress(OverflowError):  # the year 10000
         yield from CronSim(expression, _EPOCH + timedelta(seconds=local))
@@ -231,23 +228,21 @@ def _nearest(name: str, names: set[str]) -> str:
 def timetable(timing: Timing) -> Timetable:
     """What `timing` says; raises InvalidRequest, with the `field`, when that makes no sense."""
     kind, zone = _kind(timing), _zone(timing.timezone)
-    check_range(timing.jitter_s, 0, MAX_JITTER_S, "jitter")
+    check_range(timing.jitter_s, 0, 86400, "jitter")
     first, last = _bounds(timing)
     if timing.seconds and kind != "cron":
         raise InvalidRequest(f"seconds is for cron, not for {kind}", field="seconds")
     if kind == "at":
         slot = instant(timing.at, timing.timezone, "at")
-        return _Every(max(first, slot), min(last, slot), slot, 1)
+        return _Every(max(first, slot), min(last, slot), 1)
     if kind == "every":
         if not (1 <= timing.every_s <= MAX_DELAY_S and timing.every_s == int(timing.every_s)):
             right = f"it must be whole seconds, from 1 to {MAX_DELAY_S:.0f} (ten years)"
             raise InvalidRequest(f"every is {timing.every_s:.15g} s; {right}", field="every")
         every = int(timing.every_s)
-        if timing.start:
-            return _Every(first, last, first, every)
         check_range(timing.anchor_wall, 0, _HORIZON, "anchor_wall")
-        anchor = floor(timing.anchor_wall)
-        return _Every(anchor + every, last, anchor, every)
+        first = first if timing.start else floor(timing.anchor_wall) + every
+        return _Every(first, last, every)
     expression = _expression(timing)
     minute, hour = expression.split()[:2]
     fixed = not timing.seconds and not minute.startswith("*") and not hour.startswith("*")

@@ -196,8 +196,10 @@ class ScheduleRequests:
         lines += self._engine.read(lambda state: _recent(state, name))
         last = {line.slot: line for line in lines if line.kind == FireKind.SCHEDULE.value and not line.until}
         done = {slot for slot, line in last.items() if line.outcome in _DONE}
-        runs = {slot for slot in slots if self._history.has_run(run_id_of(name, FireKind.SCHEDULE.value, slot))}
-        return (done | runs).intersection(slots)
+        ids = {slot: run_id_of(name, FireKind.SCHEDULE.value, slot) for slot in slots}
+        known = self._engine.read(lambda state: {slot for slot, run_id in ids.items() if run_id in state.runs})
+        runs = {slot for slot in ids.keys() - known if self._history.has_run(ids[slot])}
+        return (done | known | runs).intersection(slots)
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────────
 

@@ -203,8 +203,8 @@ def _resume_schedules(state: State, stored_schedules: Iterable[StoredSchedule]) 
         schedule = restore_schedule(stored)
         schedule.live = state.live_of(schedule.name)
         state.schedules[schedule.name] = schedule
-    if any(schedule.ahead or schedule.cursor > state.wall for schedule in state.schedules.values()):
-        state.act(RetractMissed(state.wall))  # the clock was set back while there was no master
+    if state.schedules:
+        state.act(RetractMissed(state.wall))  # the clock may have been set back while there was no master
     for schedule in state.schedules.values():
         _resume(state, schedule)
 

@@ -41,7 +41,7 @@ def write_schedules(connection: sqlite3.Connection, schedules: Iterable[Schedule
 def retract_missed(connection: sqlite3.Connection, after_wall: float) -> None:
     """No slot later than this was MISSED."""
     connection.execute("DELETE FROM fires WHERE outcome = 'MISSED' AND slot > ?", (after_wall,))
-    connection.execute("UPDATE fires SET until = ? WHERE until > ?", (floor(after_wall), after_wall))
+    connection.execute("UPDATE fires SET until = ? WHERE until > 0 AND until > ?", (floor(after_wall), after_wall))
 
 
 def origin_row(origin: OriginRecord) -> tuple[Any, ...]:

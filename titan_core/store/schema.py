@@ -106,6 +106,8 @@ _SCHEDULES = (
     "CREATE INDEX waiting_fires ON fires (schedule) WHERE outcome = 'QUEUED'",
     "CREATE INDEX due_alerts ON fires (slot) WHERE alert = 'due'",
     "CREATE INDEX triggers ON fires (schedule, slot) WHERE kind = 'trigger'",
+    "CREATE INDEX missed_fires ON fires (slot) WHERE outcome = 'MISSED'",
+    "CREATE INDEX spans ON fires (until) WHERE until > 0",
     """CREATE TABLE origins (
         run INTEGER PRIMARY KEY, schedule TEXT NOT NULL, kind TEXT NOT NULL, slot INTEGER NOT NULL,
         variables TEXT NOT NULL)""",

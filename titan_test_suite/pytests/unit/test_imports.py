@@ -18,6 +18,7 @@ IMPURE = {"socket", "threading", "time", "random", "secrets", "os", "logging", "
 MAY_IMPORT = {
     "titan_core.protocol": {"titan_core.errors", "titan_core.protocol"},
     "titan_core.scheduler": {"titan_core.errors", "titan_core.instants", "titan_core.scheduler"},
+    "titan_core.timetable": {"titan_core.errors", "titan_core.protocol", "titan_core.timetable"},
     "titan_sdk": {"titan_core.protocol", "titan_core.net", "titan_core.errors", "titan_core.timetable", "titan_sdk"},
 }
 """Packages that may import nothing of Titan but this."""

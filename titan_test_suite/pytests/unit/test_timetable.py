@@ -6,7 +6,6 @@ import zoneinfo
 from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -98,8 +97,7 @@ def test_one_instant() -> None:
     slot = at("2026-12-24T17:00")
     assert (slots.after(0), slots.after(slot - 0.5), slots.after(slot)) == (slot, slot, None)
     assert list(slots.between(0, slot)) == [slot] and not list(slots.between(0, slot - 0.5))
-    outside = timetable(Timing(at="2026-12-24", start="2026-12-25"))
-    assert outside.after(0) is None
+    assert timetable(Timing(at="2026-12-24", start="2026-12-25")).after(0) is None
     on_the_edge = Timing(at="2026-12-24", start="2026-12-24", end="2026-12-24T00:00:01")
     assert timetable(on_the_edge).after(0) == at("2026-12-24")
 
@@ -151,19 +149,16 @@ def test_what_will_never_be_due() -> None:
         ("0 0 * * FRI-MON", ["the day of the week", "'FRI-MON'"]),
         ("0 0 * * MON#6", ["the day of the week", "'MON#6'"]),
         ("*/0 * * * *", ["the minute", "a step */5", "'*/0'"]),
-        ("5- * * * *", ["the minute", "a range 1-5"]),
         ("1,,2 * * * *", ["the minute", "a list 1,5"]),
         ("*/90 * * * *", ["a step of 90 in the minute; 60 is the most"]),
         ("0 0 */32 * *", ["a step of 32 in the day of the month; 31"]),
         ("0 0 31 2 *", ["is never due: there is no such day in that month"]),
         ("0 0 30,31 2 *", ["is never due: there is no such day"]),
-        ("0 0 31 4,6,9,11 *", ["is never due: there is no such day"]),
         ("0 0 */31 2 MON#5", ["is never due: within 50 years"]),
         ("* * * *", ["has 4 fields; it must have 5: minute, hour"]),
         ("*", ["has 1 field; it must have 5"]),
         ("  ", ["has 0 fields"]),
         ("* * * * * * *", ["has 7 fields; it must have 5"]),
-        ("TZ=UTC", ["has 1 field;"]),
         ("@reboot", ["'@reboot' can not be used: a schedule goes by the time"]),
         ("@every 5m", ["is none of @hourly, @daily"]),
         ("0 0 * * * \n", ["can not be used", "ASCII"]),
@@ -172,7 +167,6 @@ def test_what_will_never_be_due() -> None:
         ("\ud800 * * * *", ["can not be used", "ASCII"]),
         ("0," * 100 + "0 * * * *", ["has 209 characters; 200 is the most"]),
         ("1" * 190 + " * * * *", ["the minute must be"]),
-        ("*/" + "9" * 190 + " * * *", ["has 4 fields"]),
         ("*/" + "9" * 190 + " * * * *", ["has a step of"]),
     ],
 )
@@ -223,9 +217,7 @@ def test_what_an_expression_may_look_like() -> None:
 
 def test_unknown_zones() -> None:
     refused(
-        Timing(every_s=5, timezone="Europe/Berln"),
-        "timezone",
-        "'Europe/Berln' is unknown; did you mean Europe/Berlin",
+        Timing(every_s=5, timezone="Europe/Berln"), "timezone", "'Europe/Berln' is unknown; did you mean Europe/B"
     )
     refused(Timing(every_s=5, timezone="berlin"), "timezone", "did you mean Europe/Berlin")
     refused(Timing(every_s=5, timezone="europe/berlin"), "timezone", "did you mean Europe/Berlin")
@@ -236,26 +228,16 @@ def test_unknown_zones() -> None:
 
 PATHS = ["../../etc/passwd", "/etc/passwd", "Europe", "Europe/", "Europe/../UTC", ".", "..", "tzdata.zi", "zone.tab"]
 BESIDE = ["posix/Europe/Berlin", "right/UTC", "localtime", "posixrules"]
-ODD = [
-    "",
-    "\0",
-    "a\0b",
-    "x" * 10_000,
-    "Europe\\Berlin",
-    "🚀",
-    "\ud800",
-    "Europe/Berlin\n",
-    "a/b/c/d",
-    "A" * 32 + "/" + "B" * 32,
-]
+ODD = ["", "\0", "a\0b", "Europe\\Berlin", "🚀", "\ud800", "Europe/Berlin\n", "a/b/c/d"]
+LONG = ["x" * 10_000, "A" * 32 + "/" + "B" * 32, "A/" * 5000 + "A"]
 
 
-@pytest.mark.parametrize("name", [*PATHS, *BESIDE, *ODD])
+@pytest.mark.parametrize("name", [*PATHS, *BESIDE, *ODD, *LONG])
 def test_hostile_zones_are_just_unknown(name: str) -> None:
     refused(Timing(every_s=5, timezone=name), "timezone", "is unknown;")
 
 
-def test_without_a_database_of_zones(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_database_of_zones(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_zone(name: str) -> ZoneInfo:
         raise zoneinfo.ZoneInfoNotFoundError(name)
 
@@ -296,35 +278,12 @@ def test_a_whole_day_that_was_left_out() -> None:
     assert instant("2026-10-04T02:10", "Australia/Lord_Howe", "at") == at("2026-10-03T15:30")
 
 
-DAYS = [
-    "2026",
-    "2026-12",
-    "20261224",
-    "2026-W52-4",
-    "24.12.2026",
-    "12026-12-24",
-    "-2026-12-24",
-    "2026-12-24Z",
-    "٢٠٢٦-12-24",
-]
-TIMES = [
-    "T",
-    "T18",
-    "T18:00:00.5",
-    "T24:00",
-    "T18:60",
-    "T18:00:60",
-    "T18:00+25:00",
-    "T18:00+01:60",
-    "T18:00 Z",
-    "T18:00\0",
-    "\n",
-]
+WORDS = ["", "now", " 2026-12-24", "24.12.2026", "2026-W52-4", "٢٠٢٦-12-24", "x" * 10_000]
+DAYS = ["2026", "2026-12", "20261224", "12026-12-24", "-2026-12-24", "2026-12-24Z", "2026-12-24\n", "2026-12-24T"]
+TIMES = ["18", "18:00:00.5", "24:00", "18:60", "18:00:60", "18:00+25:00", "18:00+01:60", "18:00 Z", "18:00\0"]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "now", " 2026-12-24", "x" * 10_000, *DAYS, *("2026-12-24" + time for time in TIMES)]
-)
+@pytest.mark.parametrize("text", [*WORDS, *DAYS, *("2026-12-24T" + time for time in TIMES)])
 def test_what_is_no_instant(text: str) -> None:
     error = refusal(lambda: instant(text, "UTC", "start"))
     assert error.details == {"field": "start"}
@@ -369,12 +328,12 @@ def test_the_newest_slots() -> None:
     assert latest_at(every, 1100, 3, 1084) == [1091, 1098] and latest_at(every, 1100, 3, 1098) == []
     assert latest_at(every, 1100, 0, 0) == [] == latest_at(every, 1100, 5, 1100) == latest_at(every, 1000, 5, 0)
     assert latest_at(every, 1100, 99, float("-inf")) == list(every.between(0, 1100))
-    once = timetable(Timing(at="2026-01-01"))
-    assert latest_at(once, NOW, 1, 0) == [at("2026-01-01")]
+    assert every.newest(0, 1100, 3) == [1084, 1091, 1098]
+    assert latest_at(timetable(Timing(at="2026-01-01")), NOW, 1, 0) == [at("2026-01-01")]
 
 
 def test_the_ends_of_time() -> None:
-    minutely = timetable(Timing(cron="* * * * *", timezone="America/New_York"))
+    minutely = timetable(Timing(cron="* * * * *", timezone="America/New_York", end="9999-12-31"))
     assert minutely.after(float("-inf")) == 0
     assert minutely.after(float("inf")) is None and minutely.after(1e300) is None
     assert minutely.after(at("9998-12-31T23:59:30")) == at("9999-01-01") and minutely.after(at("9999-01-01")) is None
@@ -402,9 +361,7 @@ ANYTHING = settings(max_examples=150, deadline=None)
 
 
 @ANYTHING
-@given(
-    st.one_of(st.text(), DATELIKE), st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "Pacific/Apia", "?"])
-)
+@given(st.one_of(st.text(), DATELIKE), st.sampled_from(["UTC", "Europe/Berlin", "America/New_York", "?"]))
 @example("9999-12-31T23:59:59-23:59", "UTC")
 @example("9999-12-31T23:59:59", "America/New_York")
 @example("1970-01-01T00:00:00+23:59", "UTC")

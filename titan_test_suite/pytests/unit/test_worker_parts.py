@@ -6,6 +6,7 @@ import os
 import select
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import Decoder
 from titan_core.worker import commands, procfs
 from titan_core.worker.control import Control, Stop
-from titan_core.worker.environment import attempt_environment, worker_part
+from titan_core.worker.environment import attempt_environment, filled, worker_part
 from titan_core.worker.journal import Journal
 from titan_core.worker.link import Backoff
 from titan_core.worker.logs import BATCH_LINES, AttemptLog, LogFollower
@@ -312,6 +313,46 @@ def test_what_titan_says_outranks_the_job_which_outranks_the_worker() -> None:
     seen = attempt_environment({"HOME": "/worker", "PATH": "/bin"}, start(**task), "w:1", "/shared")
     assert (seen["HOME"], seen["PATH"], seen["PORT"], seen["TITAN_PORT"]) == ("/job", "/bin", "8000", "8000")
     assert (seen["TITAN_ATTEMPT"], seen["TITAN_WORKER"]) == ("2", "w:1")
+
+
+VARIABLES = (("TITAN_SCHEDULED_FOR", "2026-11-25T02:00:00Z"), ("TITAN_SCHEDULE", "nightly"))
+
+
+def test_variables_of_the_run_outrank_the_job_but_nothing_of_titans_own() -> None:
+    common = {"PATH": "/bin", "TITAN_MASTER": "box:9090"}
+    own = {"TITAN_MASTER": "x", "TITAN_RUN_ID": "x", "TITAN_SERVICE_DB": "x", "PATH": "x"}
+    order = replace(
+        start(env=(("TITAN_SCHEDULE", "mine"), ("A", "b"))),
+        variables=(*VARIABLES, *own.items()),
+        services=(("db", "box:5432"),),
+    )
+    seen = attempt_environment(common, order, "w:1", "/shared")
+    assert {**seen, **dict(VARIABLES), **common} == seen
+    assert (seen["A"], seen["TITAN_RUN_ID"], seen["TITAN_SERVICE_DB"]) == ("b", "run", "box:5432")
+
+
+@pytest.mark.parametrize(
+    ("arg", "expected"),
+    [
+        ("{scheduled_for}", "2026-11-25T02:00:00Z"),
+        ("--day={scheduled_for}/{schedule}{schedule}", "--day=2026-11-25T02:00:00Z/nightlynightly"),
+        ("{{schedule}}", "{nightly}"),
+        *[(same, same) for same in ("", "{}", "{other}", "{SCHEDULED_FOR}", "{ schedule }", "{run_id}", "{schedule")],
+        *[(same, same) for same in ("$TITAN_SCHEDULE", "{titan_schedule}", "{0}", "{schedule!r}", "\\{\\1}", "🚀")],
+    ],
+)
+def test_what_is_filled_into_arguments(arg: str, expected: str) -> None:
+    assert filled(("run", arg), VARIABLES) == ("run", expected)
+
+
+def test_what_is_filled_in_is_not_filled_itself() -> None:
+    variables = (("TITAN_A", "{b} \\1 \\g<0>"), ("TITAN_B", "{a}"))
+    assert filled(("{a}{b}",), variables) == ("{b} \\1 \\g<0>{a}",)
+
+
+def test_without_variables_arguments_are_what_they_are() -> None:
+    assert filled(("{scheduled_for}", "{}"), ()) == ("{scheduled_for}", "{}")
+    assert filled(("{scheduled_for}",), (("SCHEDULED_FOR", "x"), ("TITAN_", "y"))) == ("{scheduled_for}",)
 
 
 # ── backoff, /proc ────────────────────────────────────────────────────────────────────────────────
