@@ -1,7 +1,7 @@
 """TitanClient: every request a program can make of a master.
 
-Each method is one request, or one conversation, over the pool of connections; the parts with more to
-them live in modules of their own. Safe to share between threads. Errors are those of
+Each method is one request, or one conversation, over the pool of connections; those for services and for schedules,
+and the parts with more to them, live in modules of their own. Safe to share between threads. Errors are those of
 `titan_sdk.errors`; a `key` names a run or a job: as a person may type it (see `protocol.messages`), or by its handle.
 """
 
@@ -13,12 +13,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, overload
 
 from titan_core.errors import InvalidRequest
 from titan_core.net.content import Progress, ignore_progress
 from titan_core.protocol.checks import MAX_NAME
-from titan_core.protocol.codec import Message
 from titan_core.protocol.messages import (
     Ack,
     AssetInfo,
@@ -41,24 +40,19 @@ from titan_core.protocol.messages import (
     ListAssets,
     ListJobs,
     ListRuns,
-    ListServices,
     ListWorkers,
     LogChunk,
-    RestartService,
     RetryJob,
     RunList,
     RunStatus,
-    ServiceList,
-    ServiceStatus,
+    SchedulePut,
     ShutdownWorker,
-    StartService,
     StartWorker,
     StatsText,
-    StopService,
     WorkerList,
     WorkerStatus,
 )
-from titan_sdk import events, logs, polling, services
+from titan_sdk import events, logs, polling
 from titan_sdk.access import Access, OwnAttempt
 from titan_sdk.figures import figures
 from titan_sdk.handles import JobHandle, Key, RunHandle, key_of
@@ -66,6 +60,9 @@ from titan_sdk.jobs import TitanJob
 from titan_sdk.local_files import describe_file
 from titan_sdk.pipeline import Pipeline, load, located, prepared
 from titan_sdk.project import pack_project
+from titan_sdk.requests import Pathname
+from titan_sdk.schedule_requests import ScheduleRequests
+from titan_sdk.service_requests import ServiceRequests
 from titan_sdk.submission import Submitter
 from titan_sdk.transfers import appearing, download, receive_backup, upload
 from titan_sdk.transport import OnAway, Transport, say_nothing
@@ -73,13 +70,11 @@ from titan_sdk.transport import OnAway, Transport, say_nothing
 if TYPE_CHECKING:
     from titan_core.protocol.text import Submission
 
-Pathname = str | os.PathLike[str]
-M = TypeVar("M", bound=Message)
 CHECK_S = 600.0
 """What reading everything that is kept may take."""
 
 
-class TitanClient:
+class TitanClient(ServiceRequests, ScheduleRequests):
     """A client of the master at `host:port`; without them, of the one that TITAN_MASTER or the home names.
 
     `timeout` is how long, in seconds, the master may take for an answer. The token is looked for in
@@ -104,8 +99,8 @@ class TitanClient:
             host, port, token, os.fspath(token_file) if token_file else None, Path(home).absolute() if home else None
         )
         self._own = OwnAttempt.of()
-        self._transport = Transport(access, timeout, on_away)
-        self._submitter = Submitter(self._transport, self._own)
+        transport = Transport(access, timeout, on_away)
+        super().__init__(transport, Submitter(transport, self._own))
 
     def close(self) -> None:
         """End the connections; threads that wait get ClientClosed. Idempotent."""
@@ -146,14 +141,17 @@ class TitanClient:
             raise InvalidRequest("add_jobs needs run_id=…: only inside a job it is known which run is meant")
         return self.submit_dag(target, jobs, target)
 
-    def apply(self, pipeline: Pipeline | Pathname) -> RunHandle:
+    def apply(self, pipeline: Pipeline | Pathname, update: bool = True) -> RunHandle | SchedulePut:
         """Submit a pipeline: a YAML file, a directory that holds one, `-` for stdin, or a loaded one.
 
-        Raises PipelineError with file and line for whatever is wrong with it.
+        One with `schedule:` starts no run, but makes its schedule, or with `update` changes it; then a SchedulePut is
+        given back. Raises PipelineError with file and line for whatever is wrong with it.
         """
         pipeline = pipeline if isinstance(pipeline, Pipeline) else load(pipeline)
-        with located(pipeline), prepared(pipeline) as (jobs, folder):
-            return RunHandle(self, self._submitter.submit(pipeline.name, jobs, folder=folder).run_id)
+        if pipeline.schedule is not None:
+            return self.schedule(pipeline.name, pipeline, update=update)
+        with located(pipeline), prepared(pipeline) as ready:
+            return RunHandle(self, self._submitter.submit(ready.name, ready.jobs, folder=ready.folder).run_id)
 
     def submit_parsed(self, name: str, parsed: Submission) -> RunHandle:
         """Start a run of jobs that were read from the text form. Raises as `submit_dag` does."""
@@ -282,58 +280,6 @@ class TitanClient:
         elsewhere. A permanent one only with `force`. Raises NotFound, Conflict."""
         return self._ask(ShutdownWorker(worker, force, now), Ack)
 
-    # ── services ──────────────────────────────────────────────────────────────────────────────────
-
-    def services(self, key: Key = "") -> tuple[ServiceStatus, ...]:
-        """The services that are wanted; with a `key`, that service, or those of that run. Raises NotFound."""
-        return self._ask(ListServices(key_of(key) if key else ""), ServiceList).services
-
-    def service(self, key: Key) -> ServiceStatus:
-        """A service with its instances. Raises NotFound; InvalidRequest for a run with several services."""
-        return services.find(self._transport, key_of(key))
-
-    def service_addresses(self, key: Key) -> list[str]:
-        """`host:port` of each instance of a service that is ready. Raises NotFound."""
-        return services.addresses(self.service(key))
-
-    def wait_service(self, key: Key, timeout: float | None = None, since: int = 0) -> ServiceStatus:
-        """The service once it is READY; with `since`, the `revision` it had before an update, once a later one is.
-
-        Raises WaitTimedOut after `timeout` seconds, NotFound; ServiceFailed as soon as it is CRASHLOOP, DEAD or
-        STOPPED, or the later revision was taken back.
-        """
-        *_, status = self.watch_service(key, timeout, since)
-        return status
-
-    def watch_service(self, key: Key, timeout: float | None = None, since: int = 0) -> Iterator[ServiceStatus]:
-        """The service as it changes; ends once it is READY. Raises as `wait_service` does."""
-        return services.until_ready(self._transport, key_of(key), timeout, since)
-
-    def start_service(self, key: Key) -> Ack:
-        """Want a stopped service again, or those of a run; try one in a crash loop now. Raises NotFound, Conflict."""
-        return self._ask(StartService(key_of(key)), Ack)
-
-    def stop_service(self, key: Key) -> Ack:
-        """Stop a service, or those of a run; which, and a sentence. Raises NotFound, Conflict."""
-        return self._ask(StopService(key_of(key)), Ack)
-
-    def restart_service(self, key: Key) -> Ack:
-        """Restart a service, or those of a run, one instance after the other. Raises NotFound, Conflict."""
-        return self._transport.ask(RestartService(key_of(key)), Ack, repeatable=False)
-
-    def scale_service(self, key: Key, instances: int) -> Ack:
-        """Have so many instances of a service. Raises InvalidRequest, NotFound, Conflict."""
-        return services.scale(self._transport, key_of(key), instances)
-
-    def update_service(self, key: Key, job: TitanJob | Pipeline | Pathname) -> Ack:
-        """Replace the definition of a service, one instance after the other: by `job`, or by the job of its name in a
-        pipeline. Its id, parents, instances and scope stay. Raises InvalidRequest, NotFound, Conflict, PipelineError.
-        """
-        if isinstance(job, TitanJob):
-            return self._submitter.update(key_of(key), job)
-        pipeline = job if isinstance(job, Pipeline) else load(job)
-        return services.update(self._submitter, self.service(key), pipeline)
-
     # ── assets ────────────────────────────────────────────────────────────────────────────────────
 
     def upload_file(self, path: Pathname, name: str | None = None, progress: Progress = ignore_progress) -> AssetInfo:
@@ -391,6 +337,3 @@ class TitanClient:
     def check(self) -> CheckReport:
         """Whether what the master keeps is sound, all of which is read; this may take minutes."""
         return self._transport.ask(Check(), CheckReport, wait_s=CHECK_S)
-
-    def _ask(self, message: Message, reply: type[M]) -> M:
-        return self._transport.ask(message, reply)

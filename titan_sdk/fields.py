@@ -60,10 +60,11 @@ def field_name(word: str, known: Iterable[str]) -> str:
 
 def read_field(name: str, value: object) -> Any:
     """The value of field `name` that `value` stands for. Raises InvalidRequest naming both."""
-    return _read(READERS[name], value, name, name)
+    return read_value(READERS[name], value, name, name)
 
 
-def _read(reader: Callable[[object], Any], value: object, called: str, field: str) -> Any:
+def read_value(reader: Callable[[object], Any], value: object, called: str, field: str) -> Any:
+    """What `reader` makes of `value`. Raises InvalidRequest about `field`, whose sentence begins with `called`."""
     try:
         return reader(value)
     except WrongType as error:
@@ -184,7 +185,7 @@ def health(value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise WrongType("must be a mapping such as {http: /health}")
     given = {_health_key(key): item for key, item in value.items() if item is not None}
-    return {key: _read(HEALTH[key], item, f"health: {key}", "health") for key, item in given.items()}
+    return {key: read_value(HEALTH[key], item, f"health: {key}", "health") for key, item in given.items()}
 
 
 def _health_key(key: object) -> str:

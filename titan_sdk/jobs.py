@@ -123,7 +123,12 @@ def job_spec(job: TitanJob, contents: Contents) -> JobSpec:
 
 def check_values(job: TitanJob) -> None:
     """Judge the values of a job without looking for its file. Raises InvalidRequest."""
-    check_job(_spec(job, Source("file")))
+    check_job(unsourced(job))
+
+
+def unsourced(job: TitanJob) -> JobSpec:
+    """The job as it would be sent, but for what it runs."""
+    return _spec(job, Source("file"))
 
 
 def _spec(job: TitanJob, source: Source) -> JobSpec:

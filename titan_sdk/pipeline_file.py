@@ -15,21 +15,25 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from titan_core.errors import InvalidRequest, NotFound
 from titan_core.protocol.checks import MAX_NAME, check_id, shown
 from titan_core.protocol.wire import MIB
+from titan_sdk.errors import PipelineError
 from titan_sdk.fields import AUTO, FOR_SERVICES, HEALTH, READERS, field_name
 from titan_sdk.jobs import TitanJob, check_values
 from titan_sdk.local_files import find_file, opened
 from titan_sdk.pipeline import JobLines, Pipeline
+from titan_sdk.schedule_fields import ALERT_KEYS, ALERTS, FIELDS, WHEN, Schedule, check_said, schedule_of
 from titan_sdk.yaml_file import Items, YamlFile, describe, is_null, line_of
 
 MAX_BYTES = 16 * MIB
 """Of a pipeline file."""
 STDIN = "-"
-_TOP_KEYS = ("name", "project", "defaults", "jobs")
+_TOP_KEYS = ("name", "schedule", "project", "defaults", "jobs")
 _USUAL_NAMES = ("titan.yaml", "titan.yml", "pipeline.yaml", "pipeline.yml")
 _AS_WRITTEN = frozenset(
     {"job_id", "filename", "requirement", "type", "parents", "args", "env", "restart", "scope", "http", "command"}
 )
 """Fields that are text: `args: [yes]` is the word, not a boolean."""
+_TEXTS_OF_SCHEDULES = frozenset({"cron", "at", "timezone", "start", "end", "overlap", "catch_up", *ALERTS})
+"""The same of a schedule: `at: 2026-12-24` is the text, not a date."""
 
 Fields = dict[str, tuple[ScalarNode, Node]]
 """Like Items, by the name of the field."""
@@ -79,7 +83,9 @@ class _Reader:
         project = self._project(top)
         defaults = self._defaults(top)
         jobs, lines = self._jobs(top["jobs"][1], defaults, project)
-        return Pipeline(self._name(top), jobs, self._file.name, self._folder, project, lines)
+        name = self._name(top)
+        schedule, schedule_lines = self._schedule(top, name, project)
+        return Pipeline(name, jobs, self._file.name, self._folder, project, lines, schedule, schedule_lines)
 
     # ── the top level ─────────────────────────────────────────────────────────────────────────────
 
@@ -125,10 +131,11 @@ class _Reader:
         lines: dict[str, JobLines] = {}
         for item in self._file.list(node, "jobs"):
             own = self._fields(item, "a job", tuple(READERS))
-            job = self._job(self._fitting(defaults, own), item)
+            fitting = self._fitting(defaults, own)
+            if "job_id" not in fitting or is_null(fitting["job_id"][1]):
+                raise self._file.error("this job has no id; give it one with 'id:'", item, field="job_id")
+            job = self._job(fitting, item, project)
             self._check_new(job, lines, own, item)
-            if project and job.is_archive:
-                raise self._file.error("in a project every file is an entry already: leave is_archive out", item)
             jobs.append(job)
             fields = {name: line_of(key) for name, (key, _) in {**defaults, **own}.items()}
             lines[job.job_id] = JobLines(line_of(item), fields)
@@ -159,9 +166,7 @@ class _Reader:
                 field="job_id",
             )
 
-    def _job(self, fields: Fields, item: Node) -> TitanJob:
-        if "job_id" not in fields or is_null(fields["job_id"][1]):
-            raise self._file.error("this job has no id; give it one with 'id:'", item, field="job_id")
+    def _job(self, fields: Fields, item: Node, project: bool) -> TitanJob:
         values = {name: self._job_value(name, node) for name, (_, node) in fields.items()}
         try:
             job = TitanJob(**values)
@@ -169,6 +174,8 @@ class _Reader:
         except InvalidRequest as error:
             name = _field_at_fault(error, fields)
             raise self._file.error(error.message, fields[name][0] if name else item, **error.details) from None
+        if project and job.is_archive:
+            raise self._file.error("in a project every file is an entry already: leave is_archive out", item)
         return job
 
     def _job_value(self, name: str, node: Node) -> Any:
@@ -179,6 +186,45 @@ class _Reader:
         if name == "delay" and isinstance(value, int | float) and not isinstance(value, bool):
             return value * 1000  # seconds here, milliseconds in a TitanJob
         return value
+
+    # ── the schedule ──────────────────────────────────────────────────────────────────────────────
+
+    def _schedule(self, top: Items, name: str, project: bool) -> tuple[Schedule | None, dict[str, int]]:
+        """When the jobs are run, if it is said, and where each field of it is written."""
+        if "schedule" not in top or is_null(top["schedule"][1]):
+            return None, {}
+        key, node = top["schedule"]
+        short = isinstance(node, ScalarNode)
+        fields = {"cron": (key, node)} if short else self._fields(node, "a schedule", FIELDS)
+        nodes = {"schedule": key, "name": top.get("name", (key, node))[0]}
+        nodes.update((field, key) for field, (key, _) in fields.items())
+        values = {field: self._schedule_value(field, value, nodes, project) for field, (_, value) in fields.items()}
+        try:
+            schedule = schedule_of(values)
+            check_said(name, schedule)
+        except InvalidRequest as error:
+            raise self._schedule_error(error, nodes) from None
+        return schedule, {field: line_of(node) for field, node in nodes.items()}
+
+    def _schedule_value(self, name: str, node: Node, nodes: dict[str, ScalarNode], project: bool) -> Any:
+        if name not in ALERTS or not isinstance(node, MappingNode):
+            return self._value(name, node, as_written=name in _TEXTS_OF_SCHEDULES)
+        keys = self._fields(node, name, ALERT_KEYS)
+        nodes.update((f"{name}.{key}", key_node) for key, (key_node, _) in keys.items())
+        told = {key: self._value(key, value, as_written=True) for key, (_, value) in keys.items() if key != "job"}
+        if "job" in keys and not is_null(keys["job"][1]):
+            own = self._fields(keys["job"][1], "a job", tuple(READERS))
+            nodes.update((f"{name}.{field}", key_node) for field, (key_node, _) in own.items())
+            told["job"] = self._job(self._fitting({}, own), keys["job"][1], project)
+        return told
+
+    def _schedule_error(self, error: InvalidRequest, nodes: dict[str, ScalarNode]) -> PipelineError:
+        alert, field = error.details.get("alert", ""), error.details.get("field", "")
+        places = (f"{alert}.{field}", alert, field, *WHEN, "schedule")  # what `seconds` lacks, cron has too much
+        node = next(nodes[place] for place in places if place in nodes)
+        return self._file.error(error.message, node, **error.details)
+
+    # ── nodes ─────────────────────────────────────────────────────────────────────────────────────
 
     def _fields(self, node: Node, what: str, known: tuple[str, ...]) -> Fields:
         fields: Fields = {}

@@ -42,8 +42,8 @@ def scale(transport: Transport, key: str, instances: int) -> Ack:
 
 def update(submitter: Submitter, service: ServiceStatus, pipeline: Pipeline) -> Ack:
     """Give a service the definition that the job of its name has in a pipeline. Raises PipelineError, NotFound."""
-    with located(pipeline), prepared(pipeline) as (jobs, folder):
-        return submitter.update(key_of(service), _named(service.job_id, jobs, pipeline), folder)
+    with located(pipeline), prepared(pipeline) as ready:
+        return submitter.update(key_of(service), _named(service.job_id, ready), ready.folder)
 
 
 def watch(transport: Transport, key: str, timeout_s: float | None = None) -> Iterator[ServiceStatus]:
@@ -93,8 +93,8 @@ def _only(found: ServiceList, key: str) -> ServiceStatus:
     return found.services[0]
 
 
-def _named(job_id: str, jobs: list[TitanJob], pipeline: Pipeline) -> TitanJob:
-    for job in jobs:
+def _named(job_id: str, pipeline: Pipeline) -> TitanJob:
+    for job in pipeline.jobs:
         if job.job_id == job_id:
             return job
     raise NotFound(f"{pipeline.source} has no job {shown(job_id)}, which is the service to update")

@@ -14,12 +14,22 @@ from pathlib import Path
 from typing import TypeVar
 
 from titan_core.errors import AssetMissing, NotFound
-from titan_core.protocol.messages import Ack, AssetContent, JobSpec, SubmitRun, Submitted, UpdateService
+from titan_core.protocol.messages import (
+    Ack,
+    AssetContent,
+    JobSpec,
+    PutSchedule,
+    SchedulePut,
+    SubmitRun,
+    Submitted,
+    UpdateService,
+)
 from titan_sdk.access import OwnAttempt
 from titan_sdk.contents import Contents
 from titan_sdk.jobs import TitanJob, job_spec
 from titan_sdk.local_files import LocalFile
 from titan_sdk.patience import submit_surely
+from titan_sdk.schedule_fields import Schedule, schedule_spec
 from titan_sdk.transfers import upload
 from titan_sdk.transport import Transport
 
@@ -59,6 +69,24 @@ class Submitter:
 
         def send(inline: Inline) -> Ack:
             return self._transport.ask(replace(request, contents=inline), Ack, repeatable=False)
+
+        return self._with_contents(contents, send)
+
+    def put_schedule(
+        self, name: str, schedule: Schedule, jobs: Iterable[TitanJob], update: bool, folder: Path | None = None
+    ) -> SchedulePut:
+        """Make a schedule, or with `update` change the one of this name. Sent once, as `update` is.
+
+        Raises InvalidRequest, InvalidGraph, NotFound, Conflict.
+        """
+        contents = Contents(folder)
+        spec = schedule_spec(name, schedule, jobs, contents)
+        request = PutSchedule(spec, (), schedule.paused is True, schedule.paused is False, only_new=not update)
+        wait_s = len(spec.jobs) / JOBS_PER_SECOND
+
+        def send(inline: Inline) -> SchedulePut:
+            filled = replace(request, contents=inline)
+            return self._transport.ask(filled, SchedulePut, wait_s=wait_s, repeatable=False)
 
         return self._with_contents(contents, send)
 

@@ -23,6 +23,7 @@ MAX_REPEATED = 100_000
 
 _TOO_DEEP = "exceeded maximum nesting depth"
 """What libyaml says, which reads ahead and has a limit of its own."""
+_SIGNS = "*@%`"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MERGE = "tag:yaml.org,2002:merge"
 _PLAIN_TAGS = tuple(
@@ -124,7 +125,8 @@ class YamlFile:
         if _indented_by_tab(text, line):
             return PipelineError("a tab indents this line; YAML takes only spaces there", self.name, line)
         parts = [getattr(error, "context", None), getattr(error, "problem", None) or str(error)]
-        return PipelineError("this is not YAML: " + ", ".join(part for part in parts if part), self.name, line)
+        told = ", ".join(part for part in parts if part) + _hint(text, mark)
+        return PipelineError(f"this is not YAML: {told}", self.name, line)
 
     # ── judging ───────────────────────────────────────────────────────────────────────────────────
 
@@ -179,6 +181,16 @@ def _children(node: Node) -> Iterator[Node]:
             yield value
     elif isinstance(node, SequenceNode):
         yield from node.value
+
+
+def _hint(text: str, mark: yaml.error.Mark | None) -> str:
+    """What to do where a text begins with a sign that means something else to YAML, as `* * * * *` does."""
+    if mark is None:
+        return ""
+    lines = text.split("\n", mark.line + 1)
+    around = lines[mark.line][max(0, mark.column - 1) : mark.column + 1] if mark.line < len(lines) else ""
+    sign = next((char for char in around if char in _SIGNS), "")
+    return f"; a text that begins with {sign} needs quotes around it" if sign else ""
 
 
 def _indented_by_tab(text: str, line: int) -> bool:

@@ -170,7 +170,7 @@ def events(parser: ArgumentParser) -> None:
 
 
 def help_topic(parser: ArgumentParser) -> None:
-    parser.add_argument("topic", nargs="?", metavar="COMMAND", help="the command to explain")
+    parser.add_argument("topic", nargs="*", metavar="COMMAND", help="the command to explain, in one word or two")
 
 
 # ── submitting ────────────────────────────────────────────────────────────────────────────────────
@@ -199,7 +199,7 @@ def update(parser: ArgumentParser) -> None:
     parser.add_argument("file", type=given, metavar="FILE|DIR", help=told)
     told = "the port it listens on (default: as before)"
     parser.add_argument("port", nargs="?", type=service_port, metavar="PORT|auto", help=told)
-    _execution_fields(
+    execution_fields(
         parser.add_argument_group("the new definition: what is not said here has its default, not its old value")
     )
     _service_fields(parser)
@@ -210,10 +210,10 @@ def _job_fields(parser: ArgumentParser) -> None:
     fields = parser.add_argument_group("the job")
     fields.add_argument("--name", help="its id, with which the run id begins (default: the file's name)")
     fields.add_argument("--delay", type=seconds, default=0.0, metavar="SECONDS", help="wait so long before it")
-    _execution_fields(fields)
+    execution_fields(fields)
 
 
-def _execution_fields(fields: argparse._ArgumentGroup) -> None:
+def execution_fields(fields: argparse._ArgumentGroup) -> None:
     fields.add_argument("--requirement", metavar="CAPABILITY", help="only on workers with it (default: GENERAL)")
     fields.add_argument("--priority", type=int, default=1, help="higher goes first (default: 1)")
     fields.add_argument("--args", default="", metavar="WORDS", help="its arguments, split as a shell would")
@@ -255,6 +255,7 @@ def _deploy_wait(parser: ArgumentParser) -> None:
 def apply(parser: ArgumentParser) -> None:
     parser.add_argument("path", type=given, metavar="FILE|DIR|-", help="a pipeline in YAML; '-' reads it from stdin")
     parser.add_argument("--wait", action="store_true", help="show its progress until it is over")
+    parser.add_argument("--no-update", action="store_true", help="refuse to change a schedule that exists")
 
 
 def words(parser: ArgumentParser) -> None:

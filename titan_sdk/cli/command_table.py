@@ -6,35 +6,20 @@ imported when it is called.
 
 from __future__ import annotations
 
-import argparse
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 from titan_sdk.cli import arguments
+from titan_sdk.cli.command import Command
+from titan_sdk.cli.schedule_table import SCHEDULE_ROWS, SCHEDULES
 
 if TYPE_CHECKING:
     from titan_sdk.cli.context import Context
 
 
-@dataclass(frozen=True)
-class Command:
-    name: str
-    group: str
-    summary: str
-    example: str
-    arguments: Callable[[argparse.ArgumentParser], None]
-    function: str
-    """`module:name` in this package; takes the Context, gives the exit code."""
-    program_args: bool = False
-    """Words after `--` are arguments of the program it starts."""
-    completes: str = ""
-    """What the prompt offers for its words: `files`, `commands`, or names of `runs`, `jobs`, `keys` (both), …"""
-
-
-GROUPS = ("Run things", "Look", "Act", "Artifacts", "The home", "The program")
-_RUN, _LOOK, _ACT, _FILES, _HOME, _PROGRAM = GROUPS
+GROUPS = ("Run things", SCHEDULES, "Look", "Act", "Artifacts", "The home", "The program")
+_RUN, _, _LOOK, _ACT, _FILES, _HOME, _PROGRAM = GROUPS
 
 _ROWS = (
     Command(
@@ -83,6 +68,7 @@ _ROWS = (
         "commands_submit:submit",
         completes="files",
     ),
+    *SCHEDULE_ROWS,
     Command(
         "ls",
         _LOOK,
@@ -292,6 +278,21 @@ _ROWS = (
 )
 
 COMMANDS: dict[str, Command] = {row.name: row for row in _ROWS}
+FAMILIES = tuple(dict.fromkeys(name.partition(" ")[0] for name in COMMANDS if " " in name))
+"""First words of commands that have two."""
+
+
+def named_by(words: Sequence[str]) -> Command | None:
+    """The command that a line of these words is about."""
+    length = 2 if words and words[0] in FAMILIES else 1
+    return COMMANDS.get(" ".join(words[:length]))
+
+
+def next_words(words: Sequence[str]) -> list[str]:
+    """What may follow these words in the name of a command."""
+    names = (name.split() for name in COMMANDS)
+    begun = (name for name in names if len(name) > len(words) and name[: len(words)] == list(words))
+    return list(dict.fromkeys(name[len(words)] for name in begun))
 
 
 def handler(command: Command) -> Callable[[Context], int]:

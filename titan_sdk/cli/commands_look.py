@@ -76,6 +76,9 @@ def _run(context: Context, run: RunStatus) -> int:
         return Exit.OK
     took = span(run.submitted_wall, run.finished_wall)
     out.line(f"{clean(run.run_id)}  {run.state}  submitted {clock(run.submitted_wall)}, {took}")
+    if run.schedule:
+        due = f", due {clock(run.scheduled_wall)}" if run.scheduled_wall else ""
+        out.line(f"schedule {clean(run.schedule)}{due}")
     out.line(rows.counts(run.counts))
     out.line()
     out.listing(run.jobs, rows.key, rows.filled(run.jobs, rows.JOBS), "jobs")

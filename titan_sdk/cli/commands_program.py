@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from titan_sdk.cli.command_table import COMMANDS
+from titan_sdk.cli.command_table import COMMANDS, FAMILIES
 from titan_sdk.cli.exits import Exit
 
 if TYPE_CHECKING:
@@ -18,16 +18,17 @@ class LeavePrompt(SystemExit):
 
 
 def show_help(context: Context) -> int:
-    from titan_sdk.cli.parsing import command_parser, overview, unknown
+    from titan_sdk.cli.parsing import Family, command_parser, overview, unknown
 
-    topic = context.options.topic
+    topic = " ".join(context.options.topic)
     if not topic:
         context.out.line(overview())
         return Exit.OK
-    if topic not in COMMANDS:
+    if topic not in COMMANDS and topic not in FAMILIES:
         context.out.warn(f"titan: {unknown(topic)}")
         return Exit.NOT_FOUND
-    for line in command_parser(COMMANDS[topic]).format_help().splitlines():
+    explained = Family(topic) if topic in FAMILIES else command_parser(COMMANDS[topic])
+    for line in explained.format_help().splitlines():
         context.out.line(line)
     return Exit.OK
 

@@ -15,21 +15,24 @@ if TYPE_CHECKING:
     from titan_sdk.cli.context import Context
     from titan_sdk.handles import JobHandle, RunHandle
     from titan_sdk.jobs import TitanJob
+    from titan_sdk.pipeline import Pipeline
 
+STDIN = "-"
 PIPELINE_SUFFIXES = (".yaml", ".yml")
 WORKERS = ("worker", WORKER_JAR)
 """What `deploy` takes for a worker, unless it is a file here."""
 
 
 def apply(context: Context) -> int:
-    """Submit a pipeline, and follow it to its end with `--wait`."""
-    return _apply(context, context.options.path, wait=context.options.wait)
+    """Submit a pipeline, and follow it to its end with `--wait`; or make its schedule."""
+    options = context.options
+    return _apply(context, options.path, wait=options.wait, update=not options.no_update)
 
 
 def run(context: Context) -> int:
     """Run one file; `--wait` shows its log and exits with its code."""
     _refuse_pipeline(context.options.file)
-    handle = context.client.submit_job(_run_job(context))
+    handle = context.client.submit_job(run_job(context))
     if context.options.wait:
         from titan_sdk.cli.commands_wait import follow_job
 
@@ -88,8 +91,17 @@ def submit(context: Context) -> int:
     return _accepted_run(context, handle)
 
 
-def _apply(context: Context, path: str, wait: bool, timeout_s: float | None = None) -> int:
-    handle = context.client.apply(path)
+def _apply(context: Context, path: str, wait: bool, timeout_s: float | None = None, update: bool = True) -> int:
+    from titan_core.protocol.messages import SchedulePut
+    from titan_sdk.pipeline import load
+
+    pipeline = load(path)
+    _check_asked(pipeline, wait, update)
+    handle = context.client.apply(pipeline, update)
+    if isinstance(handle, SchedulePut):
+        from titan_sdk.cli.commands_schedule import told
+
+        return told(context, handle)
     if not wait:
         return _accepted_run(context, handle)
     from titan_sdk.cli.commands_wait import follow_run
@@ -98,6 +110,19 @@ def _apply(context: Context, path: str, wait: bool, timeout_s: float | None = No
         context.out.line(handle.run_id)
         context.out.stdout.flush()
     return follow_run(context, handle.run_id, timeout_s)
+
+
+def _check_asked(pipeline: Pipeline, wait: bool, update: bool) -> None:
+    """What makes no sense with a schedule, and what only makes sense with one."""
+    from titan_sdk.errors import ConfigError
+
+    if pipeline.schedule is not None and wait:
+        raise ConfigError(
+            f"{pipeline.source} has a schedule, which starts no run now: leave out --wait, "
+            f"or fire it with: titan schedule trigger {pipeline.name} --wait"
+        )
+    if pipeline.schedule is None and not update:
+        raise ConfigError(f"--no-update is for a pipeline with 'schedule:', which {pipeline.source} does not have")
 
 
 def _accepted_run(context: Context, handle: RunHandle) -> int:
@@ -113,7 +138,8 @@ def _accepted_job(context: Context, handle: JobHandle) -> int:
     return Exit.OK
 
 
-def _run_job(context: Context) -> TitanJob:
+def run_job(context: Context) -> TitanJob:
+    """The job that the options of `run` and `schedule add` describe."""
     options = context.options
     return _job(context, job_id=options.name, delay=f"{options.delay:f}s")
 
@@ -174,7 +200,7 @@ def _requirement(context: Context) -> str | None:
 
 
 def is_pipeline(path: str) -> bool:
-    return path.endswith(PIPELINE_SUFFIXES) or Path(path).is_dir()
+    return path == STDIN or path.endswith(PIPELINE_SUFFIXES) or Path(path).is_dir()
 
 
 def _refuse_pipeline(path: str) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from titan_sdk.cli.command_table import COMMANDS
+from titan_sdk.cli.command_table import named_by, next_words
 from titan_sdk.cli.context import Connection
 from titan_sdk.cli.parsing import command_parser
 
@@ -40,16 +41,16 @@ class Completer:
             words = shlex.split(before)
         except ValueError:
             return []
-        if not words:
-            return [name + " " for name in COMMANDS if name.startswith(text)]
-        command = COMMANDS.get(words[0])
+        command = named_by(words)
         if command is None:
-            return []
+            return _beginning(next_words(words), text)
         if text.startswith("-"):
-            return [flag + " " for flag in command_parser(command).flags() if flag.startswith(text)]
+            return _beginning(command_parser(command).flags(), text)
         if command.completes == "files":
             return _files(text)
-        return [name + " " for name in self._names(command.completes, text) if name.startswith(text)]
+        if command.completes == "commands":
+            return _beginning(next_words(words[1:]), text)
+        return _beginning(self._names(command.completes, text), text)
 
     def _names(self, kind: str, text: str) -> list[str]:
         run = text.partition("/")[0] if "/" in text else ""
@@ -69,13 +70,13 @@ class Completer:
             return []
 
     def _ask_master(self, kind: str, run: str) -> list[str]:
-        if kind == "commands":
-            return list(COMMANDS)
         if not kind:
             return []
         client = self._connection.client
         if kind == "workers":
             return [worker.worker_id for worker in client.workers()]
+        if kind == "schedules":
+            return [schedule.name for schedule in client.schedules()]
         if kind == "assets":
             return [asset.name for asset in client.assets()]
         if kind == "services":
@@ -86,6 +87,10 @@ class Completer:
         runs = [handle.run_id for handle in client.runs(limit=RUNS_OFFERED)]
         jobs = [] if kind == "runs" else [job.job_id for job in client.jobs().jobs]
         return ["last", *dict.fromkeys([*jobs, *runs])]
+
+
+def _beginning(names: Iterable[str], text: str) -> list[str]:
+    return [name + " " for name in names if name.startswith(text)]
 
 
 def _files(text: str) -> list[str]:

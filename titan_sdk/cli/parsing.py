@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from titan_sdk.cli import arguments
-from titan_sdk.cli.command_table import COMMANDS, GROUPS, Command
+from titan_sdk.cli.command import Command
+from titan_sdk.cli.command_table import COMMANDS, FAMILIES, GROUPS, next_words
 from titan_sdk.cli.exits import Exit
 
 WIDTH = 100
@@ -47,7 +48,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def positionals(self) -> str:
         """`FILE [CAPABILITY]`."""
-        shown = {None: "{}", "?": "[{}]", "+": "{} …"}
+        shown = {None: "{}", "?": "[{}]", "+": "{} …", "*": "[{} …]"}
         return " ".join(shown[action.nargs].format(action.metavar) for action in self._get_positional_actions())  # type: ignore[index]
 
     def flags(self) -> list[str]:
@@ -81,6 +82,8 @@ class CommandLine(CommandParser):
         words = vars(options).pop("words")
         if not words:
             return options
+        if words[0] in FAMILIES:
+            return Family(words[0]).parse_args(words[1:], options)
         options.command = words[0]
         if options.command not in COMMANDS:
             self.error(unknown(options.command))
@@ -88,6 +91,34 @@ class CommandLine(CommandParser):
 
     def format_help(self) -> str:
         return f"{super().format_help()}\n{overview()}\nWithout a command, the titan> prompt opens.\n"
+
+
+class Family(CommandParser):
+    """Reads what follows the first word of commands that have two, such as `schedule ls`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(prog=f"titan {name}", usage=f"titan {name} [FLAGS] {{{','.join(next_words([name]))}}} …")
+        arguments.everywhere(self, argparse.SUPPRESS)
+        self.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
+        """Options of the command line, with the `command` that the first of `args` completes."""
+        options = super().parse_args(args, namespace)
+        words = vars(options).pop("words")
+        if not words:
+            self.error(f"say which: {', '.join(next_words([self.name]))}")
+        options.command = f"{self.name} {words[0]}"
+        if options.command not in COMMANDS:
+            self.error(unknown(options.command))
+        return _parse_command(COMMANDS[options.command], words[1:], options)
+
+    def format_help(self) -> str:
+        rows = [row for row in COMMANDS.values() if row.name.startswith(f"{self.name} ")]
+        lines = [*_summaries(rows), "", f"titan help {self.name} COMMAND explains one."]
+        return f"{super().format_help()}\n" + "\n".join(lines) + "\n"
 
 
 def _parse_command(command: Command, words: list[str], options: argparse.Namespace) -> argparse.Namespace:
@@ -106,7 +137,7 @@ def unknown(name: str) -> str:
 
     from titan_sdk.cli.text import clean
 
-    near = difflib.get_close_matches(name, COMMANDS, 1, 0.5)
+    near = difflib.get_close_matches(name, (*COMMANDS, *FAMILIES), 1, 0.5)
     return f"there is no command '{clean(name)}'" + (f"; did you mean '{near[0]}'?" if near else "")
 
 
@@ -114,10 +145,14 @@ def overview() -> str:
     """Every command with its summary, by group."""
     lines = []
     for group in GROUPS:
-        lines.append(f"{group}:")
-        lines += [f"  {row.name:<10}{row.summary}" for row in COMMANDS.values() if row.group == group]
-        lines.append("")
+        rows = [row for row in COMMANDS.values() if row.group == group]
+        lines += [f"{group}:", *_summaries(rows), ""]
     return "\n".join([*lines, "titan help COMMAND explains one."])
+
+
+def _summaries(rows: Sequence[Command]) -> list[str]:
+    room = max(10, *(len(row.name) + 2 for row in rows))
+    return [f"  {row.name:<{room}}{row.summary}" for row in rows]
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:

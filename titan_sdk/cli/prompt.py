@@ -15,7 +15,7 @@ from copy import copy
 from pathlib import Path
 
 from titan_core.errors import ConfigError
-from titan_sdk.cli.command_table import COMMANDS
+from titan_sdk.cli.command_table import next_words
 from titan_sdk.cli.commands_program import LeavePrompt, version_text
 from titan_sdk.cli.context import Connection, Context, output_for
 from titan_sdk.cli.exits import Exit
@@ -80,7 +80,7 @@ class Prompt:
         words = words[1:] if words[:1] == ["titan"] else words
         if not words or words[0].startswith("#"):
             return Exit.OK
-        if words[0] not in COMMANDS and not words[0].startswith("-"):
+        if words[0] not in next_words([]) and not words[0].startswith("-"):
             return self._refuse(unknown(words[0]))
         return self._execute(words)
 

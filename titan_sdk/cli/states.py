@@ -9,8 +9,15 @@ JOB_STATES = ("COMPLETED", "RUNNING", "QUEUED", "DELAYED", "BLOCKED", "FAILED", 
 RESTARTS = ("always", "on-failure", "never")
 """When a service is started again."""
 
+FIRE_OUTCOMES = ("RAN", "QUEUED", "SKIPPED", "MISSED", "FAILED")
+OVERLAPS = ("skip", "queue", "allow", "replace")
+CATCH_UPS = ("none", "last", "all")
+"""What schedules do about their fires."""
+
 STATE_STYLES = {
     "COMPLETED": "green",
+    "ACTIVE": "green",
+    "RAN": "green",
     "SUCCEEDED": "green",
     "ONLINE": "green",
     "READY": "green",
@@ -23,9 +30,12 @@ STATE_STYLES = {
     "TIMED_OUT": "red",
     "NOT_STARTED": "red",
     "LOST": "red",
+    "MISSED": "red",
     "DISCONNECTED": "red",
     "CANCELLED": "yellow",
     "STOPPED": "yellow",
+    "PAUSED": "yellow",
+    "SKIPPED": "yellow",
     "INTERRUPTED": "yellow",
     "DRAINING": "yellow",
     "DEGRADED": "yellow",

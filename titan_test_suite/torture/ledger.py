@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,10 @@ class Line(NamedTuple):
     exit_code: int
     worker: str
     """`host:port`; the name of the file."""
+    schedule: str = ""
+    """What the job was told of the schedule that has started it; empty: nothing."""
+    slot: int = 0
+    """Likewise: for when, in seconds since the epoch."""
 
     @property
     def key(self) -> str:
@@ -58,5 +63,10 @@ def _whole_lines(path: Path) -> list[str]:
 
 
 def _parse(worker: str, text: str) -> Line:
-    what, run_id, job_id, number, token, wall, pid, exit_code = text.split(" ")
-    return Line(what, run_id, job_id, int(number), token, float(wall), int(pid), int(exit_code), worker)
+    what, run_id, job_id, number, token, wall, pid, exit_code, *fire = text.split(" ")
+    line = Line(what, run_id, job_id, int(number), token, float(wall), int(pid), int(exit_code), worker)
+    return line._replace(schedule=fire[0], slot=_instant(fire[1])) if fire else line
+
+
+def _instant(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp())

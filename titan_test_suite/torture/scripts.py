@@ -2,9 +2,10 @@
 
 A line is one write to a file opened for appending, so lines of many processes do not mix:
 
-    start|end <run id> <job id> <attempt> <token> <seconds since the epoch> <pid> <exit code>
+    start|end <run id> <job id> <attempt> <token> <seconds since the epoch> <pid> <exit code> [<schedule> <slot>]
 
-STORM_LEDGER names the directory; every worker's jobs write a file of their own there.
+where the last two are what the jobs of a schedule are told of themselves, and only theirs are there. STORM_LEDGER
+names the directory; every worker's jobs write a file of their own there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ LEDGER_VARIABLE = "STORM_LEDGER"
 
 NOTE = """\
 note() {
-    echo "$1 $TITAN_RUN_ID $TITAN_JOB_ID $TITAN_ATTEMPT $TITAN_ATTEMPT_TOKEN ${EPOCHREALTIME/,/.} $$ $2" \\
+    local fire=${TITAN_SCHEDULE:+ $TITAN_SCHEDULE $TITAN_SCHEDULED_FOR}
+    echo "$1 $TITAN_RUN_ID $TITAN_JOB_ID $TITAN_ATTEMPT $TITAN_ATTEMPT_TOKEN ${EPOCHREALTIME/,/.} $$ $2$fire" \\
         >> "$STORM_LEDGER/$TITAN_WORKER"
 }
 """
@@ -50,6 +52,14 @@ until [ -e "$STORM_LEDGER.calm" ]; do
     sleep 0.2
 done
 sleep 1000
+"""
+
+TICK = f"""\
+# tick.sh SECONDS EACH: works so long one time in EACH, and else no time at all.
+{NOTE}
+note start 0
+[ $(( RANDOM % $2 )) != 0 ] || sleep "$1"
+note end 0
 """
 
 GROW = '''\
@@ -114,6 +124,7 @@ class Scripts:
         self.step = _write(directory / "step.sh", STEP)
         self.hold = _write(directory / "hold.sh", HOLD)
         self.flap = _write(directory / "flap.sh", FLAP)
+        self.tick = _write(directory / "tick.sh", TICK)
         self.grow = _write(directory / "grow.py", GROW)
         self._calm = ledger.with_name(f"{ledger.name}.calm")
 

@@ -34,7 +34,9 @@ from titan_core.worker.__main__ import _parser as worker_parser
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.fields import ALIASES, READERS
 from titan_sdk.handles import JobHandle, RunHandle
+from titan_sdk.pipeline import load
 from titan_sdk.pipeline_file import _TOP_KEYS
+from titan_sdk.schedule_fields import FIELDS, WHEN, Schedule
 from titan_test_suite.pytests.support.documents import ROOT, code_spans, names_in, section, tables
 
 DOCS = ROOT / "docs"
@@ -148,6 +150,17 @@ def test_keys_of_a_job() -> None:
     for row in rows:
         meant = {ALIASES.get(name, name) for name in (*names_in(row[0]), *names_in(row[1]))}
         assert len(meant) == 1, row[0]
+
+
+def test_keys_of_a_schedule(tmp_path: Path) -> None:
+    """Each has a row, with an example that says something else than the default."""
+    (rows,) = tables(PIPELINES, "Keys of a schedule")
+    assert [names_in(row[0])[0] for row in rows] == list(FIELDS)
+    for name, (*_, example) in zip(FIELDS, rows, strict=True):
+        time = "" if name in WHEN else f"cron: {'0 ' * (name == 'seconds')}0 2 * * *"
+        path = tmp_path / "p.yaml"
+        path.write_text(f"jobs: [{{id: a, file: a.py}}]\nschedule:\n  {names_in(example)[0]}\n  {time}\n")
+        assert getattr(load(path).schedule, name) != getattr(Schedule(), name), example
 
 
 def test_defaults_and_examples_of_keys() -> None:
@@ -266,4 +279,5 @@ def _call(text: str) -> tuple[str, list[str]]:
 
 
 def _methods(kind: type) -> set[str]:
-    return {name for name, value in vars(kind).items() if inspect.isfunction(value) and not name.startswith("_")}
+    """Its public methods, and those of the parts that it is made of."""
+    return {name for name, value in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")}

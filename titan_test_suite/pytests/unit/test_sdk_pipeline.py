@@ -328,13 +328,13 @@ def test_a_project_is_packed_and_its_files_are_entries(tmp_path: Path) -> None:
     (tmp_path / "steps").mkdir()
     (tmp_path / "steps" / "a.py").write_text("print(1)\n")
     pipeline = load(write(tmp_path, "project: true\nname: etl\njobs: [{id: a, file: ./steps/a.py}]"))
-    with prepared(pipeline) as (jobs, folder):
-        assert jobs == [TitanJob("a", "etl.zip/steps/a.py", is_archive=True)]
-        assert (folder / "etl.zip").is_file()
-    assert not folder.exists()
+    with prepared(pipeline) as ready:
+        assert ready.jobs == [TitanJob("a", "etl.zip/steps/a.py", is_archive=True)]
+        assert (ready.folder / "etl.zip").is_file()
+    assert not ready.folder.exists()
 
 
 def test_a_pipeline_without_a_project_is_submitted_as_it_is(tmp_path: Path) -> None:
     pipeline: Pipeline = load(write(tmp_path, JOB))
-    with prepared(pipeline) as (jobs, folder):
-        assert (jobs, folder) == (pipeline.jobs, tmp_path)
+    with prepared(pipeline) as ready:
+        assert (ready.jobs, ready.folder) == (pipeline.jobs, tmp_path)
