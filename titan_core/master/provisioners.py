@@ -71,15 +71,15 @@ class WebhookProvisioner:
         self._cluster = cluster.hex()
 
     def add(self, capability: str, count: int) -> None:
-        self._tell({"action": "add", "capability": capability, "count": count})
+        self._tell(action="add", capability=capability, count=count)
 
     def remove(self, worker_id: str, capability: str) -> None:
-        self._tell({"action": "remove", "worker": worker_id, "capability": capability})
+        self._tell(action="remove", worker=worker_id, capability=capability)
 
     def stop(self) -> None:
         self._webhook.stop()
 
-    def _tell(self, wanted: Mapping[str, Json]) -> None:
+    def _tell(self, **wanted: Json) -> None:
         try:
             self._webhook.post({**wanted, "cluster": self._cluster})
         except ConnectionFailed as error:

@@ -194,7 +194,7 @@ class ScheduleRequests:
         self._engine.settle()
         lines = self._history.read(read_fires_between, name, slots[0], slots[-1])
         lines += self._engine.read(lambda state: _recent(state, name))
-        last = {line.slot: line for line in lines if line.kind == FireKind.SCHEDULE.value and not line.until}
+        last = {line.slot: line for line in lines if line.kind == FireKind.SCHEDULE.value}
         done = {slot for slot, line in last.items() if line.outcome in _DONE}
         ids = {slot: run_id_of(name, FireKind.SCHEDULE.value, slot) for slot in slots}
         known = self._engine.read(lambda state: {slot for slot, run_id in ids.items() if run_id in state.runs})

@@ -723,7 +723,7 @@ class FireStatus(Message):
     slot_wall: float = tag(2)
     """When it was due, whole seconds."""
     kind: str = tag(3)
-    """`schedule`: its time had come; `trigger`: a person asked for it."""
+    """`schedule`: its time had come; `trigger`: a person asked for it; `span`: its time came often, and nobody was there."""
     outcome: str = tag(4)
     """A `FireOutcome`."""
     reason: str = tag(5, "")
@@ -738,7 +738,7 @@ class FireStatus(Message):
     alert: str = tag(10, "")
     """What became of telling somebody: empty (nobody is), `due`, `sent`, or why not."""
     until_wall: float = tag(11, 0.0)
-    """The line stands for all fires from `slot_wall` to this one; 0 = for one."""
+    """Of a span: the line stands for all slots from `slot_wall` to here that have none of their own."""
     made_up: bool = tag(12, False)
     """It ran after its time, by catch-up or backfill."""
 

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from math import floor
 
 from titan_core.scheduler import fires, schedules
@@ -27,10 +27,9 @@ def catch_up(state: State, schedule: Schedule, why: str, at_most: int = MOST) ->
     """Decide on every slot that should have been launched by now, and go on with the next one."""
     until = _undecided_until(state, schedule)
     if until > schedule.cursor:
-        newest = schedule.definition.timetable.newest(schedule.cursor, until, MOST + 1)
-        slots = [slot for slot in newest if slot not in schedule.ahead]
-        if slots:
-            _decide_on(state, schedule, slots, why, at_most)
+        lines = _lines(schedule, until)
+        if lines:
+            _decide_on(state, schedule, lines, why, at_most)
         schedule.cursor = until
         schedule.ahead = {later for later in schedule.ahead if later > until}
     schedules.set_timer(state, schedule)
@@ -46,10 +45,18 @@ def _undecided_until(state: State, schedule: Schedule) -> int:
     return until
 
 
-def _decide_on(state: State, schedule: Schedule, slots: Sequence[int], why: str, at_most: int) -> None:
-    lines = [Fire(schedule.name, slot, FireKind.SCHEDULE) for slot in slots[-MOST:]]
-    if len(slots) > MOST:
-        lines.insert(0, _span(schedule, slots[-MOST - 1]))
+def _lines(schedule: Schedule, until: int) -> list[Fire]:
+    """What is to be decided on up to then, oldest first."""
+    newest = schedule.definition.timetable.newest(schedule.cursor, until, MOST + 1)
+    lines = [Fire(schedule.name, slot, FireKind.SCHEDULE) for slot in newest[-MOST:] if slot not in schedule.ahead]
+    if len(newest) > MOST:
+        first = schedule.definition.timetable.after(schedule.cursor)
+        assert first is not None
+        lines.insert(0, Fire(schedule.name, first, FireKind.SPAN, until=newest[0]))
+    return lines
+
+
+def _decide_on(state: State, schedule: Schedule, lines: list[Fire], why: str, at_most: int) -> None:
     if schedule.paused:
         for fire in lines:
             fires.decide(state, schedule, fire, FireOutcome.SKIPPED, schedules.paused_because(schedule))
@@ -63,13 +70,6 @@ def _decide_on(state: State, schedule: Schedule, slots: Sequence[int], why: str,
     fires.make_up(state, schedule, (fire for fire in lines if id(fire) in wanted), f"{why} when it was due")
 
 
-def _span(schedule: Schedule, last: int) -> Fire:
-    """One line for all slots from the first one up to `last`."""
-    first = schedule.definition.timetable.after(schedule.cursor)
-    assert first is not None
-    return Fire(schedule.name, first, FireKind.SCHEDULE, until=last)
-
-
 def _wanted(state: State, schedule: Schedule, lines: list[Fire], at_most: int) -> list[Fire]:
     """Those that the definition has made up for."""
     definition = schedule.definition
@@ -77,7 +77,7 @@ def _wanted(state: State, schedule: Schedule, lines: list[Fire], at_most: int) -
         return []
     count = min(at_most, 1 if definition.catch_up is CatchUp.LAST else MOST)
     oldest = state.wall - definition.catch_up_window_s
-    return [fire for fire in lines if not fire.until and fire.slot >= oldest][-count:]
+    return [fire for fire in lines if fire.kind is FireKind.SCHEDULE and fire.slot >= oldest][-count:]
 
 
 # ── the wall clock ────────────────────────────────────────────────────────────────────────────────

@@ -133,7 +133,7 @@ def _launch(state: State, schedule: Schedule, fire: Fire) -> None:
         return
     run = _begin_run(state, schedule, run_id, schedule.name, schedule.definition.jobs, _variables(fire))
     run.fire = fire
-    fire.run_id, fire.run_state = run_id, RunState.RUNNING
+    fire.run_state = RunState.RUNNING
     schedule.live[run] = fire
     decide(state, schedule, fire, FireOutcome.RAN, "made up for" if fire.made_up else "")
 
@@ -197,6 +197,8 @@ def decide(state: State, schedule: Schedule, fire: Fire, outcome: FireOutcome, r
     """The one door to a line of the ledger."""
     is_new = fire not in schedule.recent
     fire.outcome, fire.reason, fire.decided_wall = outcome, reason, state.wall
+    begins = outcome in (FireOutcome.RAN, FireOutcome.QUEUED)
+    fire.run_id = run_id_of(fire.schedule, fire.kind.value, fire.slot) if begins else ""
     if is_new:
         schedule.recent.append(fire)
     if outcome is FireOutcome.FAILED:

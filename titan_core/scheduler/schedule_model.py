@@ -56,7 +56,7 @@ class Definition:
 
 @dataclass(slots=True, eq=False, repr=False)
 class Fire:
-    """One line of the ledger; there is one for each slot, and one for each time that a person fires a schedule."""
+    """One line of the ledger: for a slot, for a time that a person fired the schedule, or for a span of slots."""
 
     schedule: str
     slot: int
@@ -64,6 +64,7 @@ class Fire:
     outcome: FireOutcome = FireOutcome.QUEUED
     reason: str = ""
     run_id: str = ""
+    """Of the run that there is, or, of a QUEUED one, will be."""
     run_state: RunState | None = None
     """None: no run has begun."""
     decided_wall: float = 0.0
@@ -75,7 +76,7 @@ class Fire:
     alert: str = ""
     """Empty: nobody is told; `due`, `sent`, or why nobody could be told."""
     until: int = 0
-    """The line stands for all slots from `slot` to this one; 0 = for one."""
+    """Of a SPAN: it stands for all slots from `slot` to this instant that have no line of their own; else 0."""
 
     def __repr__(self) -> str:
         return f"<Fire {self.schedule} {self.slot} {self.kind.value}: {self.outcome.value}>"

@@ -176,5 +176,5 @@ def _slots(of: Collection[Fire]) -> set[int]:
 
 def _line(schedule: Schedule, slot: int) -> Fire:
     """The line of the ledger for a slot: the one that is remembered, or another one in its place."""
-    known = (fire for fire in schedule.recent if fire.slot == slot and fire.kind is FireKind.SCHEDULE and not fire.until)
+    known = (fire for fire in schedule.recent if fire.slot == slot and fire.kind is FireKind.SCHEDULE)
     return next(known, None) or Fire(schedule.name, slot, FireKind.SCHEDULE)

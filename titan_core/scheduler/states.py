@@ -159,6 +159,8 @@ class FireKind(Enum):
     """It is due."""
     TRIGGER = "trigger"
     """A person asked for it."""
+    SPAN = "span"
+    """It was due many times while nobody could decide on that: one line for all slots that have none of their own."""
 
 
 class FireOutcome(Enum):

@@ -90,7 +90,7 @@ def _stored(
     record = ScheduleRecord(*row)
     record = record._replace(source=ScheduleSpec.decode(record.source), paused=bool(record.paused))
     last = connection.execute(
-        "SELECT max(slot, until) FROM fires WHERE schedule = ? AND kind = 'schedule' AND slot <= ?"
+        "SELECT max(slot, until) FROM fires WHERE schedule = ? AND kind <> 'trigger' AND slot <= ?"
         " ORDER BY slot DESC LIMIT 1",
         (record.name, now_wall),
     ).fetchone()
@@ -128,8 +128,8 @@ def read_fires(
 
 
 def read_fires_between(connection: sqlite3.Connection, name: str, first: int, last: int) -> list[FireRecord]:
-    """Lines for slots from the first to the last, not those that stand for many, nor what people asked for."""
-    where = "WHERE schedule = ? AND slot BETWEEN ? AND ? AND kind = 'schedule' AND NOT until ORDER BY slot"
+    """Lines for slots from the first to the last, neither spans nor what people asked for."""
+    where = "WHERE schedule = ? AND slot BETWEEN ? AND ? AND kind = 'schedule' ORDER BY slot"
     return _fires(connection, where, (name, first, last))
 
 

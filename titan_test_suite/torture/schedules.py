@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 from titan_core.instants import utc_text
 from titan_core.protocol.messages import (
+    Ack,
+    FireStatus,
     ListSchedules,
     PauseSchedule,
     RemoveSchedule,
@@ -27,6 +29,7 @@ from titan_core.protocol.messages import (
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.access import Access
 from titan_sdk.errors import ClientClosed, Conflict, NotFound, TitanError
+from titan_sdk.schedules import history
 from titan_sdk.transport import Transport
 from titan_test_suite.torture.scripts import Scripts
 
@@ -38,6 +41,8 @@ _WANTED_EVERY_S = 5.0
 """How often somebody wants something of one, on average."""
 _PAUSED_S = (1.0, 4.0)
 _STOP_GRACE_S = 0.3
+_LOOKED_AT = 200
+"""Lines of a ledger that may still change."""
 
 
 @dataclass(frozen=True)
@@ -76,17 +81,18 @@ SCHEDULES = (
 
 
 class Keeper:
-    """Makes schedules through `direct`, and wants something of them through `access`; `url` is told of what goes wrong
-    with them."""
+    """Makes schedules through `direct`, and wants something of them through `access`."""
 
     def __init__(
         self, access: Access, direct: Access, chance: random.Random, planned: Sequence[Timed] = SCHEDULES
     ) -> None:
         self.planned = planned
         self.first = self.last = 0
-        """When they begin and end to be due."""
+        """When they begin and end to be due …"""
+        self.until = 0
+        """… and up to when they were there for sure: a storm that is interrupted removes them."""
         self.counts: Counter[str] = Counter()
-        """`fired`, `paused`, `refused`, of what somebody wanted."""
+        """Of what somebody wanted: `fired`, `paused`, `refused`, `unanswered`."""
         self._direct = direct
         self._chance = chance
         self._transport = Transport(access, _ANSWER_S)
@@ -95,9 +101,10 @@ class Keeper:
         self._thread = threading.Thread(target=self._work, name="keeper")
 
     def make(self, scripts: Scripts, url: str, duration_s: float) -> None:
-        """All of them, by a master that answers; they end when the storm has lasted so long."""
+        """All of them, by a master that answers; they end when the storm has lasted so long. `url` is told of what
+        was missed, and what has failed."""
         self.first = int(time.time()) + LEAD_S
-        self.last = self.first + int(duration_s)
+        self.last = self.until = self.first + int(duration_s)
         begin, end = utc_text(self.first), utc_text(self.last)
         with TitanClient(self._direct.host, self._direct.port, token=self._direct.token) as client:
             for timed in self.planned:
@@ -143,15 +150,14 @@ class Keeper:
             self._thread.join()
 
     def at_rest(self) -> bool:
-        """Whether nothing is due any more, nothing waits, and nothing runs."""
+        """Whether nothing is due any more, nothing waits, nothing runs, and everybody was told."""
         if self._thread.is_alive():
             return False
         with contextlib.closing(Transport(self._direct, _ANSWER_S)) as transport:
-            try:
-                statuses = transport.ask(ListSchedules(), ScheduleList).schedules
-            except TitanError:
+            statuses = transport.ask(ListSchedules(), ScheduleList).schedules
+            if any(status.state != "FINISHED" or status.queued for status in statuses):
                 return False
-        return not any(status.state != "FINISHED" or status.queued or status.live for status in statuses)
+            return all(_is_over(line) for timed in self.planned for line in history(transport, timed.name, _LOOKED_AT))
 
     # ── on its thread ─────────────────────────────────────────────────────────────────────────────
 
@@ -183,13 +189,13 @@ class Keeper:
     def _end(self) -> None:
         """A storm that was interrupted leaves them before their time."""
         if time.time() < self.last - 1:
-            self.last = int(time.time()) - 1
+            self.until = int(time.time()) - 1
             for timed in self.planned:
                 self._surely(lambda name=timed.name: self._remove(name))  # type: ignore[misc]
 
     def _remove(self, name: str) -> None:
         with contextlib.suppress(NotFound):  # it was removed, and the answer lost
-            self._transport.ask(RemoveSchedule(name))
+            self._transport.ask(RemoveSchedule(name), Ack, repeatable=False)
 
     def _surely(self, ask: Callable[[], object]) -> None:
         """Until there is an answer."""
@@ -203,6 +209,11 @@ class Keeper:
                 if not error.retryable:
                     raise
             self._leave.wait(_PAUSE_S)
+
+
+def _is_over(line: FireStatus) -> bool:
+    goes_on = line.outcome == "QUEUED" or (line.outcome == "RAN" and not line.finished_wall)
+    return not goes_on and line.alert != "due"
 
 
 def _jobs(timed: Timed, scripts: Scripts) -> list[TitanJob]:

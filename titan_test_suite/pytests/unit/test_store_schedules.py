@@ -332,3 +332,18 @@ def test_what_is_not_settled_is_kept(home: Home, monkeypatch: pytest.MonkeyPatch
         life.flush()
         life.store.shorten_ledgers(START + 86400)
         wait_until(lambda: life.outcomes() == ["QUEUED"] * 3, explain=life.outcomes)
+
+
+def test_a_span_and_the_first_of_its_slots_are_two_lines(home: Home) -> None:
+    """What is made up for of a span takes nothing from the others that it stands for."""
+    with home.life() as life:
+        life.define(minutely(catch_up="none"))
+    with home.life(away_s=60 * 150) as life:
+        span = life.lines()[0]
+        assert (span.kind, span.slot, span.until) == ("span", START + 60, START + 60 * 50)
+        life.handle(BackfillRequested("nightly", (span.slot, span.slot + 60)))
+        first, second, third, *rest = life.lines()
+        assert {first.kind, second.kind} == {"span", "schedule"} and len(rest) == 100
+        assert span in (first, second) and third.outcome == "QUEUED" and third.run_id
+    with home.life() as life:
+        assert life.schedule().next_slot == START + 60 * 151
