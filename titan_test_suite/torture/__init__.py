@@ -13,6 +13,8 @@ and what the clients were told, is held against what the master says, and nothin
     programs    the cluster's processes                           faults    who is killed when
     spawned     the workers that workers start                    services  what lasts, and is scaled and restarted
     proxy       the connections and their misfortunes             oracle    the judgement
+    schedules   what is due at known instants        fires     the judgement of that
+    ear         who is told of what went wrong
     storm       one storm from start to end                       evidence  what is known when it is over
 
 Nothing here is imported by Titan itself. It uses the SDK as any client does.

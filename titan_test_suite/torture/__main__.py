@@ -30,6 +30,7 @@ def main(argv: list[str] | None = None) -> int:
         options.minutes * 60,
         rate=options.rate,
         master_share=options.master_share,
+        due_share=options.due_share,
         death_s=options.death_s,
         heartbeat_s=min(Plan.heartbeat_s, options.death_s / 4),
     )
@@ -106,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=Plan.master_share,
         help="the part of the kills that hits the master, 0 to 1 (default %(default)g)",
+    )
+    option(
+        "--due-share",
+        type=float,
+        default=Plan.due_share,
+        help="the part of the master's kills that comes when a schedule is due, 0 to 1 (default %(default)g)",
     )
     option("--json", action="store_true", help="the outcome as JSON on stdout")
     return parser

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from titan_core.protocol.messages import (
     EventList,
+    FireStatus,
     GetJob,
     GetRun,
     JobEvent,
@@ -23,6 +24,7 @@ from titan_core.protocol.messages import (
 )
 from titan_sdk.access import Access
 from titan_sdk.errors import NotFound
+from titan_sdk.schedules import history
 from titan_sdk.transport import Transport
 from titan_test_suite.torture.faults import Kill
 from titan_test_suite.torture.ledger import Ledger
@@ -32,6 +34,8 @@ from titan_test_suite.torture.scripts import LEDGER_VARIABLE
 
 _THREADS = 4
 _ANSWER_S = 30.0
+_ALL = 1_000_000
+"""More lines than there are in any ledger."""
 
 
 class Witness:
@@ -57,6 +61,10 @@ class Witness:
         """All that happened to the jobs of each run, oldest first."""
         with ThreadPoolExecutor(_THREADS, "witness") as pool:
             return dict(pool.map(lambda run_id: (run_id, tuple(self._events_of(run_id))), run_ids))
+
+    def fires(self, schedule: str) -> tuple[FireStatus, ...]:
+        """The whole ledger of a schedule, newest first."""
+        return history(self._transport, schedule, _ALL)
 
     def _jobs_of(self, run_id: str) -> tuple[str, dict[str, JobStatus]]:
         try:

@@ -1,5 +1,7 @@
 """Kills: `kill -9` of the master or a worker every few seconds, and a new process in its place at once.
 
+The master is killed within NEAR_S of an instant at which a schedule is due, if it is to be so.
+
 A worker that another one has started is killed as well, and nothing comes in its place. What it ran goes on until a
 worker is started in its home: so whoever has the same home is killed, and started, once more before all is calm.
 
@@ -20,6 +22,7 @@ from titan_test_suite.torture.spawned import Spawned
 
 _PERIOD_S, _SPARED_S = 60.0, 30.0
 """In the second half of each period the master is spared: a cluster whose master has just started does not grow."""
+NEAR_S = 0.05
 _SPAWNED_SHARE = 0.25
 """The part of the workers' kills that hits one that another one has started, if there is one."""
 
@@ -33,7 +36,8 @@ class Kill(NamedTuple):
 
 class Killer:
     """`between_s`: the shortest and the longest time between two kills. `master_share`: the part of them that
-    hits the master; the rest is the workers'. `list_spawned()` are those that workers have started."""
+    hits the master; the rest is the workers'. `list_spawned()` are those that workers have started. `next_due(wall)`
+    says when a schedule is due next; `due_share` is the part of the master's kills that comes just then."""
 
     def __init__(
         self,
@@ -42,7 +46,11 @@ class Killer:
         between_s: tuple[float, float],
         master_share: float,
         list_spawned: Callable[[], list[Spawned]],
+        next_due: Callable[[float], int | None],
+        due_share: float,
     ) -> None:
+        self._next_due = next_due
+        self._due_share = due_share
         self._list_spawned = list_spawned
         self._littered: set[str] = set()
         """Names of the workers in whose homes one has left what it ran."""
@@ -73,6 +81,10 @@ class Killer:
     def count(self, master: bool) -> int:
         return sum((kill.member == "master") is master for kill in self.kills)
 
+    def walls_of_master(self) -> list[float]:
+        """When the master was killed."""
+        return [kill.wall for kill in self.kills if kill.member == "master"]
+
     def _rage(self) -> None:
         began_at = time.monotonic()
         while not self._calm.wait(self._chance.uniform(*self._between_s)):
@@ -81,11 +93,21 @@ class Killer:
             self.spawned |= {(one.worker_id, one.pid) for one in present}
             spared = (time.monotonic() - began_at) % _PERIOD_S >= _PERIOD_S - _SPARED_S
             if self._chance.random() < self._master_share and not spared:
+                if not self._until_due():
+                    return
                 self._kill(self._programs.master)
             elif present and self._chance.random() < _SPAWNED_SHARE:
                 self._kill_spawned(self._chance.choice(present))
             else:
                 self._kill(self._chance.choice(self._programs.workers))
+
+    def _until_due(self) -> bool:
+        """Wait for a moment that is near a due one, if it is to be such a kill; False: all is to be calm now."""
+        due = self._next_due(time.time() + NEAR_S)
+        if due is None or self._chance.random() >= self._due_share:
+            return True
+        near_s = self._chance.uniform(-NEAR_S, NEAR_S)
+        return not self._calm.wait(max(0.0, due + near_s - time.time()))
 
     def _kill(self, member: Member) -> None:
         self._littered.discard(member.name)

@@ -63,6 +63,11 @@ class Chronicle:
         return self.timed.name
 
     @cached_property
+    def since(self) -> int:
+        """Of what was before, lines may be gone."""
+        return self.due.start if len(self.lines) < KEPT_LINES else min(int(line.slot_wall) for line in self.lines)
+
+    @cached_property
     def by_slot(self) -> dict[int, FireStatus]:
         """What was due, without what people have fired."""
         return {int(line.slot_wall): line for line in self.lines if line.kind == "schedule"}
@@ -186,9 +191,8 @@ def _covered(chronicle: Chronicle, line: FireStatus) -> list[int]:
 def _slots(chronicle: Chronicle) -> Iterator[str]:
     lines = [line for line in chronicle.lines if line.kind == "schedule"]
     count = Counter(slot for line in lines for slot in _covered(chronicle, line))
-    first = chronicle.due.start if len(chronicle.lines) < KEPT_LINES else min(count)
     for slot in chronicle.due:
-        if first <= slot <= chronicle.until and count[slot] != 1:
+        if chronicle.since <= slot <= chronicle.until and count[slot] != 1:
             yield f"{utc_text(slot)} has {count[slot]} lines of the ledger"
     yield from (f"{_said(line)}: there is no such slot" for line in lines if not _covered(chronicle, line))
 
@@ -200,17 +204,20 @@ def _one_run(evidence: FireEvidence, chronicle: Chronicle) -> Iterator[str]:
         jobs = evidence.jobs.get(run_id, {})
         if sorted(jobs) != sorted(chronicle.timed.jobs):
             yield f"{_said(line)}: its run {run_id} has the jobs {sorted(jobs)}"
-    strangers = {line.run_id for line in evidence.starts.get(chronicle.name, ())} - {*ran}
+    starts = (start for start in evidence.starts.get(chronicle.name, ()) if start.slot >= chronicle.since)
+    strangers = {start.run_id for start in starts}.difference(ran)
     yield from (f"run {run_id} was started, and is that of no fire" for run_id in sorted(strangers))
 
 
 def _on_time(evidence: FireEvidence, chronicle: Chronicle) -> Iterator[str]:
     for start in evidence.starts.get(chronicle.name, ()):
         line = chronicle.runs.get(start.run_id)
-        if line is not None and start.slot != line.slot_wall:
+        if line is None:
+            continue
+        if start.slot != line.slot_wall:
             yield f"{start.key} was told {utc_text(start.slot)}, it is that of {utc_text(line.slot_wall)}"
-        if start.wall < start.slot:
-            yield f"{start.key} was started {start.slot - start.wall:.3f} s before it was due"
+        if line.kind == "schedule" and start.wall < line.slot_wall:
+            yield f"{start.key} was started {line.slot_wall - start.wall:.3f} s before it was due"
 
 
 # ── no master ─────────────────────────────────────────────────────────────────────────────────────
@@ -328,10 +335,12 @@ def _of_alerts(evidence: FireEvidence) -> Iterator[str]:
         newest = {group[-1] for group in chronicle.missed()}
         failed = {line for line in chronicle.lines if line.run_state == "FAILED" or line.outcome == "FAILED"}
         wanted = {(chronicle.name, line.kind, utc_text(line.slot_wall)) for line in newest | failed}
-        told = {key for key in heard if key[0] == chronicle.name}
+        told = {key for key in heard if key[0] == chronicle.name and key[2] >= utc_text(chronicle.since)}
         yield from (f"nobody was told of {' '.join(key)}" for key in sorted(wanted - told))
         yield from (f"somebody was told of {' '.join(key)}, for no reason" for key in sorted(told - wanted))
-        noted = {(chronicle.name, line.kind, utc_text(line.slot_wall)) for line in chronicle.lines if line.alert == "sent"}
+        noted = {
+            (chronicle.name, line.kind, utc_text(line.slot_wall)) for line in chronicle.lines if line.alert == "sent"
+        }
         yield from (f"{' '.join(key)} does not say that its alert was sent" for key in sorted(wanted - noted))
 
 

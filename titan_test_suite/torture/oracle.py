@@ -9,7 +9,8 @@ The rules bear the numbers of the invariants that design and tests speak of:
     I5   no more starts than faults that hit the job         I10  a delayed job is not early
     end  a job ends as its plan says, or the faults that hit it excuse what it became
 
-What lasts as long as the storm has also been seen to be there when it was over: see `storm`.
+What lasts as long as the storm has also been seen to be there when it was over: see `storm`. Schedules are judged by
+`fires`; what they have started, as a run like any other, here.
 """
 
 from __future__ import annotations
@@ -295,6 +296,8 @@ def _expected(case: Case) -> tuple[str, ...]:
         return ("CANCELLED",)
     if plan.end_after_s is not None:  # the cancellation may have been granted, and the answer lost
         return ("CANCELLED",)
+    if plan.replaced:
+        return ("COMPLETED", "CANCELLED")
     return ("DEAD",) if case.job_id in plan.doomed else ("COMPLETED",)
 
 

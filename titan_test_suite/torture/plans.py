@@ -35,6 +35,8 @@ class Plan:
     """Its job is a service that is to be ready when the storm is over, and is stopped then."""
     flaps: bool = False
     """Its processes end by themselves."""
+    replaced: bool = False
+    """It is cancelled when the next one of its schedule is due before it has ended."""
 
     @property
     def serves(self) -> bool:

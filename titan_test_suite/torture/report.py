@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from titan_test_suite.torture.faults import NEAR_S
 from titan_test_suite.torture.oracle import Evidence, Violation
 from titan_test_suite.torture.recovery import percentile
 from titan_test_suite.torture.storm import Outcome
@@ -24,6 +25,8 @@ def lines(outcome: Outcome) -> Iterator[str]:
     yield f"jobs           {sum(outcome.states.values())} in {outcome.runs} runs ({_listed(outcome.states)})"
     yield f"requests       {outcome.counts['resent']} unanswered and sent again"
     yield f"services       {outcome.counts['restarted']} restarts and {outcome.counts['scaled']} scalings wanted"
+    yield f"fires          {_fires(outcome)}"
+    yield f"near a fire    {outcome.near} of the master's kills came within {1000 * NEAR_S:g} ms of when one was due"
     yield f"submissions    {outcome.counts['repeated']} sent again though they were answered"
     yield f"attempts lost  {outcome.lost_attempts}, each with its worker"
     yield f"lost           {broken['I1']} acknowledged jobs or runs"
@@ -43,6 +46,15 @@ def violations(outcome: Outcome) -> Iterator[str]:
             yield from (f"    {line}" for line in _told(outcome.evidence, violation))
 
 
+def _fires(outcome: Outcome) -> str:
+    told, late = outcome.fires, _times(outcome.fires.late_s)
+    wanted = f"{_listed(outcome.wanted)} of what somebody wanted"
+    return (
+        f"{told.slots} slots ({_listed(told.outcomes)}), {told.made_up} made up for, {told.told} alerts; {wanted}; "
+        f"decided {late} after their slots"
+    )
+
+
 def as_json(outcome: Outcome) -> dict[str, Any]:
     """Everything `lines` says, in figures; durations in seconds."""
     return {
@@ -58,6 +70,15 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "master_again_s": _figures(outcome.times.master),
         "jobs_again_s": _figures(outcome.times.worker),
         "rest_s": outcome.rest_s,
+        "fires": {
+            "slots": outcome.fires.slots,
+            "outcomes": dict(outcome.fires.outcomes),
+            "made_up": outcome.fires.made_up,
+            "alerts": outcome.fires.told,
+            "wanted": dict(outcome.wanted),
+            "late_s": _figures(outcome.fires.late_s),
+            "kills_near": outcome.near,
+        },
         "violations": [violation._asdict() for violation in outcome.violations],
     }
 

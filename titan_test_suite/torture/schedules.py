@@ -104,15 +104,15 @@ class Keeper:
         """All of them, by a master that answers; they end when the storm has lasted so long. `url` is told of what
         was missed, and what has failed."""
         self.first = int(time.time()) + LEAD_S
-        self.last = self.until = self.first + int(duration_s)
+        self.last = self.until = max(self.first + 1, int(time.time() + duration_s) - 1)
         begin, end = utc_text(self.first), utc_text(self.last)
-        with TitanClient(self._direct.host, self._direct.port, token=self._direct.token) as client:
+        with TitanClient(self._direct.host, self._direct.port, token=self._direct.find_token()) as client:
             for timed in self.planned:
                 when = {"cron": timed.cron, "seconds": True} if timed.cron else {"every": timed.period_s}
                 client.schedule(
                     timed.name,
                     _jobs(timed, scripts),
-                    **when,  # type: ignore[arg-type]
+                    **when,
                     start=begin,
                     end=end,
                     jitter=timed.jitter_s,
@@ -154,10 +154,14 @@ class Keeper:
         if self._thread.is_alive():
             return False
         with contextlib.closing(Transport(self._direct, _ANSWER_S)) as transport:
-            statuses = transport.ask(ListSchedules(), ScheduleList).schedules
-            if any(status.state != "FINISHED" or status.queued for status in statuses):
+            try:
+                statuses = transport.ask(ListSchedules(), ScheduleList).schedules
+                if any(status.state != "FINISHED" or status.queued for status in statuses):
+                    return False
+                ledgers = [history(transport, timed.name, _LOOKED_AT) for timed in self.planned]
+            except TitanError:
                 return False
-            return all(_is_over(line) for timed in self.planned for line in history(transport, timed.name, _LOOKED_AT))
+        return all(_is_over(line) for ledger in ledgers for line in ledger)
 
     # ── on its thread ─────────────────────────────────────────────────────────────────────────────
 
@@ -189,7 +193,7 @@ class Keeper:
     def _end(self) -> None:
         """A storm that was interrupted leaves them before their time."""
         if time.time() < self.last - 1:
-            self.until = int(time.time()) - 1
+            self.until = int(time.time()) - 1 - max(timed.jitter_s for timed in self.planned)
             for timed in self.planned:
                 self._surely(lambda name=timed.name: self._remove(name))  # type: ignore[misc]
 

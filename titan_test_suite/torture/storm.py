@@ -28,9 +28,11 @@ from titan_sdk.errors import Conflict, TitanError, WaitTimedOut
 from titan_sdk.transport import Transport
 from titan_test_suite.pytests.support.examples import free_range
 from titan_test_suite.pytests.support.waiting import wait_until
-from titan_test_suite.torture import evidence, oracle, recovery, services, spawned
+from titan_test_suite.torture import evidence, fires, oracle, recovery, services, spawned
+from titan_test_suite.torture.ear import Ear
 from titan_test_suite.torture.evidence import Witness
-from titan_test_suite.torture.faults import Killer
+from titan_test_suite.torture.faults import NEAR_S, Killer
+from titan_test_suite.torture.fires import Chronicle, FireEvidence
 from titan_test_suite.torture.load import Client
 from titan_test_suite.torture.oracle import Evidence, Violation
 from titan_test_suite.torture.plans import INSTANCES
@@ -38,6 +40,7 @@ from titan_test_suite.torture.programs import Programs
 from titan_test_suite.torture.promises import Promise
 from titan_test_suite.torture.proxy import Proxy, Weather
 from titan_test_suite.torture.recovery import Times
+from titan_test_suite.torture.schedules import Keeper, Timed
 from titan_test_suite.torture.scripts import Scripts
 
 START_S = 30.0
@@ -65,6 +68,8 @@ class Plan:
     kill_between_s: tuple[float, float] = (1.0, 4.0)
     master_share: float = 0.4
     """The part of the kills that hits the master."""
+    due_share: float = 0.75
+    """The part of those that comes within a moment of when a schedule is due."""
     death_s: float = 30.0
     heartbeat_s: float = 10.0
     grace_s: float = 12.0
@@ -99,6 +104,11 @@ class Outcome:
     """From the last fault until everything was final."""
     spawned: int
     """Workers that were seen, and that other workers had started."""
+    fires: fires.Figures
+    near: int
+    """Kills of the master that came within NEAR_S of when a schedule was due."""
+    wanted: Counter[str]
+    """What somebody wanted of schedules."""
 
 
 class Storm:
@@ -119,7 +129,13 @@ class Storm:
             plan.kill_between_s,
             plan.master_share,
             lambda: spawned.listed(self._direct()),
+            lambda wall: self._keeper.next_due(wall),
+            plan.due_share,
         )
+        ports = self._proxy.route("clients"), self._programs.master_port
+        access, direct = (Access("127.0.0.1", port, token_file=str(self._programs.token_file)) for port in ports)
+        self._keeper = Keeper(access, direct, self._chance("schedules"))
+        self._ear = Ear()
         self._clients: list[Client] = []
         self._interrupted = threading.Event()
         self._found: list[Violation] = []
@@ -144,6 +160,8 @@ class Storm:
         self._killer.stop()
         for client in self._clients:
             client.leave()
+        self._keeper.leave()
+        self._ear.close()
         for member in (*self._programs.workers, self._programs.master):
             if member.pid and member.exit_code() is None:
                 member.kill()
@@ -167,8 +185,10 @@ class Storm:
         for number in range(self.plan.clients):
             name = f"client-{number}"
             self._clients.append(Client(name, access, self._chance(name), self._scripts, *per_client))
+        self._keeper.make(self._scripts, self._ear.url, self.plan.duration_s)
         for client in self._clients:
             client.start()
+        self._keeper.start()
 
     def _blow(self) -> None:
         began_at = time.monotonic()
@@ -188,13 +208,18 @@ class Storm:
         began_at = time.monotonic()
         for client in self._clients:
             client.calm()
+        self._keeper.calm()
         with contextlib.suppress(AssertionError):  # what is not final is for the oracle to say
-            wait_until(lambda: all(client.at_rest for client in self._clients), self.plan.rest_s)
+            wait_until(self._is_at_rest, self.plan.rest_s)
         rest_s = time.monotonic() - began_at
         self._killer.look_after()
         for client in self._clients:
             client.leave()
+        self._keeper.leave()
         return rest_s
+
+    def _is_at_rest(self) -> bool:
+        return all(client.at_rest for client in self._clients) and self._keeper.at_rest()
 
     def _judge(self, rest_s: float) -> Outcome:
         self._say("judging")
@@ -205,12 +230,23 @@ class Storm:
         with contextlib.closing(Witness(self._direct())) as witness:
             ever = spawned.ever(self._programs.worker_homes)
             faults = evidence.faults_of(self._killer.kills, self._proxy.partitions, workers, ever)
-            known = evidence.gather(witness, promises, self._ledger, faults, survivors)
+            chronicles = [self._chronicle(witness, timed) for timed in self._keeper.planned]
+            fired = [promise for chronicle in chronicles for promise in fires.promises_of(chronicle)]
+            known = evidence.gather(witness, [*promises, *fired], self._ledger, faults, survivors)
         self._stop_programs()
         self._found += [Violation("refused", "", text) for client in self._clients for text in client.book.refused]
         self._found += [Violation("program", "", text) for text in self._killer.ended]
         times = recovery.measure(self._killer.kills, self._proxy.partitions, known.ledger, promises, workers)
-        return self._outcome(known, times, rest_s)
+        return self._outcome(known, times, rest_s, self._judge_fires(chronicles, known))
+
+    def _chronicle(self, witness: Witness, timed: Timed) -> Chronicle:
+        keeper = self._keeper
+        return Chronicle(timed, timed.slots(keeper.first, keeper.last), keeper.until, witness.fires(timed.name))
+
+    def _judge_fires(self, chronicles: list[Chronicle], known: Evidence) -> fires.Figures:
+        told = FireEvidence(chronicles, known.ledger, known.jobs, self._killer.walls_of_master(), self._ear.heard)
+        self._found += fires.judge(told)
+        return fires.figures(told)
 
     def _judge_services(self, lasting: list[Promise]) -> list[str]:
         """See that the services that last are there, and nothing else is; stop them, and see that nothing is left."""
@@ -261,7 +297,8 @@ class Storm:
         if checked.returncode:
             self._found.append(Violation("store", "", (checked.stdout + checked.stderr).strip()))
 
-    def _outcome(self, known: Evidence, times: Times, rest_s: float) -> Outcome:
+    def _outcome(self, known: Evidence, times: Times, rest_s: float, fired: fires.Figures) -> Outcome:
+        near = [wall for wall in self._killer.walls_of_master() if self._keeper.is_due_near(wall, NEAR_S)]
         jobs = [job for run in known.jobs.values() for job in run.values()]
         return Outcome(
             self.plan,
@@ -276,6 +313,9 @@ class Storm:
             known,
             rest_s,
             len(self._killer.spawned),
+            fired,
+            len(near),
+            self._keeper.counts,
         )
 
     # ── what they need ────────────────────────────────────────────────────────────────────────────

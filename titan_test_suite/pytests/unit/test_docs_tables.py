@@ -40,7 +40,9 @@ from titan_sdk.schedule_fields import FIELDS, WHEN, Schedule
 from titan_test_suite.pytests.support.documents import ROOT, code_spans, names_in, section, tables
 
 DOCS = ROOT / "docs"
-OPERATIONS, PIPELINES, SDK, STATES = (DOCS / f"{name}.md" for name in ("operations", "pipelines", "sdk", "states"))
+OPERATIONS, PIPELINES, SCHEDULING, SDK, STATES = (
+    DOCS / f"{name}.md" for name in ("operations", "pipelines", "scheduling", "sdk", "states")
+)
 SOURCES = [path for package in ("titan_core", "titan_sdk") for path in sorted((ROOT / package).rglob("*.py"))]
 _LOCK_NAMES = ("lock", "condition", "_filled", "_changed", "_GATE")
 NOT_VARIABLES = {"TITAN_PROTO", "TITAN_MASTER_", "TITAN_WORKER_", "TITAN_WORKER_X"}
@@ -154,7 +156,7 @@ def test_keys_of_a_job() -> None:
 
 def test_keys_of_a_schedule(tmp_path: Path) -> None:
     """Each has a row, with an example that says something else than the default."""
-    (rows,) = tables(PIPELINES, "Keys of a schedule")
+    (rows,) = tables(SCHEDULING, "Keys of a schedule")
     assert [names_in(row[0])[0] for row in rows] == list(FIELDS)
     for name, (*_, example) in zip(FIELDS, rows, strict=True):
         time = "" if name in WHEN else f"cron: {'0 ' * (name == 'seconds')}0 2 * * *"
