@@ -120,7 +120,7 @@ class Figures(NamedTuple):
 
     slots: int
     outcomes: Counter[str]
-    """Lines, but `MISSED` counts slots; `by hand`: of those that were RAN, what people have fired."""
+    """Of lines; `by hand`: of those that were RAN, what people have fired."""
     made_up: int
     told: int
     """Alerts."""
@@ -148,7 +148,6 @@ def promises_of(chronicle: Chronicle) -> list[Promise]:
 def figures(evidence: FireEvidence) -> Figures:
     lines = [line for chronicle in evidence.chronicles for line in chronicle.lines]
     outcomes = Counter(line.outcome for line in lines)
-    outcomes["MISSED"] = sum(len(_covered(c, line)) for c in evidence.chronicles for line in _all_missed(c))
     outcomes["by hand"] = sum(line.kind == "trigger" and line.outcome == "RAN" for line in lines)
     prompt = [c for c in evidence.chronicles if c.timed.overlap in ("skip", "allow") and not c.timed.jitter_s]
     late_s = [
@@ -159,10 +158,6 @@ def figures(evidence: FireEvidence) -> Figures:
     ]
     slots = sum(len(chronicle.due) for chronicle in evidence.chronicles)
     return Figures(slots, outcomes, sum(line.made_up for line in lines), len(evidence.told), late_s)
-
-
-def _all_missed(chronicle: Chronicle) -> Iterator[FireStatus]:
-    return itertools.chain.from_iterable(chronicle.missed())
 
 
 def _of_schedule(evidence: FireEvidence, chronicle: Chronicle) -> Iterator[Violation]:
@@ -184,13 +179,15 @@ def _of_schedule(evidence: FireEvidence, chronicle: Chronicle) -> Iterator[Viola
 
 
 def _covered(chronicle: Chronicle, line: FireStatus) -> list[int]:
-    """The slots that a line stands for."""
+    """The slots that a line, which is not a person's, stands for."""
     return [slot for slot in chronicle.due if line.slot_wall <= slot <= (line.until_wall or line.slot_wall)]
 
 
 def _slots(chronicle: Chronicle) -> Iterator[str]:
-    lines = [line for line in chronicle.lines if line.kind == "schedule"]
-    count = Counter(slot for line in lines for slot in _covered(chronicle, line))
+    lines = [line for line in chronicle.lines if line.kind != "trigger"]
+    spanned = {slot for line in lines if line.kind == "span" for slot in _covered(chronicle, line)}
+    count = Counter(int(line.slot_wall) for line in lines if line.kind == "schedule")
+    count.update(spanned - count.keys())
     for slot in chronicle.due:
         if chronicle.since <= slot <= chronicle.until and count[slot] != 1:
             yield f"{utc_text(slot)} has {count[slot]} lines of the ledger"
@@ -224,7 +221,7 @@ def _on_time(evidence: FireEvidence, chronicle: Chronicle) -> Iterator[str]:
 
 
 def _no_master(evidence: FireEvidence, chronicle: Chronicle) -> Iterator[str]:
-    for line in chronicle.by_slot.values():
+    for line in chronicle.lines:
         if line.outcome == "MISSED" or line.made_up:
             for slot in _covered(chronicle, line):
                 if not _was_away(evidence, slot, slot + chronicle.timed.jitter_s):
@@ -251,7 +248,7 @@ def _caught_up(chronicle: Chronicle) -> Iterator[str]:
         if policy == "all":
             yield f"{_said(newest)}: it is to be made up for"
         elif policy == "last":
-            following = chronicle.by_slot.get(int(newest.until_wall or newest.slot_wall) + chronicle.due.step)
+            following = chronicle.by_slot.get(int(newest.slot_wall) + chronicle.due.step)
             if following is None or not following.made_up:
                 yield f"{_said(newest)}: the last one that was missed, and it was not made up for"
 

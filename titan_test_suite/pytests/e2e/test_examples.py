@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,7 @@ from titan_core.protocol.messages import JobStatus, RunStatus
 from titan_sdk import TitanClient, TitanJob
 from titan_sdk.errors import ServiceFailed
 from titan_sdk.handles import RunHandle
+from titan_sdk.pipeline import load
 from titan_test_suite.pytests.support.cluster import Cluster
 from titan_test_suite.pytests.support.examples import EXAMPLES, GRAPHS, SKILLS, answer_of, example, port_of
 from titan_test_suite.pytests.support.waiting import wait_until
@@ -349,3 +351,49 @@ def test_every_folder_says_what_it_shows_and_names_files_that_are_there() -> Non
         named = re.findall(r"titan_test_suite/examples/(\S+)", text)
         assert named, f"{folder}/README.md has no command to copy"
         assert [path for path in named if not (EXAMPLES / path).exists()] == []
+
+
+# ── by the clock ──────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "last", "told"),
+    [
+        ("gpu_hourly", "cron/gpu_hourly.yaml", "embed", "the hour before {slot} is embedded"),
+        ("nightly_etl", "cron/nightly_etl.yaml", "load", "for the fire of {slot}"),
+        ("quarter_hourly", "cron/fan_out.yaml", "report", "{slot}: 4203 primes in 4 shards"),
+    ],
+)
+def test_a_schedule_fires_by_the_real_clock(client: TitanClient, name: str, path: str, last: str, told: str) -> None:
+    """As it is applied, but for its time, which is the next second."""
+    assert client.apply(EXAMPLES / path).outcome == "created"
+    put = client.schedule(name, EXAMPLES / path, cron="* * * * * *", seconds=True, jitter=0, timezone="UTC")
+    assert any(change.startswith("cron: ") for change in put.changes)
+    done = wait_until(
+        lambda: client.schedule_history(name, outcome="RAN")[-1:], RUN_S, lambda: client.schedule_history(name)
+    )
+    client.pause_schedule(name)
+    (fire,) = done
+    assert 0 <= fire.decided_wall - fire.slot_wall < 0.5
+    run = client.wait_for_run(fire.run_id, RUN_S)
+    assert (run.state, run.schedule, run.scheduled_wall) == ("COMPLETED", name, fire.slot_wall)
+    slot = datetime.fromtimestamp(fire.slot_wall, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert told.format(slot=slot) in client.fetch_logs(f"{fire.run_id}/{last}")
+    client.remove_schedule(name)
+
+
+def test_a_night_that_fails_is_told(client: TitanClient, tmp_path: Path) -> None:
+    folder = tmp_path / "cron"
+    shutil.copytree(EXAMPLES / "cron", folder)
+    (folder / "nightly_etl" / "transform.py").write_text("raise SystemExit('no such column')\n")
+    pipeline = load(folder / "nightly_etl.yaml")
+    pipeline = replace(pipeline, jobs=[replace(job, retries=0) for job in pipeline.jobs])
+    client.apply(pipeline)
+    fire = client.trigger_schedule("nightly_etl")
+    assert client.wait_for_run(fire.run_id, RUN_S).state == "FAILED"
+    (line,) = client.schedule_history("nightly_etl", 1)
+    assert line.run_state == "FAILED" and line.alert.startswith("run nightly_etl.on_failure-")
+    told = line.alert.removeprefix("run ")
+    assert client.wait_for_run(told, RUN_S).state == "COMPLETED"
+    assert f"failure; look at {fire.run_id}" in client.fetch_logs(f"{told}/tell")
+    client.remove_schedule("nightly_etl")
