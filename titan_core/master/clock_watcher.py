@@ -20,7 +20,7 @@ from titan_core.scheduler.events import TimePassed
 
 
 class ClockWatcher(Component):
-    """`follow_clock` tells the core where the wall clock is; `check_room` raises Unavailable when no run can begin."""
+    """`follow_clock` tells the core where the wall clock is; `check_room` raises Unavailable if no run can begin."""
 
     def __init__(self, engine: Engine, follow_clock: Callable[[], None], check_room: Callable[[], None]) -> None:
         super().__init__("clock-watcher")

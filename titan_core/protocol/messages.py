@@ -723,7 +723,7 @@ class FireStatus(Message):
     slot_wall: float = tag(2)
     """When it was due, whole seconds."""
     kind: str = tag(3)
-    """`schedule`: its time had come; `trigger`: a person asked for it; `span`: its time came often, and nobody was there."""
+    """`schedule`: its time had come; `trigger`: a person asked for it; `span`: its time had come often."""
     outcome: str = tag(4)
     """A `FireOutcome`."""
     reason: str = tag(5, "")
@@ -975,8 +975,8 @@ class StartAttempt(Message):
     services: tuple[tuple[str, str], ...] = tag(7, ())
     """The services of its run that are ready: job id and `host:port`."""
     variables: tuple[tuple[str, str], ...] = tag(8, ())
-    """What the jobs of its run are told beside their own variables: `TITAN_SCHEDULED_FOR` and its like. `{name}` in an
-    argument stands for the value of `TITAN_<NAME>`."""
+    """What the jobs of its run are told beside their own variables: `TITAN_SCHEDULED_FOR` and its like. `{name}` in
+    an argument stands for the value of `TITAN_<NAME>`."""
 
 
 @dataclass(frozen=True, slots=True)

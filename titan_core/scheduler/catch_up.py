@@ -1,10 +1,10 @@
 """Slots that passed without anybody deciding on them: the master was away, or the wall clock was set.
 
-    master back     slots since the last one that was decided on: `catch_up` says which are made up for, the others
-                    are MISSED
-    clock forward   the same for those that were passed over, but one at most is made up for: no burst
-    clock back      slots that were decided on lie ahead now: those that were MISSED get their turn after all, the
-                    others do not come again
+- The master is back: of the slots since the last one that was decided on, `catch_up` says which are made up for;
+  the others are MISSED.
+- The clock was set forward: the same for those that were passed over, but one at most is made up for; no burst.
+- The clock was set back: slots that were decided on lie ahead now. Those that were MISSED get their turn after
+  all, the others do not come again.
 """
 
 from __future__ import annotations

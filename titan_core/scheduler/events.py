@@ -275,7 +275,7 @@ class ScheduleDefined:
     only_new: bool = False
     """Refused (Conflict) if there is one of this name."""
     ahead: tuple[int, ...] = ()
-    """Of an earlier one of this name: slots later than now that have been decided on, but for those that were MISSED …"""
+    """Of an earlier one of this name: slots later than now that were decided on, but for those that were MISSED …"""
     last_trigger: int = 0
     """… and the slot of the newest fire that a person asked for."""
 

@@ -125,11 +125,13 @@ def _check_fires(state: State) -> None:
     """Each run of a schedule that goes on is known as such, with its line; nothing is left to be settled."""
     live = {run: run.fire for run in state.runs.values() if run.fire is not None and run.open_jobs}
     known = {run: fire for runs in state.live_fires.values() for run, fire in runs.items()}
-    _require(known == live, f"live are {sorted(run.run_id for run in live)}, known {sorted(r.run_id for r in known)}")
+    _require(known == live, f"live are {sorted(map(repr, live))}, known {sorted(map(repr, known))}")
     for run, fire in known.items():
         _require(fire.run_id == run.run_id, f"{run.run_id}: its line names {fire.run_id}")
         _require(fire.outcome is FireOutcome.RAN, f"{run.run_id}: its line says {fire.outcome.value}")
-        _require(fire.run_state is run.state, f"{run.run_id}: its line says {fire.run_state}, it is {run.state.value}")
+        _require(
+            fire.run_state is run.state, f"{run.run_id}: its line says {fire.run_state}, it is {run.state.value}"
+        )
     _require(not state.stirred, f"{state.stirred} are not settled")
 
 

@@ -3,9 +3,9 @@
 A step is one event with all it caused; its rows are one `Batch`, which the store keeps whole or not
 at all. A job has two rows, what was asked (`JobRecord`, never changes) and what became of it
 (`StateRecord`), one for each attempt, and one for each change (`EventRecord`). A service has one beside
-those of its jobs, and one for each definition it was given later; schedules are in `schedule_records`. What follows from other
-rows, such as how many parents a job still waits for, is not kept. Instants are monotonic, as in the
-model; the store turns them into wall time and back.
+those of its jobs, and one for each definition it was given later; for schedules see `schedule_records`.
+What follows from other rows, such as how many parents a job still waits for, is not kept. Instants are
+monotonic, as in the model; the store turns them into wall time and back.
 """
 
 from __future__ import annotations

@@ -150,7 +150,9 @@ def on_triggered(state: State, name: str) -> None:
     schedule = named(state, name)
     going_on = next(iter(schedule.live), None)
     if schedule.definition.overlap is Overlap.SKIP and going_on is not None:
-        raise Conflict(f"run {going_on.run_id} of schedule {name} still goes on, and its overlap is skip; cancel it first")
+        raise Conflict(
+            f"run {going_on.run_id} of schedule {name} still goes on, and its overlap is skip; cancel it first"
+        )
     schedule.last_trigger = max(int(state.wall), schedule.last_trigger + 1)
     fires.offer(state, schedule, Fire(name, schedule.last_trigger, FireKind.TRIGGER))
 

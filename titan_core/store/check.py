@@ -227,8 +227,9 @@ def _ledgers_fit(connection: sqlite3.Connection) -> Iterator[str]:
     queries = {
         "run {} was started by several fires": "SELECT run_id FROM fires WHERE run_id <> '' GROUP BY run_id"
         " HAVING count(*) > 1",
-        "a fire of schedule {} names a run that it has not, or the other way round": "SELECT DISTINCT schedule FROM fires"
-        " WHERE (outcome = 'RAN') <> (run_state <> '') OR (outcome IN ('RAN', 'QUEUED')) <> (run_id <> '')",
+        "a fire of schedule {} names a run that it has not, or the other way round": "SELECT DISTINCT schedule"
+        " FROM fires WHERE (outcome = 'RAN') <> (run_state <> '')"
+        " OR (outcome IN ('RAN', 'QUEUED')) <> (run_id <> '')",
         "a fire waits for schedule {}, which is not there": "SELECT DISTINCT schedule FROM fires"
         " WHERE outcome = 'QUEUED' AND schedule NOT IN (SELECT name FROM schedules)",
         "run {} is not what the line of its fire says": "SELECT fires.run_id FROM fires JOIN runs USING (run_id)"

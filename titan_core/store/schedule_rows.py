@@ -149,4 +149,3 @@ def read_line(connection: sqlite3.Connection, origin: OriginRecord) -> FireRecor
 def _fires(connection: sqlite3.Connection, where: str, values: Sequence[object]) -> list[FireRecord]:
     rows = connection.execute(f"SELECT {_COLUMNS} FROM fires {where}", values)
     return [FireRecord._make(row)._replace(made_up=bool(row[9])) for row in rows]
-

@@ -1,4 +1,4 @@
-"""What a client asks of schedules, of a real master in this process: definitions, their changes, refusals, ledgers."""
+"""What a client asks of schedules, of a real master in this process: definitions, changes, refusals, ledgers."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_refused(client: TitanClient, script: Path, fields: dict[str, object], s
 
 
 def test_refused_for_its_jobs(client: TitanClient, script: Path, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="there is no file 'nowhere.py'"):
+    with pytest.raises(NotFound, match="there is no file 'nowhere"):
         client.schedule("nightly", TitanJob("etl", "nowhere.py"), every="1h")
     with pytest.raises(InvalidGraph, match="etl"):
         client.schedule("nightly", [job(script, parents="load"), TitanJob("load", script, parents="etl")], every="1h")
@@ -161,7 +161,7 @@ def test_refused_for_its_jobs(client: TitanClient, script: Path, tmp_path: Path)
         client.schedule("nightly", job(script, parents="nobody"), every="1h")
     with pytest.raises(InvalidRequest, match="of another run"):
         client.schedule("nightly", job(script, parents="some-run/job"), every="1h")
-    with pytest.raises(InvalidRequest, match="runs alone|parents"):
+    with pytest.raises(InvalidRequest, match="runs alone"):
         client.schedule("nightly", job(script), every="1h", on_failure=TitanJob("tell", script, parents="etl"))
     with pytest.raises(InvalidRequest, match="name"):
         client.schedule("x" * 81, job(script), every="1h")
@@ -194,7 +194,7 @@ def test_who_is_not_there(client: TitanClient, script: Path) -> None:
         client.schedule_history,
         lambda name: client.backfill_schedule(name, LONG_AGO, LONG_AWAY),
     ):
-        with pytest.raises(NotFound, match="there is no schedule 'nightl'; did you mean nightly?"):
+        with pytest.raises(NotFound, match="there is no schedule 'nightl'; did you mean nightly"):
             ask("nightl")
 
 
@@ -214,7 +214,7 @@ def test_it_fires_and_tells(client: TitanClient, script: Path) -> None:
     assert (run.schedule, run.scheduled_wall) == ("tick", ran.slot_wall)
     client.remove_schedule("tick")
     client.cancel(ran.run_id)
-    wait_until(lambda: not client.runs()[0].state == "RUNNING", explain=lambda: client.runs())
+    wait_until(lambda: client.runs()[0].state != "RUNNING", explain=lambda: client.runs())
     assert client.runs()[0].schedule == "tick"
 
 
@@ -278,7 +278,8 @@ def test_what_ran_does_not_run_again_even_of_a_namesake(client: TitanClient, scr
     client.remove_schedule("nightly")
     client.schedule("nightly", job(script), every="1h", start="2026-01-01", overlap="allow")
     again = client.backfill_schedule("nightly", *span)
-    assert (again.run_ids, again.text) == ((), "0 fires of nightly will be made up for, 2 fires ran, or wait, already")
+    assert again.text == "0 fires of nightly will be made up for, 2 fires ran, or wait, already"
+    assert again.run_ids == ()
 
 
 def test_a_full_disk(master: Master, client: TitanClient, script: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Schedules of a cluster without threads: a timetable that needs no calendar, and what there is to see of a ledger."""
+"""Schedules of a cluster without threads: a timetable that needs no calendar, and what there is of a ledger."""
 
 from __future__ import annotations
 

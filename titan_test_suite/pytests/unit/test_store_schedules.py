@@ -89,7 +89,7 @@ class Home:
 
     @contextmanager
     def life(self, away_s: float = 0.0) -> Iterator[Life]:
-        """A master that begins so long after the one before has ended; what that one had is sound, and this leaves."""
+        """A master that begins so long after the one before has ended; what it leaves is sound."""
         self.clock.now += away_s
         store = Store(self.path / ".titan", self.clock)
         try:

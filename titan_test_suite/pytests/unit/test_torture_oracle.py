@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from titan_core.protocol.messages import AttemptStatus, JobEvent, JobStatus
+from titan_core.instants import utc_text
+from titan_core.protocol.messages import AttemptStatus, FireStatus, JobEvent, JobStatus
 from titan_sdk import TitanJob
-from titan_test_suite.torture import recovery
+from titan_sdk.access import Access
+from titan_test_suite.torture import fires, recovery
 from titan_test_suite.torture.evidence import faults_of
 from titan_test_suite.torture.faults import Kill
+from titan_test_suite.torture.fires import Chronicle, FireEvidence
 from titan_test_suite.torture.ledger import Ledger, Line
 from titan_test_suite.torture.oracle import Evidence, Fault, judge
 from titan_test_suite.torture.plans import Plan
 from titan_test_suite.torture.promises import Promise
+from titan_test_suite.torture.schedules import Keeper, Timed
 
 RUN = "chain-client-0-1-20261122T120000-abcd"
 OTHER_RUN = "chain-client-0-1-20261122T120001-beef"
@@ -308,3 +314,191 @@ def test_who_is_cut_off_with_the_worker_that_has_started_it() -> None:
         Fault("box:8090", 5.0, 6.0),
         Fault(WORKER, 5.0, 6.0),
     ]
+
+
+# ── schedules ─────────────────────────────────────────────────────────────────────────────────────
+
+DUE = range(1000, 1013, 2)
+KILLED = 1004.5
+
+
+class FireStory:
+    """`tick` is due at even seconds. The master was away from 1004.5 to 1009.5: 1006 was missed, 1008 made up for,
+    and 1010 found that run going on. A person fired it at 1002, too."""
+
+    def __init__(self, overlap: str = "skip", catch_up: str = "last") -> None:
+        self.timed = Timed("tick", DUE.step, overlap, catch_up, 0.1, 2)
+        self.lines = [self.ran(1000), self.ran(1002), self.ran(1004), self.ran(1012)]
+        self.lines.append(self.line(1006, "MISSED", 1009.5, reason="there was no master", alert="sent"))
+        self.lines.append(self.ran(1008, decided=1009.5, finished=1010.5, made_up=True))
+        self.lines.append(self.line(1010, "SKIPPED", 1010.01, reason="run tick-1008-8 still goes on"))
+        self.lines.append(self.ran(1002, decided=1003.0, kind="trigger"))
+        self.starts = [self.start(line) for line in self.lines if line.outcome == "RAN"]
+        self.kills = [KILLED]
+        self.told = [self.alert(1006)]
+        self.state = "COMPLETED"
+
+    def line(self, slot: int, outcome: str, decided: float, kind: str = "schedule", **fields: Any) -> FireStatus:
+        return FireStatus("tick", float(slot), kind, outcome, decided_wall=decided, **fields)
+
+    def ran(self, slot: int, decided: float = 0.0, finished: float = 0.0, **fields: Any) -> FireStatus:
+        decided = decided or slot + 0.01
+        run_id = f"tick-{slot}-{'a' if fields.get('kind') == 'trigger' else 8}"
+        fields = {"run_id": run_id, "run_state": "COMPLETED", "finished_wall": finished or decided + 0.1, **fields}
+        return self.line(slot, "RAN", decided, **fields)
+
+    def start(self, line: FireStatus, number: int = 1) -> Line:
+        begun = line.decided_wall + 0.02
+        told = "tick", int(line.slot_wall)
+        return Line("start", line.run_id, "step-0", number, f"{line.run_id}#{number}", begun, 1, 0, WORKER, *told)
+
+    def alert(self, slot: int, alert_id: str = "one") -> dict[str, str]:
+        return {"schedule": "tick", "kind": "schedule", "scheduled_for": utc_text(slot), "id": alert_id}
+
+    def change(self, slot: int, **fields: Any) -> None:
+        """The line of a slot, or the start of its run, is another one."""
+        place = next(n for n, line in enumerate(self.lines) if line.slot_wall == slot and line.kind == "schedule")
+        self.lines[place] = replace(self.lines[place], **fields)
+
+    def evidence(self) -> FireEvidence:
+        jobs = {
+            line.run_id: {
+                "step-0": JobStatus(line.run_id, "step-0", self.state, (attempt(1, "SUCCEEDED", 0.0, 0.0),))
+            }
+            for line in self.lines
+            if line.run_id
+        }
+        ends = [start._replace(what="end", wall=start.wall + 0.05) for start in self.starts]
+        ledger = Ledger([*self.starts, *ends])
+        return FireEvidence([Chronicle(self.timed, DUE, DUE[-1], self.lines)], ledger, jobs, self.kills, self.told)
+
+    def rules(self) -> set[str]:
+        return {violation.rule for violation in fires.judge(self.evidence())}
+
+
+def forget_a_slot(story: FireStory) -> None:
+    del story.lines[0], story.starts[0]
+
+
+def decide_twice(story: FireStory) -> None:
+    story.lines.append(story.line(1004, "SKIPPED", 1004.1, reason="paused"))
+
+
+def fire_between(story: FireStory) -> None:
+    story.lines.append(story.line(1003, "SKIPPED", 1003.1, reason="paused"))
+
+
+def run_a_slot_twice(story: FireStory) -> None:
+    story.starts.append(story.starts[0]._replace(run_id="tick-1000-9"))
+
+
+def share_a_run(story: FireStory) -> None:
+    story.change(1002, run_id="tick-1000-8")
+    story.starts[1] = story.starts[0]._replace(number=2)
+
+
+def start_before_the_slot(story: FireStory) -> None:
+    story.starts[0] = story.starts[0]._replace(wall=999.99)
+
+
+def tell_another_slot(story: FireStory) -> None:
+    story.starts[0] = story.starts[0]._replace(slot=1002)
+
+
+def miss_beside_a_master(story: FireStory) -> None:
+    story.kills = []
+
+
+def miss_under_a_new_master(story: FireStory) -> None:
+    story.change(1004, decided_wall=1004.7)
+
+
+def make_up_for_none(story: FireStory) -> None:
+    story.change(1008, outcome="MISSED", run_id="", run_state="", made_up=False, alert="sent")
+    story.change(1010, reason="paused")
+    story.starts = [start for start in story.starts if start.slot != 1008]
+    story.told = [story.alert(1008)]
+
+
+def skip_for_nothing(story: FireStory) -> None:
+    story.change(1010, reason="run tick-1004-8 still goes on")
+
+
+def overlap(story: FireStory) -> None:
+    story.starts[-1] = story.starts[-1]._replace(wall=1004.0)
+
+
+def overtake(story: FireStory) -> None:
+    story.change(1000, decided_wall=1002.5)
+
+
+def wait_for_ever(story: FireStory) -> None:
+    story.change(1010, outcome="QUEUED", reason="waits for its turn")
+
+
+def note_another_end(story: FireStory) -> None:
+    story.change(1000, run_state="FAILED", alert="sent")
+    story.told.append(story.alert(1000))
+
+
+def tell_nobody(story: FireStory) -> None:
+    story.told = []
+
+
+def tell_twice(story: FireStory) -> None:
+    story.told.append(story.alert(1006, "another"))
+
+
+def tell_of_nothing(story: FireStory) -> None:
+    story.told.append(story.alert(1000))
+
+
+FIRE_LIES: dict[Callable[[FireStory], None], set[str]] = {
+    forget_a_slot: {"C1"},
+    decide_twice: {"C1"},
+    fire_between: {"C1"},
+    run_a_slot_twice: {"C2"},
+    share_a_run: {"C2", "C3"},
+    start_before_the_slot: {"C3"},
+    tell_another_slot: {"C3"},
+    miss_beside_a_master: {"C4"},
+    miss_under_a_new_master: {"C4"},
+    make_up_for_none: {"C5"},
+    skip_for_nothing: {"C6"},
+    overlap: {"C6"},
+    overtake: {"C6"},
+    wait_for_ever: {"C7"},
+    note_another_end: {"C7"},
+    tell_nobody: {"C8"},
+    tell_twice: {"C8"},
+    tell_of_nothing: {"C8"},
+}
+
+
+def test_a_true_story_of_a_schedule_is_believed() -> None:
+    assert FireStory().rules() == set()
+
+
+@pytest.mark.parametrize("lie", FIRE_LIES, ids=lambda lie: lie.__name__)
+def test_a_lie_about_a_schedule_is_found(lie: Callable[[FireStory], None]) -> None:
+    story = FireStory()
+    lie(story)
+    assert story.rules() == FIRE_LIES[lie]
+
+
+@pytest.mark.parametrize("policy", ["none", "all"])
+def test_what_is_made_up_for_is_what_was_to_be(policy: str) -> None:
+    assert FireStory(catch_up=policy).rules() == {"C5"}
+
+
+def test_the_slots_of_a_schedule_are_known_beforehand() -> None:
+    interval, cron = Timed("a", 3, "skip", "all", 0.0, 1), Timed("b", 3, "skip", "all", 0.0, 1, cron="*/3 * * * * *")
+    assert list(interval.slots(100, 107)) == [100, 103, 106]
+    assert list(cron.slots(100, 107)) == [102, 105]
+    keeper = Keeper(Access(), Access(), random.Random(1), [interval, cron])
+    keeper.first, keeper.last = 100, 107
+    assert [keeper.next_due(wall) for wall in (0.0, 99.99, 100.0, 103.5, 106.0)] == [100, 100, 102, 105, None]
+    assert (
+        keeper.is_due_near(99.96, 0.05) and keeper.is_due_near(106.04, 0.05) and not keeper.is_due_near(106.06, 0.05)
+    )
+    keeper.leave()
