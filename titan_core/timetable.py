@@ -241,7 +241,7 @@ def timetable(timing: Timing) -> Timetable:
             raise InvalidRequest(f"every is {timing.every_s:.15g} s; {right}", field="every")
         every = int(timing.every_s)
         check_range(timing.anchor_wall, 0, _HORIZON, "anchor_wall")
-        first = first if timing.start else floor(timing.anchor_wall) + every
+        first = first if timing.start else floor(timing.anchor_wall) % every
         return _Every(first, last, every)
     expression = _expression(timing)
     minute, hour = expression.split()[:2]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, TypedDict
 
 from titan_core.errors import InvalidRequest, TitanError
@@ -222,6 +222,8 @@ def _period(value: object) -> float:
 
 def instant(value: object) -> str:
     """An instant as ISO 8601, judged elsewhere."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
     if isinstance(value, date):
         return value.isoformat()
     if not isinstance(value, str) or not value:

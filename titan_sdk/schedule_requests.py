@@ -92,8 +92,8 @@ class ScheduleRequests(Requests):
         return self._transport.ask(request, Backfilled, repeatable=False)
 
     def cancel_backfill(self, name: str) -> Backfilled:
-        """Let nothing wait any more that was to be made up for; what runs goes on. Raises NotFound."""
-        return self._ask(BackfillSchedule(name, cancel=True), Backfilled)
+        """Let nothing wait any more that was to be made up for; what runs goes on. Raises NotFound, Conflict."""
+        return self._transport.ask(BackfillSchedule(name, cancel=True), Backfilled, repeatable=False)
 
     def schedule_history(
         self, name: str, limit: int = 50, before: float | datetime | None = None, outcome: str = ""

@@ -75,7 +75,7 @@ class Master(Component):
         self.engine = Engine(Core(_settings(config)), clock, self._store, self._on_forgotten)
         self._logs = LogStore(self._state_dir / "logs", self.engine.topics)
         self._check_room = functools.partial(check_room, self._state_dir, config.min_free_mib * MIB)
-        self._wall_clock = WallClock(self.engine, self._store.history)
+        self._wall_clock = WallClock(self.engine, None if config.in_memory else self._store.history)
         self._clock_watcher = ClockWatcher(self.engine, self._wall_clock.follow, self._check_room)
         self._clock_set_watch = ClockSetWatch(self._wall_clock.follow)
         self._heartbeat = HeartbeatExecutor(self.engine, timing)
@@ -196,7 +196,9 @@ class Master(Component):
 
     def _recover(self) -> None:
         store, grace_s = self._store, self.config.grace_s
-        loaded = store.load()
+        clock = self.engine.clock
+        offset_s = clock.offset_s()  # what is read, and what is made of it, is of one setting of the clock
+        loaded = store.load(clock.monotonic() + offset_s)
         store.start()
         self.engine.submit(
             StateRecovered(
@@ -205,7 +207,7 @@ class Master(Component):
                 loaded.runs,
                 loaded.workers,
                 store.last_sequence,
-                self.engine.clock.offset_s(),
+                offset_s,
                 loaded.schedules,
                 loaded.alerts,
             )

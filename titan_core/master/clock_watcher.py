@@ -36,13 +36,15 @@ class ClockWatcher(Component):
             self._engine.condition.notify_all()
 
     def _run(self) -> None:
-        while not self.stopping.is_set():
-            self._watch()
-            if not self.stopping.is_set():
+        """What takes the disk is done without the lock."""
+        while self._wait_until_due():
+            if self._engine.clock_was_set():
                 self._follow_clock()
+            else:
+                self._engine.submit(TimePassed(self._trouble()))
 
-    def _watch(self) -> None:
-        """Until the clock was set, or the stop. The lock is let go then: to follow the clock takes the store."""
+    def _wait_until_due(self) -> bool:
+        """Until some timer is due; False: it is time to stop."""
         engine = self._engine
         with engine.condition:
             while not self.stopping.is_set():
@@ -52,10 +54,9 @@ class ClockWatcher(Component):
                     engine.condition.wait()
                 elif due_at > now:
                     engine.condition.wait(min(due_at - now, threading.TIMEOUT_MAX))
-                elif engine.clock_was_set():
-                    return
                 else:
-                    engine.handle_held(TimePassed(self._trouble()))
+                    return True
+        return False
 
     def _trouble(self) -> str:
         try:

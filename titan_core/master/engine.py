@@ -153,12 +153,8 @@ class Engine:
         """When a TimePassed is wanted. The caller holds the condition."""
         return self._core.next_due_at()
 
-    def handle_held(self, event: Event) -> None:
-        """`submit` for a caller that holds the condition."""
-        self._handle(event)
-
     def clock_was_set(self) -> bool:
-        """Whether the wall clock is not where the core has it. The caller holds the condition."""
+        """Whether the wall clock is not where the core has it."""
         return abs(self.clock.offset_s() - self._core.state.offset_s) > CLOCK_STEP_S
 
     # ── handing out ───────────────────────────────────────────────────────────────────────────────

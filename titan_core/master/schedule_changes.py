@@ -11,7 +11,7 @@ from titan_core.protocol.checks import shown
 from titan_core.protocol.codec import Message
 
 _NOT_TOLD = {"name", "timing", "jobs", "on_missed", "on_failure", "anchor_wall", "job_id", "task", "health"}
-_CALLED = {"asset": "file", "parents": "depends_on", "service": "type", "every": "every"}
+_CALLED = {"asset": "file", "parents": "depends_on", "service": "type"}
 
 
 def changes(before: messages.ScheduleSpec, after: messages.ScheduleSpec) -> tuple[str, ...]:
@@ -23,9 +23,18 @@ def _changes(before: messages.ScheduleSpec, after: messages.ScheduleSpec) -> Ite
     yield from _fields(before, after)
     for name in ("on_missed", "on_failure"):
         was, becomes = getattr(before, name), getattr(after, name)
-        if was != becomes:
+        if _alert(was) != _alert(becomes):
             yield f"{name}: {_alert(was)} -> {_alert(becomes)}"
-    yield from _jobs({job.job_id: job for job in before.jobs}, {job.job_id: job for job in after.jobs})
+        elif was != becomes:
+            yield from (f"{name}: {line}" for line in _jobs(_by_id(was.jobs), _by_id(becomes.jobs)))
+    yield from _jobs(_by_id(before.jobs), _by_id(after.jobs))
+    kept = [job.job_id for job in before.jobs if job.job_id in _by_id(after.jobs)]
+    if kept != [job.job_id for job in after.jobs if job.job_id in _by_id(before.jobs)]:
+        yield "the jobs are in another order"
+
+
+def _by_id(jobs: tuple[messages.JobSpec, ...]) -> dict[str, messages.JobSpec]:
+    return {job.job_id: job for job in jobs}
 
 
 def _jobs(before: dict[str, messages.JobSpec], after: dict[str, messages.JobSpec]) -> Iterator[str]:

@@ -47,6 +47,8 @@ MAX_BACKFILL = 1000
 """Fires of one backfill."""
 MAX_LISTED = 10_000
 """Lines of a ledger in one answer."""
+LINES_A_SLOT = 3
+"""At most: its own, that of a trigger in the same second, and that of a span that begins there."""
 SCHEDULES_AT_ONCE = 500
 """Schedules read under one hold of the lock."""
 _NO_END = 2.0**60
@@ -64,7 +66,7 @@ class ScheduleRequests:
         self._history = history
         self._submissions = submissions
         self._check_room = check_room
-        self._turn = threading.Lock()
+        self._turn_lock = threading.Lock()
 
     # ── definitions ───────────────────────────────────────────────────────────────────────────────
 
@@ -74,7 +76,7 @@ class ScheduleRequests:
         if request.pause and request.resume:
             raise InvalidRequest("a schedule can not be both paused and resumed", field="paused")
         source = self._pinned(request)
-        with self._turn:
+        with self._turn_lock:
             return self._define(request, source)
 
     def _pinned(self, request: messages.PutSchedule) -> messages.ScheduleSpec:
@@ -128,14 +130,15 @@ class ScheduleRequests:
         trigger = 0
         if is_new:
             self._engine.settle()
-            ahead = self._history.read(decided_ahead, made.name, self._engine.clock.wall())
+            wall = min(self._engine.clock.wall(), self._engine.read(lambda state: state.wall))
+            ahead = self._history.read(decided_ahead, made.name, wall)
             trigger = self._history.read(last_trigger, made.name)
         secret = secrets.token_bytes(TOKEN_BYTES)
         return ScheduleDefined(made, secret, request.pause, request.resume, request.only_new, ahead, trigger)
 
     def remove(self, request: messages.RemoveSchedule) -> messages.Ack:
         self._check_there(request.name)
-        with self._turn:
+        with self._turn_lock:
             self._engine.submit(ScheduleRemoved(request.name))
         return messages.Ack(f"schedule {request.name} is removed; its runs go on", (request.name,))
 
@@ -151,11 +154,12 @@ class ScheduleRequests:
         self._check_there(request.name)
         self._check_room()
         fires = _decided(self._engine.submit(ScheduleTriggered(request.name)))
-        return messages.Triggered(fire_status(next(fire for fire in fires if fire.kind == FireKind.TRIGGER.value)))
+        triggered = [fire for fire in fires if fire.kind == FireKind.TRIGGER.value]
+        return messages.Triggered(fire_status(max(triggered, key=lambda fire: fire.slot)))  # it may have replaced one
 
     def backfill(self, request: messages.BackfillSchedule) -> messages.Backfilled:
         self._check_there(request.name)
-        with self._turn:
+        with self._turn_lock:
             if request.cancel:
                 dropped = _decided(self._engine.submit(BackfillCancelled(request.name)))
                 return messages.Backfilled(f"{_fires(len(dropped))} of {request.name} will not be made up for")
@@ -165,9 +169,9 @@ class ScheduleRequests:
     def _backfill(self, request: messages.BackfillSchedule) -> messages.Backfilled:
         slots = self._past_slots(request)
         done = self._done(request.name, slots)
-        wanted = tuple(slot for slot in slots if slot not in done)
-        made_up = _decided(self._engine.submit(BackfillRequested(request.name, wanted)))
-        chosen = sorted({fire.slot for fire in made_up if fire.made_up and fire.slot in wanted})
+        wanted = [slot for slot in slots if slot not in done]
+        made_up = _decided(self._engine.submit(BackfillRequested(request.name, tuple(wanted))))
+        chosen = sorted({fire.slot for fire in made_up if fire.made_up}.intersection(wanted))
         run_ids = tuple(run_id_of(request.name, FireKind.SCHEDULE.value, slot) for slot in chosen)
         left = f", {_fires(len(done))} ran, or wait, already" if done else ""
         return messages.Backfilled(f"{_fires(len(chosen))} of {request.name} will be made up for{left}", run_ids)
@@ -197,8 +201,10 @@ class ScheduleRequests:
         last = {line.slot: line for line in lines if line.kind == FireKind.SCHEDULE.value}
         done = {slot for slot, line in last.items() if line.outcome in _DONE}
         ids = {slot: run_id_of(name, FireKind.SCHEDULE.value, slot) for slot in slots}
-        known = self._engine.read(lambda state: {slot for slot, run_id in ids.items() if run_id in state.runs})
-        runs = {slot for slot in ids.keys() - known if self._history.has_run(ids[slot])}
+        known = self._engine.read(
+            lambda state: {slot for slot, run_id in ids.items() if run_id in state.runs or run_id in state.deleted}
+        )
+        runs = {slot for slot in ids.keys() - known if self._history.had_run(ids[slot])}
         return (done | known | runs).intersection(slots)
 
     # ── looking ───────────────────────────────────────────────────────────────────────────────────
@@ -222,7 +228,9 @@ class ScheduleRequests:
             raise InvalidRequest(
                 f"{shown(request.outcome)} is not an outcome; there are {', '.join(_OUTCOMES[1:])}", field="outcome"
             )
-        lines = self._lines(request.name, request.before_wall or _NO_END, request.outcome, request.limit + 2)
+        lines = self._lines(
+            request.name, request.before_wall or _NO_END, request.outcome, request.limit + LINES_A_SLOT
+        )
         if not lines:
             self._check_known(request.name)
         shown_lines = [*lines[: request.limit]]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from math import floor
 
 from titan_core.scheduler import fires, schedules
-from titan_core.scheduler.actions import RetractMissed
+from titan_core.scheduler.actions import RecordSchedule, RetractMissed
 from titan_core.scheduler.schedule_model import Fire, Schedule
 from titan_core.scheduler.state import State
 from titan_core.scheduler.states import CatchUp, FireKind, FireOutcome
@@ -21,11 +21,14 @@ from titan_core.scheduler.states import CatchUp, FireKind, FireOutcome
 MOST = 100
 """Slots that are made up for, and that get a line each; one line stands for all that are older."""
 NO_MASTER = "there was no master"
+LATE_S = 1.0
+"""When the clock was set forward over a slot by no more than this, the slot is launched late as any other may be."""
 
 
-def catch_up(state: State, schedule: Schedule, why: str, at_most: int = MOST) -> None:
-    """Decide on every slot that should have been launched by now, and go on with the next one."""
-    until = _undecided_until(state, schedule)
+def catch_up(state: State, schedule: Schedule, why: str, at_most: int = MOST, late_s: float = 0.0) -> None:
+    """Decide on every slot that should have been launched by now, and go on with the next one: the last of them, if
+    it was due no more than `late_s` ago."""
+    until = _undecided_until(state, schedule, late_s)
     if until > schedule.cursor:
         lines = _lines(schedule, until)
         if lines:
@@ -36,11 +39,11 @@ def catch_up(state: State, schedule: Schedule, why: str, at_most: int = MOST) ->
     fires.advance(state, schedule)
 
 
-def _undecided_until(state: State, schedule: Schedule) -> int:
-    """Now; or just before a slot that is past, but put off until later."""
+def _undecided_until(state: State, schedule: Schedule, late_s: float) -> int:
+    """Now; or just before a slot that is past, but put off until later, or only just due."""
     until = floor(state.wall)
     last = schedule.definition.timetable.newest(schedule.cursor, until, 1)
-    if last and last[-1] + schedules.put_off_s(schedule, last[-1]) > state.wall:
+    if last and last[-1] + schedules.put_off_s(schedule, last[-1]) > state.wall - late_s:
         return last[-1] - 1
     return until
 
@@ -61,13 +64,13 @@ def _decide_on(state: State, schedule: Schedule, lines: list[Fire], why: str, at
         for fire in lines:
             fires.decide(state, schedule, fire, FireOutcome.SKIPPED, schedules.paused_because(schedule))
         return
-    wanted = {id(fire) for fire in _wanted(state, schedule, lines, at_most)}
-    missed = [fire for fire in lines if id(fire) not in wanted]
+    wanted = _wanted(state, schedule, lines, at_most)
+    missed = [fire for fire in lines if fire not in wanted]
     for fire in missed:
         fires.decide(state, schedule, fire, FireOutcome.MISSED, why)
     if missed:
         fires.raise_alert(state, schedule, missed[-1], fires.MISSED)
-    fires.make_up(state, schedule, (fire for fire in lines if id(fire) in wanted), f"{why} when it was due")
+    fires.make_up(state, schedule, wanted, f"{why} when it was due")
 
 
 def _wanted(state: State, schedule: Schedule, lines: list[Fire], at_most: int) -> list[Fire]:
@@ -83,42 +86,49 @@ def _wanted(state: State, schedule: Schedule, lines: list[Fire], at_most: int) -
 # ── the wall clock ────────────────────────────────────────────────────────────────────────────────
 
 
-def on_clock_set(state: State, offset_s: float, ahead: Mapping[str, Iterable[int]]) -> None:
+def on_clock_set(state: State, offset_s: float, ahead: Mapping[str, Iterable[int]] | None) -> None:
     """Wall time is now `offset_s` more than monotonic time; `ahead`: see `WallClockSet`."""
     moved_s, state.offset_s = offset_s - state.offset_s, offset_s
-    if moved_s < 0:
+    if moved_s < 0 and ahead is None:
+        for schedule in state.schedules.values():
+            schedules.set_timer(state, schedule)
+    elif moved_s < 0:
+        assert ahead is not None
         _take_back(state)
-    for schedule in state.schedules.values():
-        if moved_s < 0:
+        for schedule in state.schedules.values():
             rewind(state, schedule, ahead.get(schedule.name, ()))
             schedules.set_timer(state, schedule)
-        else:
-            catch_up(state, schedule, f"the clock was set forward by {_amount(moved_s)}", at_most=1)
+    elif moved_s > 0:
+        for schedule in state.schedules.values():
+            catch_up(state, schedule, f"the clock was set forward by {_amount(moved_s)}", 1, LATE_S)
 
 
 def _take_back(state: State) -> None:
     """What was MISSED of the future, by a clock that was wrong, has not been missed."""
-    wall = state.wall
-    state.act(RetractMissed(wall))
-    for key in [key for key, fire in state.alerts.items() if _is_missed_later(fire, wall)]:
-        del state.alerts[key]
+    state.act(RetractMissed(state.wall))
+    for key, fire in list(state.alerts.items()):
+        if is_taken_back(fire, state.wall):
+            del state.alerts[key]
 
 
 def rewind(state: State, schedule: Schedule, ahead: Iterable[int]) -> None:
     """Go back to now, but not to the slots `ahead`, nor to what is remembered: they have been decided on."""
     wall = state.wall
-    later = {fire.slot for fire in schedule.recent if fire.slot > wall and not _is_missed_later(fire, wall)}
     for fire in list(schedule.recent):
-        if _is_missed_later(fire, wall):
+        if is_taken_back(fire, wall):
             schedule.recent.remove(fire)
-        elif fire.until > wall:
-            fire.until = floor(wall)
-    schedule.ahead |= {*ahead, *later}
-    schedule.ahead = {slot for slot in schedule.ahead if slot > wall}
+    remembered = (fire.slot for fire in schedule.recent if fire.kind is FireKind.SCHEDULE)
     schedule.cursor = min(schedule.cursor, floor(wall))
+    schedule.ahead = {slot for slot in (*schedule.ahead, *ahead, *remembered) if slot > schedule.cursor}
+    if schedule.since_wall > wall:
+        schedule.since_wall = wall
+        state.act(RecordSchedule(schedule))
 
 
-def _is_missed_later(fire: Fire, wall: float) -> bool:
+def is_taken_back(fire: Fire, wall: float) -> bool:
+    """Whether it was MISSED of the future, and its line is gone. A span is so of the part that lies ahead."""
+    if fire.until > wall:
+        fire.until = floor(wall)
     return fire.outcome is FireOutcome.MISSED and fire.slot > wall
 
 

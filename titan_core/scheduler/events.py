@@ -332,8 +332,9 @@ class WallClockSet:
 
     offset_s: float
     """Wall time minus monotonic time."""
-    ahead: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """By schedule: slots later than now that have been decided on, but for those that were MISSED."""
+    ahead: Mapping[str, tuple[int, ...]] | None = field(default_factory=dict)
+    """By schedule: slots later than now that have been decided on, but for those that were MISSED. None: that is not
+    known, and no slot comes before the last one that was decided on."""
 
 
 @dataclass(frozen=True, slots=True)

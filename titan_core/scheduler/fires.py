@@ -11,10 +11,11 @@ happens to the master, a slot has one run at most. Ids and secrets of runs follo
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable
 
 from titan_core.instants import stamp, utc_text
-from titan_core.scheduler import by_hand, jobs
+from titan_core.scheduler import by_hand, jobs, services
 from titan_core.scheduler.actions import RecordFire, SendAlert
 from titan_core.scheduler.model import JobSpec, Run
 from titan_core.scheduler.schedule_model import AlertPolicy, Fire, Schedule
@@ -86,7 +87,7 @@ def make_up(state: State, schedule: Schedule, made_up: Iterable[Fire], reason: s
         fire.made_up = True
         schedule.made_up.append(fire)
         decide(state, schedule, fire, FireOutcome.QUEUED, reason)
-    schedule.made_up = type(schedule.made_up)(sorted(schedule.made_up, key=lambda fire: fire.slot))
+    schedule.made_up = deque(sorted(schedule.made_up, key=lambda fire: fire.slot))
     advance(state, schedule)
 
 
@@ -165,14 +166,18 @@ def _variables(fire: Fire) -> tuple[tuple[str, str], ...]:
 
 
 def settle(state: State) -> None:
-    """Runs of fires that are over, or go on again: note it, and let the next one have its turn."""
+    """Runs of fires that are over, or go on again: note it, and let the next one have its turn.
+
+    Services come first: what is there for its run is stopped when that is over, and until then the run goes on.
+    """
+    services.settle(state)
     stirred, state.stirred = state.stirred, {}
     for run in stirred:
         fire = run.fire
         assert fire is not None, f"{run.run_id} was started by no schedule"
         if fire.run_state is not run.state:
             _note_run(state, run, fire)
-    for name in {run.fire.schedule for run in stirred if run.fire is not None}:
+    for name in dict.fromkeys(run.fire.schedule for run in stirred if run.fire is not None):
         if name in state.schedules:
             advance(state, state.schedules[name])
 
@@ -184,6 +189,8 @@ def _note_run(state: State, run: Run, fire: Fire) -> None:
         live[run], fire.finished_wall = fire, 0.0
     else:
         live.pop(run, None)
+        if schedule is None and not live:
+            del state.live_fires[fire.schedule]
         fire.finished_wall = state.wall
         if run.state is RunState.FAILED and schedule is not None:
             raise_alert(state, schedule, fire, FAILURE)
@@ -194,7 +201,7 @@ def _note_run(state: State, run: Run, fire: Fire) -> None:
 
 
 def decide(state: State, schedule: Schedule, fire: Fire, outcome: FireOutcome, reason: str) -> None:
-    """The one door to a line of the ledger."""
+    """The one door through which a line of the ledger gets its outcome."""
     is_new = fire not in schedule.recent
     fire.outcome, fire.reason, fire.decided_wall = outcome, reason, state.wall
     begins = outcome in (FireOutcome.RAN, FireOutcome.QUEUED)
@@ -214,8 +221,10 @@ def raise_alert(state: State, schedule: Schedule, fire: Fire, about: str) -> Non
         return
     if policy.webhook:
         fire.alert = ALERT_DUE
-        state.alerts[fire.schedule, fire.kind, fire.slot] = fire
+        state.alerts[fire.key] = fire
         state.act(SendAlert(fire, about, policy.webhook))
+    elif policy.job is not None and fire.outcome is FireOutcome.FAILED:
+        fire.alert = "no job can tell of it, since no run can be made"
     elif policy.job is not None:
         fire.alert = _launch_alert(state, schedule, fire, about, policy)
 
@@ -234,7 +243,8 @@ def resend_alert(state: State, fire: Fire) -> None:
 
 def _launch_alert(state: State, schedule: Schedule, fire: Fire, about: str, policy: AlertPolicy) -> str:
     name = f"{schedule.name}.on_{about}"
-    run_id = f"{name}-{run_id_of(schedule.name, about, fire.slot).removeprefix(schedule.name + '-')}"
+    # A slot may be MISSED, or fail, again: after a clock was set back, or when it is made up for.
+    run_id = f"{name}-{stamp(state.wall)}-{_KINDS[about] | state.last_sequence & 0x1FFF:04x}"
     if run_id in state.runs:
         return f"there is a run {run_id} already"
     facts = ("TITAN_ALERT", about), ("TITAN_ALERT_RUN", fire.run_id), ("TITAN_ALERT_REASON", fire.reason)

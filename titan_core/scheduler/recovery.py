@@ -14,7 +14,7 @@ from titan_core.scheduler.actions import RetractMissed
 from titan_core.scheduler.events import StateRecovered
 from titan_core.scheduler.model import Attempt, Job, Run, Service, Worker, WorkerInfo
 from titan_core.scheduler.records import AttemptRecord, StoredJob, StoredRun, StoredService, WorkerRecord
-from titan_core.scheduler.schedule_model import Schedule
+from titan_core.scheduler.schedule_model import Fire, Schedule
 from titan_core.scheduler.schedule_records import FireRecord, StoredSchedule, restore_fire, restore_schedule
 from titan_core.scheduler.state import State
 from titan_core.scheduler.states import JobState, Outcome, WorkerState
@@ -48,10 +48,20 @@ def on_recalled(state: State, stored: StoredRun) -> None:
     if stored.run.run_id in state.runs or stored.run.run_id in state.deleted:
         return
     run = restore_run(stored)
+    run.fire = _remembered(state, run.fire)
     state.runs = dict(sorted([*state.runs.items(), (run.run_id, run)], key=lambda item: item[1].sequence))
     _link(state, run)
     _file_requests(state, [run])
     _retire(state, [run])
+
+
+def _remembered(state: State, fire: Fire | None) -> Fire | None:
+    """A line of a ledger is one object, whoever has it."""
+    if fire is None:
+        return None
+    schedule = state.schedules.get(fire.schedule)
+    known = [*(schedule.recent if schedule is not None else ()), *state.alerts.values()]
+    return next((one for one in known if one.key == fire.key), fire)
 
 
 def restore_run(stored: StoredRun) -> Run:
@@ -215,11 +225,11 @@ def _resume(state: State, schedule: Schedule) -> None:
 
 
 def _resume_alerts(state: State, alerts: Iterable[FireRecord]) -> None:
-    """Whoever was not told yet, or of whom that is not known, is told again."""
-    started = {(fire.schedule, fire.kind, fire.slot): fire for run in state.runs.values() if (fire := run.fire)}
-    for record in alerts:
-        restored = restore_fire(record)
-        fires.resend_alert(state, started.get((restored.schedule, restored.kind, restored.slot), restored))
+    """Whoever was not told yet, or of whom that is not known, is told again; not of what has been taken back."""
+    started = {fire.key: fire for run in state.runs.values() if (fire := run.fire)}
+    for restored in map(restore_fire, alerts):
+        if not catch_up.is_taken_back(restored, state.wall):
+            fires.resend_alert(state, started.get(restored.key, restored))
 
 
 def _longest_wait_s(state: State, job: Job) -> float:

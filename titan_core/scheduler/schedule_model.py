@@ -7,7 +7,7 @@ goes by the wall clock. `State.offset_s` leads from there to the monotonic insta
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -23,6 +23,9 @@ class Timetable(Protocol):
 
     def after(self, wall: float) -> int | None:
         """The first slot later than `wall`; None: there is none any more."""
+
+    def between(self, after_wall: float, until_wall: float) -> Iterable[int]:
+        """The slots later than `after_wall` and not later than `until_wall`, ascending."""
 
     def newest(self, after_wall: float, until_wall: float, count: int) -> Sequence[int]:
         """Of the slots later than `after_wall` and not later than `until_wall`, the last `count`, ascending."""
@@ -77,6 +80,11 @@ class Fire:
     """Empty: nobody is told; `due`, `sent`, or why nobody could be told."""
     until: int = 0
     """Of a SPAN: it stands for all slots from `slot` to this instant that have no line of their own; else 0."""
+
+    @property
+    def key(self) -> tuple[str, FireKind, int]:
+        """What names the line."""
+        return self.schedule, self.kind, self.slot
 
     def __repr__(self) -> str:
         return f"<Fire {self.schedule} {self.slot} {self.kind.value}: {self.outcome.value}>"

@@ -5,6 +5,7 @@ What a schedule has decided on is not a row of its own: it follows from its ledg
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any, NamedTuple
 
 from titan_core.scheduler.model import Run
@@ -135,4 +136,5 @@ def restore_schedule(stored: StoredSchedule) -> Schedule:
     schedule.cursor, schedule.ahead, schedule.last_trigger = stored.cursor, set(stored.ahead), stored.last_trigger
     for fire in map(restore_fire, stored.waiting):
         (schedule.made_up if fire.made_up else schedule.waiting).append(fire)
+    schedule.made_up = deque(sorted(schedule.made_up, key=lambda fire: fire.slot))
     return schedule

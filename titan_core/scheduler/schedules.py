@@ -17,6 +17,8 @@ from titan_core.scheduler.schedule_model import Fire, Schedule
 from titan_core.scheduler.state import State
 from titan_core.scheduler.states import FireKind, FireOutcome, Overlap
 
+REMOVED = "the schedule was removed"
+
 
 def named(state: State, name: str) -> Schedule:
     """Raises NotFound."""
@@ -59,8 +61,10 @@ def _new(state: State, event: ScheduleDefined) -> Schedule:
 
 
 def _redefine(state: State, schedule: Schedule, event: ScheduleDefined) -> None:
-    """With another timing, its slots are those of the new one from now on."""
+    """With another timing, its slots are those of the new one from now on; what was only put off has its turn."""
     if schedule.definition.timing != event.definition.timing:
+        while _has_passed(state, schedule):
+            on_due(state, schedule, "")
         schedule.since_wall = state.wall
         schedule.cursor = int(state.wall)
     schedule.definition = event.definition
@@ -71,7 +75,10 @@ def _redefine(state: State, schedule: Schedule, event: ScheduleDefined) -> None:
 def on_removed(state: State, name: str) -> None:
     """Its runs go on, and its ledger stays."""
     schedule = named(state, name)
-    fires.drop_waiting(state, schedule, "the schedule was removed")
+    while _has_passed(state, schedule):
+        fires.decide(state, schedule, _take_slot(schedule), FireOutcome.SKIPPED, REMOVED)
+        set_timer(state, schedule)
+    fires.drop_waiting(state, schedule, REMOVED)
     state.timers.cancel(schedule.timer)
     del state.schedules[name]
     if not schedule.live:
@@ -105,10 +112,17 @@ def set_timer(state: State, schedule: Schedule) -> None:
 
 
 def _next_slot(schedule: Schedule) -> int | None:
-    slot = schedule.definition.timetable.after(schedule.cursor)
-    while slot in schedule.ahead:
-        slot = schedule.definition.timetable.after(slot)
-    return slot
+    timetable = schedule.definition.timetable
+    if not schedule.ahead:
+        return timetable.after(schedule.cursor)
+    last = max(schedule.ahead)
+    undecided = (slot for slot in timetable.between(schedule.cursor, last) if slot not in schedule.ahead)
+    return next(undecided, None) or timetable.after(last)
+
+
+def _has_passed(state: State, schedule: Schedule) -> bool:
+    """Whether its next slot is not later than now; it is put off, or about to be launched."""
+    return schedule.next_slot is not None and schedule.next_slot <= state.wall
 
 
 def put_off_s(schedule: Schedule, slot: int) -> float:
@@ -124,11 +138,7 @@ def put_off_s(schedule: Schedule, slot: int) -> float:
 
 def on_due(state: State, schedule: Schedule, trouble: str) -> None:
     """Its next slot has come. `trouble`: why no run can be made; empty: one can."""
-    slot = schedule.next_slot
-    assert slot is not None, f"{schedule.name} is due, and has no slot"
-    schedule.timer, schedule.cursor = 0, slot
-    schedule.ahead = {later for later in schedule.ahead if later > slot}
-    fire = Fire(schedule.name, slot, FireKind.SCHEDULE)
+    fire = _take_slot(schedule)
     if schedule.paused:
         fires.decide(state, schedule, fire, FireOutcome.SKIPPED, paused_because(schedule))
     elif trouble:
@@ -136,6 +146,15 @@ def on_due(state: State, schedule: Schedule, trouble: str) -> None:
     else:
         fires.offer(state, schedule, fire)
     set_timer(state, schedule)
+
+
+def _take_slot(schedule: Schedule) -> Fire:
+    """Its next slot is decided on."""
+    slot = schedule.next_slot
+    assert slot is not None, f"{schedule.name} is due, and has no slot"
+    schedule.cursor = slot
+    schedule.ahead = {later for later in schedule.ahead if later > slot}
+    return Fire(schedule.name, slot, FireKind.SCHEDULE)
 
 
 def paused_because(schedule: Schedule) -> str:
@@ -148,11 +167,14 @@ def paused_because(schedule: Schedule) -> str:
 def on_triggered(state: State, name: str) -> None:
     """Raises Conflict, and changes nothing, when `overlap: skip` would have nothing come of it."""
     schedule = named(state, name)
-    going_on = next(iter(schedule.live), None)
-    if schedule.definition.overlap is Overlap.SKIP and going_on is not None:
-        raise Conflict(
-            f"run {going_on.run_id} of schedule {name} still goes on, and its overlap is skip; cancel it first"
+    if schedule.definition.overlap is Overlap.SKIP and (schedule.live or schedule.waiting):
+        going_on = next(iter(schedule.live), None)
+        why = (
+            f"run {going_on.run_id} of schedule {name} still goes on"
+            if going_on
+            else f"a fire of {name} waits already"
         )
+        raise Conflict(f"{why}, and its overlap is skip; cancel it first")
     schedule.last_trigger = max(int(state.wall), schedule.last_trigger + 1)
     fires.offer(state, schedule, Fire(name, schedule.last_trigger, FireKind.TRIGGER))
 
@@ -162,7 +184,7 @@ def on_backfill_requested(state: State, event: BackfillRequested) -> None:
     schedule = named(state, event.name)
     taken = _slots([*schedule.waiting, *schedule.made_up, *schedule.live.values()])
     slots = [slot for slot in event.slots if slot <= schedule.cursor and slot not in taken]
-    made_up = [_line(schedule, slot) for slot in slots]
+    made_up = [_anew(state, schedule, slot) for slot in slots]
     fires.make_up(state, schedule, made_up, "backfill")
 
 
@@ -176,7 +198,10 @@ def _slots(of: Collection[Fire]) -> set[int]:
     return {fire.slot for fire in of if fire.kind is FireKind.SCHEDULE}
 
 
-def _line(schedule: Schedule, slot: int) -> Fire:
-    """The line of the ledger for a slot: the one that is remembered, or another one in its place."""
-    known = (fire for fire in schedule.recent if fire.slot == slot and fire.kind is FireKind.SCHEDULE)
-    return next(known, None) or Fire(schedule.name, slot, FireKind.SCHEDULE)
+def _anew(state: State, schedule: Schedule, slot: int) -> Fire:
+    """A fire in the place of the one that came to nothing; of that one nobody need be told any more."""
+    fire = Fire(schedule.name, slot, FireKind.SCHEDULE)
+    state.alerts.pop(fire.key, None)
+    for known in [known for known in schedule.recent if known.key == fire.key]:
+        schedule.recent.remove(known)
+    return fire

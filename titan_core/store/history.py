@@ -81,6 +81,10 @@ class History:
         """Whether there is a run of exactly this id."""
         return self._number("SELECT sequence FROM runs WHERE run_id = ?", run_id) is not None
 
+    def had_run(self, run_id: str) -> bool:
+        """Whether there is a run of this id, or one that was deleted: workers may still be told to forget it."""
+        return self.has_run(run_id) or bool(self._one("SELECT run_id FROM forgotten WHERE run_id = ?", run_id))
+
     def find_run_ids(self, key: str) -> list[str]:
         """The run of this id; else the newest of this name; else those, newest first, whose id begins so.
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
+from math import floor
 from sys import intern
 from typing import Any
 
@@ -103,8 +104,10 @@ class Pending:
         earlier = self.retracted_after
         self.retracted_after = after_wall if earlier is None else min(earlier, after_wall)
         for key, fire in list(self.fires.items()):
-            if fire.outcome == FireOutcome.MISSED.value and fire.slot > after_wall:
+            if fire.slot > after_wall and (fire.until or fire.outcome == FireOutcome.MISSED.value):
                 del self.fires[key]
+            elif fire.until > after_wall:
+                self.fires[key] = fire._replace(until=floor(after_wall))
 
 
 class Writer:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import floor
 from typing import Any
 
-from titan_core.protocol.messages import ScheduleSpec
+from titan_core.errors import InvalidRequest
+from titan_core.protocol.messages import ScheduleSpec, Timing
 from titan_core.scheduler.schedule_records import FireRecord, OriginRecord, ScheduleRecord, StoredSchedule
 from titan_core.store.definitions import definition
 
@@ -23,7 +25,9 @@ PIECE = 50
 """Schedules whose ledgers are shortened in one transaction."""
 
 _COLUMNS = ", ".join(FireRecord._fields)
-_NOT_SETTLED = "outcome = 'QUEUED' OR alert = 'due'"
+_LONG_AGO = "1970-01-01"
+_NEEDED = "outcome = 'QUEUED' OR alert = 'due' OR (run_id <> '' AND run_id IN (SELECT run_id FROM runs))"
+"""Lines that are kept as long as this is so: what waits, and what a run may still change."""
 
 
 # ── writing ───────────────────────────────────────────────────────────────────────────────────────
@@ -41,6 +45,7 @@ def write_schedules(connection: sqlite3.Connection, schedules: Iterable[Schedule
 def retract_missed(connection: sqlite3.Connection, after_wall: float) -> None:
     """No slot later than this was MISSED."""
     connection.execute("DELETE FROM fires WHERE outcome = 'MISSED' AND slot > ?", (after_wall,))
+    connection.execute("DELETE FROM fires WHERE until > 0 AND slot > ?", (after_wall,))
     connection.execute("UPDATE fires SET until = ? WHERE until > 0 AND until > ?", (floor(after_wall), after_wall))
 
 
@@ -48,27 +53,30 @@ def origin_row(origin: OriginRecord) -> tuple[Any, ...]:
     return (*origin[:-1], json.dumps(origin.variables))
 
 
-def shorten_ledgers(connection: sqlite3.Connection, after: str, oldest_wall: float) -> str:
+def shorten_ledgers(connection: sqlite3.Connection, after: str, now_wall: float, oldest_wall: float) -> str:
     """Delete what is kept no longer of the next few schedules after this name; the last of them, empty: none is left.
 
-    Of each the newest lines stay, unless it was removed: then those that are older than `oldest_wall` go.
+    Of each the newest lines stay, those of slots and those of triggers each by themselves, unless it was removed: then
+    those that are older than `oldest_wall` go. What lies ahead, since the clock was set back, is never deleted.
     """
     for _ in range(PIECE):
         row = connection.execute("SELECT min(schedule) FROM fires WHERE schedule > ?", (after,)).fetchone()
         if row[0] is None:
             return ""
         after = row[0]
-        _shorten(connection, after, oldest_wall)
+        for kinds in ("= 'trigger'", "<> 'trigger'"):
+            _shorten(connection, after, kinds, now_wall, oldest_wall)
     return after
 
 
-def _shorten(connection: sqlite3.Connection, name: str, oldest_wall: float) -> None:
+def _shorten(connection: sqlite3.Connection, name: str, kinds: str, now_wall: float, oldest_wall: float) -> None:
     there = connection.execute("SELECT 1 FROM schedules WHERE name = ?", (name,)).fetchone() is not None
-    newest = "(SELECT slot FROM fires WHERE schedule = :name ORDER BY slot DESC LIMIT 1 OFFSET :offset)"
+    past = f"schedule = :name AND kind {kinds} AND slot <= :now"
+    newest = f"(SELECT slot FROM fires WHERE {past} ORDER BY slot DESC LIMIT 1 OFFSET :offset)"
     for extra, offset in (("", FIRES_KEPT), (" AND decided_wall < :oldest", NEWEST_KEPT if there else 0)):
         connection.execute(
-            f"DELETE FROM fires WHERE schedule = :name AND NOT ({_NOT_SETTLED}) AND slot <= {newest}{extra}",
-            {"name": name, "offset": offset, "oldest": oldest_wall},
+            f"DELETE FROM fires WHERE {past} AND NOT ({_NEEDED}) AND slot <= {newest}{extra}",
+            {"name": name, "now": now_wall, "offset": offset, "oldest": oldest_wall},
         )
 
 
@@ -78,7 +86,7 @@ def _shorten(connection: sqlite3.Connection, name: str, oldest_wall: float) -> N
 def read_schedules(connection: sqlite3.Connection, now_wall: float) -> tuple[StoredSchedule, ...]:
     """Every schedule, by name."""
     waiting: dict[str, list[FireRecord]] = {}
-    for fire in _fires(connection, "WHERE outcome = 'QUEUED' ORDER BY decided_wall, slot", ()):
+    for fire in _fires(connection, "WHERE outcome = 'QUEUED' ORDER BY slot, kind", ()):
         waiting.setdefault(fire.schedule, []).append(fire)
     rows = connection.execute("SELECT * FROM schedules ORDER BY name").fetchall()
     return tuple(_stored(connection, row, now_wall, tuple(waiting.get(row[0], ()))) for row in rows)
@@ -96,7 +104,13 @@ def _stored(
     ).fetchone()
     cursor = max(floor(record.since_wall), last[0] if last else 0)
     ahead, trigger = decided_ahead(connection, record.name, now_wall), last_trigger(connection, record.name)
-    return StoredSchedule(record, definition(record.source), cursor, ahead, waiting, trigger)
+    try:
+        made = definition(record.source)
+    except InvalidRequest as error:  # a zone that is not there any more: the schedule can be looked at, and mended
+        record = record._replace(paused=True, pause_reason=error.message)
+        never = definition(replace(record.source, timing=Timing(at=_LONG_AGO)))
+        made = replace(never, source=record.source, timing=record.source.timing)
+    return StoredSchedule(record, made, cursor, ahead, waiting, trigger)
 
 
 def decided_ahead(connection: sqlite3.Connection, name: str, now_wall: float) -> tuple[int, ...]:

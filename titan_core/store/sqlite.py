@@ -88,10 +88,10 @@ class Store(Component):
 
     # ── before the start ──────────────────────────────────────────────────────────────────────────
 
-    def load(self) -> loading.Loaded:
-        """What a master must know to go on. Called once, before `start`."""
+    def load(self, now_wall: float) -> loading.Loaded:
+        """What a master must know to go on at this wall time. Called once, before `start`."""
         reach("store.loading")
-        return loading.load(self._connection, self._offset_s, self._clock.wall())
+        return loading.load(self._connection, self._offset_s, now_wall)
 
     def start(self) -> None:
         with self._lock:
@@ -290,7 +290,7 @@ class Store(Component):
             return True
         if self._ledgers is not None:
             name, oldest_wall = self._ledgers
-            name = shorten_ledgers(self._connection, name, oldest_wall)
+            name = shorten_ledgers(self._connection, name, self._clock.wall(), oldest_wall)
             self._ledgers = (name, oldest_wall) if name else None
         return self._ledgers is not None
 

@@ -32,7 +32,7 @@ class Volatile(Component):
     def committed(self) -> int:
         return self.last
 
-    def load(self) -> Loaded:
+    def load(self, now_wall: float) -> Loaded:
         return Loaded((), ())
 
     def start(self) -> None:

@@ -220,6 +220,9 @@ def trigger(context: Context) -> int:
     fire = context.client.trigger_schedule(context.options.schedule)
     if context.options.wait:
         return _follow(context, fire)
+    if fire.outcome not in ("RAN", "QUEUED"):
+        context.out.warn(f"it was {fire.outcome}: {fire.reason}")
+        return Exit.ERROR
     _tell_run(context, fire)
     if fire.outcome == "QUEUED":
         context.out.say(_queued(fire))

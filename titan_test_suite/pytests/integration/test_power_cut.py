@@ -76,7 +76,7 @@ def _survives(disk: Disk, dice: random.Random, story: dict[int, Any], home: Path
     disk.cut(dice, state)
     store = Store(state, FakeClock())
     try:
-        store.load()
+        store.load(0.0)
         assert store.history.read(check.problems) == [], home
         _holds(store, story, disk.acknowledged, home)
     finally:

@@ -88,7 +88,7 @@ def main() -> None:
     with open_store(home):
         pass  # the first start makes the database, and closes it
     store = Store(home / ".titan", FakeClock())
-    store.load()
+    store.load(0.0)
     store.start()
     cluster = TellingCluster(store)
     acknowledged = os.open(home / ".titan" / "acknowledged", os.O_WRONLY | os.O_CREAT)

@@ -37,6 +37,10 @@ class Every:
         slot = (int(wall // self.period) + 1) * self.period
         return slot if slot <= self.last else None
 
+    def between(self, after_wall: float, until_wall: float) -> range:
+        first = self.after(after_wall)
+        return range(first or 0, int(min(until_wall, self.last)) + 1 if first else 0, self.period)
+
     def newest(self, after_wall: float, until_wall: float, count: int) -> Sequence[int]:
         last = int(min(until_wall, self.last) // self.period) * self.period
         return [slot for slot in range(last - (count - 1) * self.period, last + 1, self.period) if slot > after_wall]

@@ -43,7 +43,7 @@ class StoredCluster(Cluster):
 def open_store(home: Path, clock: Clock | None = None) -> Iterator[Store]:
     """The store of this home, loaded and started; stopped at the end."""
     store = Store(home / ".titan", clock or FakeClock())
-    store.load()
+    store.load(0.0)
     store.start()
     try:
         yield store

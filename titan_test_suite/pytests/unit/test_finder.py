@@ -43,7 +43,7 @@ def test_a_job_is_not_retried_without_the_parents_that_left_memory(
     monkeypatch.setattr(loading, "RECENT_RUNS", loaded)
     store = Store(tmp_path / ".titan", FakeClock())
     try:
-        runs, workers, *_ = store.load()
+        runs, workers, *_ = store.load(0.0)
         store.start()
         engine = Engine(Core(), FakeClock(), store)
         engine.submit(StateRecovered(store.term, 60.0, runs, workers, store.last_sequence))

@@ -7,7 +7,7 @@ import pytest
 from titan_core.errors import Conflict, NotFound
 from titan_core.instants import utc_text
 from titan_core.scheduler.actions import RecordFire, RecordJobsAdded, SendAlert, StartAttempt
-from titan_core.scheduler.events import AlertSettled, RunCancelRequested, TimePassed
+from titan_core.scheduler.events import AlertSettled, RunCancelRequested, TimePassed, WallClockSet
 from titan_core.scheduler.schedule_model import AlertPolicy
 from titan_core.scheduler.states import FireKind, ScheduleState
 from titan_test_suite.pytests.support.cluster_model import job, kept
@@ -498,3 +498,43 @@ def test_set_forward_past_the_end() -> None:
     world.define(definition(timetable=Every(60, FIRST), catch_up="none"))
     world.set_clock(10_000)
     assert world.outcomes() == ["MISSED"] and world.schedule().state is ScheduleState.FINISHED
+
+
+def test_set_forward_by_a_moment_over_a_slot_is_a_fire_that_is_late() -> None:
+    world = Scheduled()
+    world.define(catch_up="none", on_missed=AlertPolicy(webhook="http://alert"))
+    world.cluster.advance(59.998)
+    world.set_clock(0.003)
+    world.cluster.advance(0)
+    assert world.outcomes() == ["RAN"] and alerts(world) == []
+
+
+def test_set_back_without_a_ledger_nothing_comes_before_where_it_was() -> None:
+    world = Scheduled()
+    world.define(overlap="allow")
+    world.cluster.checked = True
+    world.cluster.advance(60 * 30)
+    world.cluster.handle(WallClockSet(world.cluster.core.state.offset_s - 3600, None))
+    world.cluster.advance(3599)
+    assert world.outcomes() == ["RAN"] * 30
+    world.cluster.advance(61)
+    assert world.outcomes() == ["RAN"] * 31
+
+
+def test_of_a_fire_that_no_run_could_be_made_of_no_job_tells() -> None:
+    world = Scheduled()
+    world.define(on_failure=AlertPolicy(job=job("tell")))
+    world.cluster.now += 60
+    world.cluster.handle(TimePassed("the disk is full"))
+    (line,) = world.ledger().values()
+    assert line.alert == "no job can tell of it, since no run can be made" and not world.cluster.core.state.runs
+
+
+def test_removed_schedules_leave_nothing_in_memory() -> None:
+    world = Scheduled()
+    world.define()
+    world.cluster.advance(60)
+    world.remove()
+    finish(world)
+    state = world.cluster.core.state
+    assert (state.schedules, state.live_fires, state.alerts) == ({}, {}, {})

@@ -172,7 +172,7 @@ def test_a_start_loads_what_is_live_the_newest_of_the_rest_and_parents(
         cluster.finish("late")
         cluster.submit(stored_job("long"), stored_job("child", "run-1/a", "long"), run_id="live-2")
     with open_store(tmp_path) as store:
-        runs, *_ = store.load()
+        runs, *_ = store.load(0.0)
     assert [stored.run.run_id for stored in runs] == ["run-1", "run-7", "live", "over", "live-2"]
 
 
@@ -184,4 +184,4 @@ def test_a_start_loads_no_more_finished_jobs_than_it_may(tmp_path: Path, monkeyp
             cluster.submit(*(stored_job(f"j{job}") for job in range(jobs)), run_id=f"run-{number}")
             cluster.cancel_run(f"run-{number}")
     with open_store(tmp_path) as store:
-        assert [stored.run.run_id for stored in store.load()[0]] == ["run-2", "run-3"]
+        assert [stored.run.run_id for stored in store.load(0.0)[0]] == ["run-2", "run-3"]

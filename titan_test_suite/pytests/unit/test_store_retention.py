@@ -101,7 +101,7 @@ def test_deleting_goes_on_after_a_restart(tmp_path: Path) -> None:
     connection.execute("COMMIT")
     store.stop()
     with open_store(tmp_path) as store:
-        assert store.load()[0] == ()
+        assert store.load(0.0)[0] == ()
         wait_until(lambda: not any(rows(store).values()), explain=lambda: rows(store))
         assert store.history.read(check.problems) == []
 

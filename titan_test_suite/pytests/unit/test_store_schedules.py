@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from titan_core.protocol import messages
 from titan_core.scheduler.actions import SendAlert
 from titan_core.scheduler.events import (
     BackfillRequested,
+    RunCancelRequested,
     ScheduleDefined,
     SchedulePaused,
     ScheduleRemoved,
@@ -20,8 +22,9 @@ from titan_core.scheduler.events import (
     StateRecovered,
     WallClockSet,
 )
+from titan_core.scheduler.records import Batch
 from titan_core.scheduler.schedule_model import Definition, Schedule
-from titan_core.scheduler.schedule_records import FireRecord
+from titan_core.scheduler.schedule_records import FireRecord, schedule_record
 from titan_core.store import check, schedule_rows
 from titan_core.store.definitions import definition
 from titan_core.store.sqlite import Store
@@ -46,7 +49,7 @@ class Life(StoredCluster):
         super().__init__(store)
         self.now = clock.now
         self.clock = clock
-        loaded = store.load()
+        loaded = store.load(clock.wall())
         store.start()
         self.handle(
             StateRecovered(
@@ -305,23 +308,49 @@ def keep(home: Home, monkeypatch: pytest.MonkeyPatch, fires: int, newest: int) -
     monkeypatch.setattr(schedule_rows, "NEWEST_KEPT", newest)
 
 
+def kept(life: Life, name: str) -> list[int]:
+    return [round(line.slot - START) for line in life.lines(name)]
+
+
 def test_ledgers_are_shortened_by_number_and_by_age(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first line stays in any case: its run is there, and may go on when somebody retries it."""
     keep(home, monkeypatch, fires=8, newest=3)
+    names = ("a", "b", "gone")
     with home.life() as life:
-        for name in ("a", "b", "gone"):
+        for name in names:
             life.define(minutely(name, overlap="skip"))
         life.advance(60 * 10)
         life.handle(ScheduleRemoved("gone"))
-        assert len(life.lines("a")) == 10
+        assert kept(life, "a") == list(range(60, 601, 60))
         life.store.shorten_ledgers(0.0)
-        wait_until(lambda: all(len(life.lines(n)) == 8 for n in ("a", "b", "gone")), explain=lambda: life.lines("b"))
+        wait_until(lambda: all(kept(life, n) == [60, *range(180, 601, 60)] for n in names), explain=life.outcomes)
         life.store.shorten_ledgers(START + 60 * 4 + 1)
-        wait_until(lambda: len(life.lines("gone")) == 6, explain=lambda: life.lines("gone"))
+        wait_until(lambda: kept(life, "gone") == [60, *range(300, 601, 60)], explain=lambda: kept(life, "gone"))
         life.store.shorten_ledgers(START + 86400)
-        wait_until(lambda: not life.lines("gone"), explain=lambda: life.lines("gone"))
-        assert [line.slot - START for line in life.lines("a")] == [480, 540, 600]
+        wait_until(lambda: kept(life, "gone") == [60], explain=lambda: kept(life, "gone"))
+        assert kept(life, "a") == [60, 480, 540, 600]
     with home.life() as life:
-        assert life.schedule("a").next_slot == START + 660
+        assert life.schedule("a").next_slot == START + 660 and life.schedule("a").live
+
+
+def test_triggers_crowd_no_slot_out(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(home, monkeypatch, fires=2, newest=1)
+    with home.life() as life:
+        life.define(minutely(overlap="skip"))
+        life.handle(SchedulePaused("nightly"))
+        life.advance(60)
+        for _ in range(5):
+            life.handle(ScheduleTriggered("nightly"))
+            life.handle(RunCancelRequested(next(reversed(life.core.state.runs)), "enough"))
+        run_ids = list(life.core.state.runs)
+    with home.life(away_s=30) as life:
+        life.store.forget(run_ids)
+        wait_until(lambda: not any(map(life.store.history.has_run, run_ids)), explain=life.lines)
+        life.store.shorten_ledgers(START + 86400)
+        wait_until(lambda: len(life.lines()) == 2, explain=life.lines)
+        assert [line.kind for line in life.lines()] == ["schedule", "trigger"]
+    with home.life() as life:
+        assert life.schedule().next_slot == START + 120
 
 
 def test_what_is_not_settled_is_kept(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,7 +360,45 @@ def test_what_is_not_settled_is_kept(home: Home, monkeypatch: pytest.MonkeyPatch
         life.advance(60 * 4)
         life.flush()
         life.store.shorten_ledgers(START + 86400)
-        wait_until(lambda: life.outcomes() == ["QUEUED"] * 3, explain=life.outcomes)
+        life.define(minutely("other"))
+        life.advance(60)
+        life.flush()
+        assert life.outcomes() == ["RAN", *["QUEUED"] * 4]
+
+
+def test_what_lies_ahead_is_kept(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock was set back since: these slots must not come again."""
+    keep(home, monkeypatch, fires=2, newest=1)
+    with home.life() as life:
+        life.define(minutely(overlap="skip"))
+        life.handle(SchedulePaused("nightly"))
+        life.advance(60 * 8)
+        life.flush()
+    home.clock.set_wall_forward(-60 * 5)
+    with home.life() as life:
+        life.store.shorten_ledgers(START + 86400)
+        wait_until(lambda: kept(life, "nightly") == list(range(180, 481, 60)), explain=lambda: kept(life, "nightly"))
+        assert life.schedule().next_slot == START + 540
+
+
+# ── what can not be read any more ─────────────────────────────────────────────────────────────────
+
+
+def test_a_zone_that_is_not_there_any_more(home: Home) -> None:
+    """The schedule starts nothing, says why, and keeps the master from nothing."""
+    with home.life() as life:
+        life.define(minutely())
+        life.flush()
+        source = life.schedule().definition.source
+        gone = replace(source, timing=messages.Timing(cron="0 2 * * *", timezone="Atlantis/Capital"))
+        record = schedule_record(life.schedule(), False)._replace(source=gone)
+        life.store.append(Batch([], [], [], [], [], [], [], schedules=[record]))
+    with home.life(away_s=600) as life:
+        schedule = life.schedule()
+        assert schedule.paused and "Atlantis/Capital" in schedule.pause_reason
+        assert schedule.next_slot is None and schedule.definition.source == gone
+        life.define(minutely())
+        assert life.schedule().next_slot is not None
 
 
 def test_a_span_and_the_first_of_its_slots_are_two_lines(home: Home) -> None:

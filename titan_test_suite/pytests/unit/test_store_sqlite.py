@@ -61,7 +61,7 @@ def test_what_was_committed_comes_back_as_it_was(home: Path) -> None:
         cluster.flush()
         model = cluster.core.state
     with open_store(home) as store:
-        runs, workers, *_ = store.load()
+        runs, workers, *_ = store.load(0.0)
     assert [stored.run.run_id for stored in runs] == list(model.runs)
     assert runs[0].requests == (b"r" * 16,)
     for stored in runs:
@@ -85,7 +85,7 @@ def test_facts_of_a_worker_come_back_without_what_it_ran(home: Path) -> None:
         cluster.workers["w:8080"] = FakeWorker(WorkerInfo("w:8080", b"j" * 16, frozenset({"GPU"}), 2, True, facts, 5))
         cluster.register(cluster.workers["w:8080"])
     with open_store(home) as store:
-        (worker,) = store.load()[1]
+        (worker,) = store.load(0.0)[1]
     assert (worker.instance, worker.capabilities, worker.slots) == (b"j" * 16, ("GPU",), 2)
     assert (worker.permanent, worker.max_services, worker.facts.pid, worker.facts.running) == (True, 5, 7, ())
 
@@ -97,7 +97,7 @@ def test_instants_are_those_of_the_new_process(home: Path) -> None:
     with open_store(home, before) as store:
         store.append(batch_of(run_of(1, submitted_at=990.0, finished_at=None, live_jobs=1)))
     with open_store(home, after) as store:
-        (stored,) = store.load()[0]
+        (stored,) = store.load(0.0)[0]
     assert stored.run.submitted_at == pytest.approx(40_990.0)
     assert stored.run.finished_at is None
 
@@ -382,7 +382,7 @@ def test_a_snapshot_is_a_store_of_its_own(home: Path) -> None:
 def test_a_volatile_store_promises_everything_and_keeps_nothing() -> None:
     store = Volatile(SystemClock())
     store.start()
-    assert store.load() == ((), (), (), ()) and len(store.cluster) == 16
+    assert store.load(0.0) == ((), (), (), ()) and len(store.cluster) == 16
     ticket = store.append(batch_of(run_of(1)))
     assert store.wait(ticket) and store.committed == ticket == store.last
     assert store.history.runs(10) == [] and store.history.run("run-1") is None

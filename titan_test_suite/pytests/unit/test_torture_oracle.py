@@ -225,6 +225,8 @@ def test_how_long_it_took_to_work_again() -> None:
     times = recovery.measure(kills, [], Ledger(story.lines), [story.promise], {WORKER: "worker-0"})
     assert times.master == [2.0], "the first kill was followed by another before anything was started"
     assert times.worker == [1.0]
+    away = [Kill("master", 1.0), Kill("master", 8.0, again_wall=8.5)]
+    assert recovery.measure(away, [], Ledger(story.lines), [story.promise], {}).master == [1.5]
     cut_off = [("worker-0", 10.5, 11.5)]
     assert not recovery.measure(kills, cut_off, Ledger(story.lines), [story.promise], {WORKER: "worker-0"}).worker
 
@@ -336,7 +338,6 @@ class FireStory:
         self.starts = [self.start(line) for line in self.lines if line.outcome == "RAN"]
         self.kills = [KILLED]
         self.told = [self.alert(1006)]
-        self.state = "COMPLETED"
 
     def line(self, slot: int, outcome: str, decided: float, kind: str = "schedule", **fields: Any) -> FireStatus:
         return FireStatus("tick", float(slot), kind, outcome, decided_wall=decided, **fields)
@@ -361,13 +362,8 @@ class FireStory:
         self.lines[place] = replace(self.lines[place], **fields)
 
     def evidence(self) -> FireEvidence:
-        jobs = {
-            line.run_id: {
-                "step-0": JobStatus(line.run_id, "step-0", self.state, (attempt(1, "SUCCEEDED", 0.0, 0.0),))
-            }
-            for line in self.lines
-            if line.run_id
-        }
+        job = job_status("step-0", "COMPLETED", attempt(1, "SUCCEEDED", 0.0, 0.0))
+        jobs = {line.run_id: {"step-0": job} for line in self.lines if line.run_id}
         ends = [start._replace(what="end", wall=start.wall + 0.05) for start in self.starts]
         ledger = Ledger([*self.starts, *ends])
         return FireEvidence([Chronicle(self.timed, DUE, DUE[-1], self.lines)], ledger, jobs, self.kills, self.told)
