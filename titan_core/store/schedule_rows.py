@@ -56,7 +56,7 @@ def origin_row(origin: OriginRecord) -> tuple[Any, ...]:
 def shorten_ledgers(connection: sqlite3.Connection, after: str, now_wall: float, oldest_wall: float) -> str:
     """Delete what is kept no longer of the next few schedules after this name; the last of them, empty: none is left.
 
-    Of each the newest lines stay, those of slots and those of triggers each by themselves, unless it was removed: then
+    Of each the newest lines stay, of slots and of triggers each by themselves, unless it was removed: then
     those that are older than `oldest_wall` go. What lies ahead, since the clock was set back, is never deleted.
     """
     for _ in range(PIECE):

@@ -1,4 +1,5 @@
-"""Kills: `kill -9` of the master or a worker every few seconds, and a new process in its place at once.
+"""Kills: `kill -9` of the master or a worker every few seconds, and a new process in its place at once; of the master
+now and then after a while only.
 
 The master is killed within NEAR_S of an instant at which a schedule is due, if it is to be so.
 
@@ -21,8 +22,11 @@ from titan_test_suite.torture.programs import Member, Programs
 from titan_test_suite.torture.spawned import Spawned
 
 _PERIOD_S, _SPARED_S = 60.0, 30.0
-"""In the second half of each period the master is spared: a cluster whose master has just started does not grow."""
+"""In the second half of each period the master is spared: a cluster whose master has just started does not grow.
+It is hit as much more often in the first."""
 NEAR_S = 0.05
+_AWAY_SHARE, _AWAY_S = 0.3, (0.5, 3.5)
+"""The part of the master's kills after which nobody starts another one at once, and for how long."""
 _SPAWNED_SHARE = 0.25
 """The part of the workers' kills that hits one that another one has started, if there is one."""
 
@@ -32,6 +36,8 @@ class Kill(NamedTuple):
     """`master`, the name of a worker, or `host:port` of one that another one has started."""
     wall: float
     """When, in seconds since the epoch."""
+    again_wall: float = 0.0
+    """When another one was started in its place; 0 = at once."""
 
 
 class Killer:
@@ -91,15 +97,19 @@ class Killer:
             self.look_after()
             present = self._list_spawned()
             self.spawned |= {(one.worker_id, one.pid) for one in present}
-            spared = (time.monotonic() - began_at) % _PERIOD_S >= _PERIOD_S - _SPARED_S
-            if self._chance.random() < self._master_share and not spared:
+            if self._chance.random() < self._share_of_master(time.monotonic() - began_at):
                 if not self._until_due():
                     return
-                self._kill(self._programs.master)
+                self._kill_master()
             elif present and self._chance.random() < _SPAWNED_SHARE:
                 self._kill_spawned(self._chance.choice(present))
             else:
                 self._kill(self._chance.choice(self._programs.workers))
+
+    def _share_of_master(self, passed_s: float) -> float:
+        """The part of the kills that hits the master just now; over a whole period it is what was asked for."""
+        struck_s = _PERIOD_S - _SPARED_S
+        return self._master_share * _PERIOD_S / struck_s if passed_s % _PERIOD_S < struck_s else 0.0
 
     def _until_due(self) -> bool:
         """Wait for a moment that is near a due one, if it is to be such a kill; False: all is to be calm now."""
@@ -108,6 +118,13 @@ class Killer:
             return True
         near_s = self._chance.uniform(-NEAR_S, NEAR_S)
         return not self._calm.wait(max(0.0, due + near_s - time.time()))
+
+    def _kill_master(self) -> None:
+        killed_wall = self._programs.master.kill()
+        if self._chance.random() < _AWAY_SHARE:
+            self._calm.wait(self._chance.uniform(*_AWAY_S))
+        self.kills.append(Kill("master", killed_wall, time.time()))
+        self._programs.master.start()
 
     def _kill(self, member: Member) -> None:
         self._littered.discard(member.name)

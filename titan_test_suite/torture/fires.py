@@ -149,14 +149,14 @@ def figures(evidence: FireEvidence) -> Figures:
     lines = [line for chronicle in evidence.chronicles for line in chronicle.lines]
     outcomes = Counter(line.outcome for line in lines)
     outcomes["by hand"] = sum(line.kind == "trigger" and line.outcome == "RAN" for line in lines)
-    prompt = [c for c in evidence.chronicles if c.timed.overlap in ("skip", "allow") and not c.timed.jitter_s]
     late_s = [
         line.decided_wall - line.slot_wall
-        for chronicle in prompt
+        for chronicle in evidence.chronicles
+        if chronicle.timed.overlap == "allow" and not chronicle.timed.jitter_s
         for line in chronicle.by_slot.values()
         if line.outcome == "RAN" and not line.made_up and not line.reason
     ]
-    slots = sum(len(chronicle.due) for chronicle in evidence.chronicles)
+    slots = sum(slot <= chronicle.until for chronicle in evidence.chronicles for slot in chronicle.due)
     return Figures(slots, outcomes, sum(line.made_up for line in lines), len(evidence.told), late_s)
 
 

@@ -17,8 +17,9 @@ class Times(NamedTuple):
     """Seconds from a kill to what ends the recovery from it."""
 
     master: list[float]
-    """The first start of a job that was submitted since. Kills that another one of the master followed before that
-    are left out: the later one's time is what counts."""
+    """The first start of a job that was submitted since; where nobody started another master at once, from when that
+    was done. Kills that another one of the master followed before that are left out: the later one's time is what
+    counts."""
     worker: list[float]
     """For each job that the worker had running: its next start. Where the attempt for it is hit as well before it
     starts, that is the start of a later one. Left out are those of workers that were cut off meanwhile, which nobody
@@ -37,7 +38,7 @@ def measure(
     workers: Mapping[str, str],
 ) -> Times:
     """`workers`: names of the workers' programs by `host:port`."""
-    of_master = [kill.wall for kill in kills if kill.member == "master"]
+    of_master = [kill.again_wall or kill.wall for kill in kills if kill.member == "master"]
     scaled = {promise.run_id for promise in promises if promise.disturbed}
     of_workers = _of_workers(kills, partitions, ledger, workers, scaled)
     return Times(_of_master(of_master, ledger, promises), of_workers)

@@ -161,7 +161,7 @@ class Keeper:
                 ledgers = [history(transport, timed.name, _LOOKED_AT) for timed in self.planned]
             except TitanError:
                 return False
-        return all(_is_over(line) for ledger in ledgers for line in ledger)
+        return all(is_over(line) for ledger in ledgers for line in ledger)
 
     # ── on its thread ─────────────────────────────────────────────────────────────────────────────
 
@@ -215,7 +215,8 @@ class Keeper:
             self._leave.wait(_PAUSE_S)
 
 
-def _is_over(line: FireStatus) -> bool:
+def is_over(line: FireStatus) -> bool:
+    """Whether nothing more comes of a fire."""
     goes_on = line.outcome == "QUEUED" or (line.outcome == "RAN" and not line.finished_wall)
     return not goes_on and line.alert != "due"
 

@@ -1,7 +1,7 @@
 """What Titan costs, measured beside what a user would pick instead: `make bench`. Nothing here is a test.
 
     throughput · latency · round_trip · dag · delays              the measurements
-    store · rows · services · idle
+    store · rows · schedules · services · idle
     figures     samples, and what is wanted of them              report      the table, and the JSON
     cluster     a master and workers in a home that is thrown away
     jobs        the job that everybody runs                      peers       the others, a process each

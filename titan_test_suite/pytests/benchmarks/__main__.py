@@ -23,6 +23,7 @@ from titan_test_suite.pytests.benchmarks import (
     report,
     round_trip,
     rows,
+    schedules,
     services,
     store,
     throughput,
@@ -37,6 +38,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Figure]]] = {
     "store": store.measure,
     "rows": rows.measure,
     "delays": delays.measure,
+    "schedules": schedules.measure,
     "services": services.measure,
     "idle": idle.measure,
 }

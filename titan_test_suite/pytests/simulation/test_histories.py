@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 from titan_test_suite.pytests.support.seeds import TORTURE, announced_seed
-from titan_test_suite.pytests.support.simulation.cluster import Figures, simulate
+from titan_test_suite.pytests.support.simulation.cluster import simulate
+from titan_test_suite.pytests.support.simulation.figures import Figures
 from titan_test_suite.pytests.support.simulation.tables import Tables
 
 HISTORIES = 80
@@ -49,6 +50,13 @@ def lived(share: float, live: Callable[[int, int], Figures]) -> None:
         assert sums.crash_loops >= len(figures)
         assert sums.born >= len(figures) / 4
         assert sums.let_go >= len(figures) / 20
+        assert sums.schedules >= 2 * len(figures)
+        assert sums.fires >= 10 * len(figures)
+        assert sums.missed >= 3 * len(figures)
+        assert sums.caught_up >= len(figures)
+        assert sums.backfilled >= 2 * len(figures)
+        assert sums.clock_settings >= len(figures)
+        assert sums.taken_back >= len(figures) / 50
 
 
 def one(seed: int, live: Callable[[int, int], Figures]) -> Figures:

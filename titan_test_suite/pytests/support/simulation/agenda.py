@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 TOLD_MOST = 400
 """Lines of the story that are kept; the last ones are shown when something is wrong."""
+WALL = 1_800_000_000.0
+"""Unix seconds at which a history begins."""
 
 
 class Agenda:
@@ -19,11 +21,17 @@ class Agenda:
         self.dice = random.Random(seed)
         self.now = 1000.0
         """Seconds; the monotonic clock of everybody."""
+        self.wall_offset_s = WALL - self.now
+        """Wall time minus monotonic time, on the master's machine; changes when somebody sets its clock."""
         self.calm = False
         """Faults have stopped: what can do well does."""
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
         self._story: deque[tuple[float, str, tuple[object, ...]]] = deque(maxlen=TOLD_MOST)
+
+    @property
+    def wall(self) -> float:
+        return self.now + self.wall_offset_s
 
     def after(self, delay_s: float, what: Callable[[], None]) -> None:
         """Have `what` happen in so many seconds; things of the same instant in the order they were planned."""

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from titan_core.scheduler.model import WorkerInfo
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
+from titan_test_suite.pytests.support.simulation.figures import Figures, figures_of
+from titan_test_suite.pytests.support.simulation.fire_rules import LATE_S
 from titan_test_suite.pytests.support.simulation.load import People
 from titan_test_suite.pytests.support.simulation.master import Master
 from titan_test_suite.pytests.support.simulation.network import DOWN, UP
 from titan_test_suite.pytests.support.simulation.newcomers import Newcomers
 from titan_test_suite.pytests.support.simulation.oracle import Oracle
+from titan_test_suite.pytests.support.simulation.planners import Planners
 from titan_test_suite.pytests.support.simulation.promises import differences, promised
 from titan_test_suite.pytests.support.simulation.settings import DEATH_S, settings_of
 from titan_test_suite.pytests.support.simulation.store import Rows, Store
@@ -40,23 +43,6 @@ STORY_LINES = 120
 
 class Broken(AssertionError):
     """Something was not as it was promised; the message has the story that led there."""
-
-
-class Figures(NamedTuple):
-    """What a history had in it."""
-
-    starts: int
-    master_crashes: int
-    worker_failures: int
-    submissions: int
-    recoveries_compared: int
-    services: int
-    renewals: int
-    crash_loops: int
-    born: int
-    """Workers that came because the master wanted more."""
-    let_go: int
-    """Workers that the scaler has stopped."""
 
 
 def simulate(seed: int, check_each: int = 1, runs_kept: int = ALL_RUNS, rows: Rows | None = None) -> Figures:
@@ -89,6 +75,7 @@ class Cluster:
             lambda: [worker.worker_id for worker in self.workers],
             again=runs_kept == ALL_RUNS,
         )
+        self.planners = Planners(agenda, self._serving)
         self._memory: dict[str, Any] | None = None
         """What the master before this one knew at its last durable step; None: nobody looked."""
         self._compared = 0
@@ -107,30 +94,21 @@ class Cluster:
         self._again(0.8, 8.0, self.people.ask_about_services)
         self._again(4.0, 40.0, self.people.ask_about_workers)
         self._again(0.5, 6.0, self.people.look)
+        self._again(0.5, 8.0, self.planners.ask)
+        self._again(5.0, 60.0, self._set_clock)
         self._again(1.0, 15.0, self._something_fails)
         self._again(20.0, 60.0, self._start_dead_workers)
         agenda.run_until(self._faults_until)
         self._faults_stop()
         self._equip_workers()
         self._check_services()
+        self._check_schedules()
         self._come_to_rest()
         self._check_at_rest()
         return self._figures()
 
     def _figures(self) -> Figures:
-        seen, wants = self.oracle, self.oracle.wants
-        return Figures(
-            seen.starts,
-            seen.master_crashes,
-            seen.worker_failures,
-            len(seen.promised),
-            self._compared,
-            wants.services,
-            wants.renewals,
-            wants.crash_loops,
-            self.newcomers.born,
-            seen.let_go,
-        )
+        return figures_of(self.oracle, self._compared, self.newcomers.born)
 
     def _again(self, low_s: float, high_s: float, what: Callable[[], None]) -> None:
         """Have it happen at random as long as there is load."""
@@ -147,6 +125,7 @@ class Cluster:
         self.agenda.tell("faults stop")
         self.agenda.calm = True
         self.store.full = False
+        self._tell_clock()
         if self.master is None:
             self._start_master()
         for worker in self.workers:
@@ -183,6 +162,13 @@ class Cluster:
     def _unkept(self) -> list[str]:
         return self.oracle.wants.unkept({worker.worker_id for worker in self._lasting()})
 
+    def _check_schedules(self) -> None:
+        """Every slot up to now has its line; then nothing more is to be due."""
+        wall = self.agenda.wall
+        self.agenda.run_until(self.agenda.now + LATE_S)
+        self.oracle.timekeeper.check_complete(wall)
+        self.planners.wind_up()
+
     def _come_to_rest(self) -> None:
         until_at = self.agenda.now + REST_S
         while self.agenda.now < until_at:
@@ -191,7 +177,7 @@ class Cluster:
             self.people.give_up_bound_jobs()
             self._start_dead_workers()  # people may have shut one down in the last moment
             self.agenda.run_until(self.agenda.now + 5.0)
-            if not self.people.waiting and not self.oracle.open_jobs():
+            if not self.people.waiting and not self.oracle.open_jobs() and not self.oracle.timekeeper.untold():
                 break
         self.agenda.run_until(self.agenda.now + 10.0)  # the last acknowledgements
         self._scale_down()
@@ -241,7 +227,8 @@ class Cluster:
     def _compare(self, before: dict[str, Any]) -> None:
         """The new master knows what the old one knew at its last durable step."""
         assert self.master is not None
-        wrong = differences(before, promised(self.master.core), edges=self._settings.runs_kept == ALL_RUNS)
+        after = promised(self.master.core, self.master.first_new)
+        wrong = differences(before, after, edges=self._settings.runs_kept == ALL_RUNS)
         assert not wrong, "recovered is not what was durable:\n" + "\n".join(wrong)
         self._compared += 1
 
@@ -319,6 +306,18 @@ class Cluster:
             self.store.full = False
 
         self.agenda.after(self.agenda.spread(0.5, 20.0), make_room)
+
+    def _set_clock(self) -> None:
+        """Somebody sets the clock of the master's machine; mostly the master is told at once, if there is one."""
+        forward_s = self.agenda.spread(0.01, 900.0) * self.agenda.dice.choice([1, -1])
+        self.agenda.tell("clock is set", forward_s)
+        self.agenda.wall_offset_s += forward_s
+        late_s = self.agenda.spread(0.0005, 20.0 if self.agenda.chance(0.1) else 0.01)
+        self.agenda.after(late_s, self._tell_clock)
+
+    def _tell_clock(self) -> None:
+        if self.master is not None:
+            self.master.desk.follow_clock()
 
     def _start_again(self, worker: Worker) -> None:
         """Somebody does, and may set it up differently; nobody does it for one that the cluster made for itself."""

@@ -69,7 +69,8 @@ class People:
     # ── submissions ───────────────────────────────────────────────────────────────────────────────
 
     def submit(self) -> None:
-        run_ids = self._run_ids()
+        fired = [key.partition("/")[0] for key in self._oracle.fired_jobs(3)]
+        run_ids = self._run_ids() + fired
         grows = bool(run_ids) and self._agenda.chance(0.25)
         specs = rolled_graph(self._agenda.dice, self._jobs, self._keys()[-12:])
         self._jobs += len(specs)
@@ -132,10 +133,10 @@ class People:
     # ── other questions ───────────────────────────────────────────────────────────────────────────
 
     def ask(self) -> None:
-        """Something about a job or a run."""
-        keys = self._keys()
+        """Something about a job or a run, be it their own or a schedule's."""
+        keys = self._keys()[-30:] + self._oracle.fired_jobs(10)
         if keys:
-            run_id, _, job_id = self._agenda.dice.choice(keys[-30:]).partition("/")
+            run_id, _, job_id = self._agenda.dice.choice(keys).partition("/")
             self._ask(requests.about_a_job(self._agenda.dice, run_id, job_id))
 
     def ask_about_services(self) -> None:

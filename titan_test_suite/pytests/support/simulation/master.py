@@ -18,6 +18,7 @@ from titan_core.scheduler.actions import (
     AcknowledgeResult,
     Action,
     Provision,
+    SendAlert,
     ShutDownWorker,
     SpawnWorker,
     StartAttempt,
@@ -32,7 +33,9 @@ from titan_core.scheduler.events import (
     ScalingDue,
     ServiceReady,
     SpawnFailed,
+    StateRecovered,
     TimePassed,
+    WallClockSet,
     WorkerDisconnected,
     WorkerRegistered,
     WorkerSaidGoodbye,
@@ -41,6 +44,7 @@ from titan_core.scheduler.events import (
 from titan_core.scheduler.model import Attempt
 from titan_core.scheduler.settings import Settings
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
+from titan_test_suite.pytests.support.simulation.desk import Desk
 from titan_test_suite.pytests.support.simulation.frames import (
     Acknowledge,
     Beat,
@@ -67,6 +71,8 @@ from titan_test_suite.pytests.support.simulation.store import Store
 LOOK_S = 5.0
 """How often it is looked for workers that are silent."""
 SCALE_S = 15.0
+STALLED_S = 2.0
+"""How late what is due may come."""
 
 
 def _start(attempt: Attempt) -> Start:
@@ -121,9 +127,16 @@ class Master:
         self._connections: list[Connection] = []
         self._answers: list[tuple[int, Callable[[], None]]] = []
         self._alarm_at: float | None = None
+        self._told_s = 0.0
+        """Wall time minus monotonic time, as the core was last told."""
         self.core = Core(settings)
         self.growth = GrowthWitness(settings.scaling, agenda, oracle.was_let_go)
-        self.handle(store.rows.recovered(store.next_term(), grace_s, settings.runs_kept))
+        self.desk = Desk(agenda, store, oracle, self)
+        term, recent = store.next_term(), settings.runs_kept
+        before = store.rows.recovered(term, grace_s, recent, agenda.wall, agenda.wall_offset_s)
+        self.first_new = before.last_sequence + 1
+        """The number of the first run, or job, that is its own."""
+        self.handle(before)
         store.on_commit = self._on_commit
         self._look_later()
         self._scale_later()
@@ -133,10 +146,13 @@ class Master:
     def handle(self, event: Event) -> list[Action]:
         """One step. Raises RequestRefused."""
         self._oracle.event(event)
+        told_s = self._told_s
         actions = self.core.handle(event, self._agenda.now)
+        if isinstance(event, WallClockSet | StateRecovered):
+            self._told_s = event.offset_s
         self.growth.take(event, actions)
         batch = records.batch(actions, self._agenda.now)
-        ticket = self._store.append(batch, event) if batch else self._store.last
+        ticket = self._store.append(batch, event, told_s) if batch else self._store.last
         for action in actions:
             self._hand_out(action, ticket)
         self._check()
@@ -199,6 +215,8 @@ class Master:
                 self._send(worker_id, Spawn(port, capabilities, ephemeral), ticket)
             case Provision(capability, count):
                 self._provision(capability, count)
+            case SendAlert():
+                self.desk.alert(action)
 
     def _send(self, worker_id: str, frame: Frame, ticket: int) -> None:
         session = self._sessions.get(worker_id)
@@ -219,12 +237,18 @@ class Master:
         due_at = self.core.next_due_at()
         if due_at is not None and (self._alarm_at is None or due_at < self._alarm_at):
             self._alarm_at = due_at
-            self._agenda.after(max(0.0, due_at - self._agenda.now), lambda: self._ring(due_at))
+            late_s = self._agenda.spread(0.001, STALLED_S) if self._agenda.chance(0.02) else 0.0
+            self._agenda.after(max(0.0, due_at - self._agenda.now) + late_s, lambda: self._ring(due_at))
 
     def _ring(self, at: float) -> None:
-        if self.alive and self._alarm_at == at:
-            self._alarm_at = None
-            self.handle(TimePassed())
+        """Nothing fires before the core knows the wall clock as it is; that done, it sets its alarm again."""
+        if not self.alive or self._alarm_at != at:
+            return
+        self._alarm_at = None
+        if self.desk.following or self.desk.clock_was_set:
+            self.desk.follow_clock()
+        else:
+            self.handle(TimePassed("the disk is full" if self._store.full else ""))
 
     def _scale_later(self) -> None:
         self._agenda.after(SCALE_S, self._scale)

@@ -4,8 +4,8 @@ Its ledger has each execution from its start to its true end, each failure of a 
 The rows are what a restarted master would believe. From both it judges what was promised (design, section
 14): I1 nothing acknowledged is lost, I2 one counted completion, I3 final states stay and superseded attempts
 do not change, I4 what is COMPLETED ran to its end, I5 no start without a cause, I6 no child before its
-parents, I9 numbers and terms only grow. What was promised of services is in `wants`, of the size of the cluster in
-`growth`.
+parents, I9 numbers and terms only grow. What was promised of services is in `wants`, of schedules in `timekeeper`, of
+the size of the cluster in `growth`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from titan_core.scheduler.events import Event
+from titan_core.scheduler.events import Event, ScheduleDefined
 from titan_core.scheduler.model import JobSpec
 from titan_core.scheduler.records import AttemptRecord, EventRecord, StateRecord
 from titan_core.scheduler.states import FINAL, LOST_CAUSE, JobState, Outcome, Restart
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
 from titan_test_suite.pytests.support.simulation.frames import Start
 from titan_test_suite.pytests.support.simulation.store import Rows, Step
+from titan_test_suite.pytests.support.simulation.timekeeper import Timekeeper
 from titan_test_suite.pytests.support.simulation.truth import Execution
 from titan_test_suite.pytests.support.simulation.wants import RETRIES, Wants
 
@@ -35,6 +36,7 @@ class Oracle:
         self._agenda, self._rows, self._silence_s = agenda, rows, silence_s
         self.executions: dict[bytes, Execution] = {}
         self.wants = Wants(rows, self.executions)
+        self.timekeeper = Timekeeper()
         self.promised: dict[bytes, tuple[str, tuple[JobSpec, ...]]] = {}
         """Run id and jobs of acknowledged submissions, by request id."""
         self.starts = self.master_crashes = self.worker_failures = self.let_go = 0
@@ -52,6 +54,8 @@ class Oracle:
         """Instances of services that were to stop, not to be cancelled."""
         self._history: dict[int, JobState] = {}
         self._attempt_of: dict[bytes, tuple[int, int]] = {}
+        self._runs: dict[str, int] = {}
+        """Numbers of all runs that ever became durable, by their ids."""
         self._names: dict[int, str] = {}
         """Keys of all jobs that ever became durable, by number."""
         self._specs: dict[int, JobSpec] = {}
@@ -152,12 +156,16 @@ class Oracle:
     def durable(self, step: Step) -> None:
         """A step is about to join the rows."""
         batch = step.batch
+        for line in batch.fires:
+            self._agenda.tell("line", *line[:5], "made up" if line.made_up else "", line.alert, line.until or "")
         self.wants.check_ports()
         runs = {run.sequence: run.run_id for run in batch.runs}
+        for run, run_id in runs.items():
+            assert self._runs.setdefault(run_id, run) == run, f"{run_id} is the id of two runs"
         for job in batch.jobs:
             assert job.sequence not in self._names, f"number {job.sequence} was given to two jobs"
             self._names[job.sequence], self._specs[job.sequence] = f"{runs[job.run]}/{job.job_id}", job.spec
-        self.wants.hear(step, self._names)
+        self.wants.hear(step, self._names, self.timekeeper.replaced(step))
         states = {state.job: state for state in batch.states}
         for event in batch.events:
             self._check_event(event, self._wanted(event.job, step.cause))
@@ -172,6 +180,7 @@ class Oracle:
                 self._check_changed_attempt(before, attempt)
             self._check_outcome(attempt)
         self.wants.check(step, states)
+        self.timekeeper.durable(step)
 
     def _wanted(self, job: int, cause: Event) -> bool:
         """Whether this job may begin anew, since somebody wants it."""
@@ -266,6 +275,10 @@ class Oracle:
         final = {state.value for state in FINAL}
         return [self._rows.key(job) for job, state in self._rows.states.items() if state.state not in final]
 
+    def fired_jobs(self, last: int) -> list[str]:
+        """Keys of the jobs of the newest runs that schedules have started, so many runs."""
+        return [self._names[job] for job in self.timekeeper.jobs_of_runs(last)]
+
     def running(self) -> list[bytes]:
         """Tokens of the attempts that are durably on a worker."""
         running = [job for job, state in self._rows.states.items() if state.state == JobState.RUNNING.value]
@@ -283,6 +296,7 @@ class Oracle:
             for spec in jobs:
                 assert f"{run_id}/{spec.job_id}" in self._rows.job_of_key, f"{run_id}/{spec.job_id} is gone"
         assert not self.open_jobs(), f"not final: {self.open_jobs()}"
+        self.timekeeper.check_rest()
         alive = [execution.key for execution in self.executions.values() if not execution.over]
         assert not alive, f"executions of {alive} are left"
 
@@ -300,6 +314,16 @@ def _named(event: Event) -> Iterable[object]:
         case _ if hasattr(event, "report"):
             yield from (event.worker_id, event.report.token, event.report.outcome.value)
         case _:
-            for name in ("run_id", "job_id", "worker_id", "session", "token", "term"):
+            for name in ("run_id", "job_id", "worker_id", "session", "token", "term", "name", "slots", "offset_s"):
                 if hasattr(event, name):
                     yield getattr(event, name)
+            if isinstance(event, ScheduleDefined):
+                made = event.definition
+                yield from (
+                    made.name,
+                    made.timing,
+                    made.overlap.value,
+                    made.catch_up.value,
+                    event.pause,
+                    event.resume,
+                )

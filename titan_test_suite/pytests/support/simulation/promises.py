@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from titan_core.scheduler.core import Core
 from titan_core.scheduler.model import Attempt, Job, Run, Service, Worker
+from titan_core.scheduler.schedule_model import Fire, Schedule
+from titan_core.scheduler.state import State
 from titan_core.scheduler.states import JobState
 
 
-def promised(core: Core) -> dict[str, Any]:
+def promised(core: Core, first_new: float = inf) -> dict[str, Any]:
+    """Without the runs that this core began, which have this number or a later one."""
     state = core.state
-    facts: dict[str, Any] = {f"run {run.run_id}": _run(run) for run in state.runs.values()}
-    for run in state.runs.values():
+    runs = [run for run in state.runs.values() if run.sequence < first_new]
+    facts: dict[str, Any] = {f"run {run.run_id}": _run(run) for run in runs}
+    for run in runs:
         facts.update((f"service {service.key}", _service(service)) for service in run.services.values())
         facts.update((f"job {job.key}", _job(job)) for job in run.jobs.values())
         facts.update((f"edges {job.key}", _edges(job)) for job in run.jobs.values())
     facts.update((f"worker {worker.worker_id}", _worker(worker)) for worker in state.workers.values())
     facts["attempts on workers"] = sorted(state.attempts)
     facts["given up, but still good"] = sorted(state.lost)
-    return facts
+    return facts | _schedules(state, first_new)
 
 
 def differences(before: dict[str, Any], after: dict[str, Any], edges: bool) -> list[str]:
@@ -34,7 +39,7 @@ def differences(before: dict[str, Any], after: dict[str, Any], edges: bool) -> l
         if (of_a_run and key.partition("/")[0] not in common) or (kind == "edges" and not edges):
             continue
         was, became = before.get(name), after.get(name)
-        if was != became:
+        if was != became and not (kind == "past" and set(was) <= set(became)):  # more may have passed meanwhile
             found.append(f"{name}:\n  {was}\n  {became}")
     return found
 
@@ -42,6 +47,19 @@ def differences(before: dict[str, Any], after: dict[str, Any], edges: bool) -> l
 def _runs(facts: dict[str, Any]) -> dict[str, int]:
     """How many jobs of each run are alive."""
     return {name.removeprefix("run "): run[0] for name, run in facts.items() if name.startswith("run ")}
+
+
+def _schedules(state: State, first_new: float) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    for name, schedule in state.schedules.items():
+        facts[f"schedule {name}"] = _schedule(schedule)
+        facts[f"waits {name}"] = sorted(map(_fire, schedule.waiting))
+        facts[f"past {name}"] = sorted(map(_fire, schedule.made_up))
+    for name, live in state.live_fires.items():
+        going_on = [(run.run_id, _fire(fire)) for run, fire in live.items() if run.sequence < first_new]
+        if going_on:
+            facts[f"live {name}"] = sorted(going_on)
+    return facts
 
 
 def _run(run: Run) -> tuple[Any, ...]:
@@ -93,6 +111,17 @@ def _service(service: Service) -> tuple[Any, ...]:
     specs = {revision: spec for revision, spec in service.specs.items() if revision in needed}
     surge = service.surge.key if service.surge is not None else ""
     return service.head.key, wanted, surge, sorted(specs.items()), [job.key for job in service.instances]
+
+
+def _schedule(schedule: Schedule) -> tuple[Any, ...]:
+    """Which slots were decided on is seen by what becomes of them."""
+    times = (schedule.created_wall, schedule.updated_wall)
+    paused = (schedule.paused, schedule.pause_reason)
+    return schedule.definition, schedule.secret, schedule.revision, times, paused, schedule.last_trigger
+
+
+def _fire(fire: Fire) -> tuple[Any, ...]:
+    return fire.kind.value, fire.slot, fire.outcome.value, fire.reason, fire.run_id, fire.made_up
 
 
 def _worker(worker: Worker) -> tuple[Any, ...]:

@@ -28,6 +28,7 @@ from titan_core.scheduler.records import (
 )
 from titan_core.scheduler.recovery import parent_runs
 from titan_test_suite.pytests.support.simulation.agenda import Agenda
+from titan_test_suite.pytests.support.simulation.ledgers import Ledgers
 
 _LOOK_S = 0.5
 """How often it is tried whether the disk has room again."""
@@ -38,7 +39,11 @@ class Step(NamedTuple):
     batch: Batch
     cause: Event
     at: float
-    """When it was decided."""
+    """When it was decided …"""
+    wall: float
+    """… and what the wall clock said then, whether the master knew or not."""
+    told_s: float
+    """Wall time minus monotonic time, as the master had last been told before."""
 
 
 class Rows:
@@ -55,6 +60,7 @@ class Rows:
         self.services: dict[int, ServiceRecord] = {}
         self.definitions: dict[int, dict[int, JobSpec]] = defaultdict(dict)
         self.job_of_key: dict[str, int] = {}
+        self.ledgers = Ledgers()
 
     def key(self, job: int) -> str:
         record = self.jobs[job]
@@ -74,6 +80,10 @@ class Rows:
         self.services.update((service.job, service) for service in batch.services)
         for definition in batch.definitions:
             self.definitions[definition.job][definition.revision] = definition.spec
+        self.ledgers.write(batch)
+
+    def commit(self) -> None:
+        """What was written since the last time is one group."""
 
     def request(self, request_id: bytes) -> str | None:
         run = self.requests.get(request_id)
@@ -83,8 +93,16 @@ class Rows:
         numbers = [number for number, run in self.runs.items() if run.run_id == run_id]
         return self._stored(numbers)[0] if numbers else None
 
-    def recovered(self, term: int, grace_s: float, recent: int) -> StateRecovered:
-        """What the next master is told: what is alive, so many runs that are over, and their parents' runs."""
+    def decided_ahead(self, schedule: str, wall: float) -> tuple[int, ...]:
+        return self.ledgers.decided_ahead(schedule, wall)
+
+    def last_trigger(self, schedule: str) -> int:
+        return self.ledgers.last_trigger(schedule)
+
+    def recovered(
+        self, term: int, grace_s: float, recent: int, wall: float = 0.0, offset_s: float = 0.0
+    ) -> StateRecovered:
+        """What the next master is told: what is alive, so many runs that are over, their parents' runs, schedules."""
         over = sorted(number for number, run in self.runs.items() if not run.live_jobs)
         wanted = {number for number, run in self.runs.items() if run.live_jobs} | set(over[-recent:])
         parents = wanted
@@ -93,8 +111,16 @@ class Rows:
             parents = {number for number, run in self.runs.items() if run.run_id in names} - wanted
             wanted |= parents
         workers = [worker for worker in self.workers.values() if worker.state != GONE]
-        last_sequence = max([0, *self.runs, *self.jobs])
-        return StateRecovered(term, grace_s, self._stored(sorted(wanted)), tuple(workers), last_sequence)
+        return StateRecovered(
+            term,
+            grace_s,
+            self._stored(sorted(wanted)),
+            tuple(workers),
+            max([0, *self.runs, *self.jobs]),
+            offset_s,
+            self.ledgers.schedules_at(wall),
+            self.ledgers.due_alerts(),
+        )
 
     def _stored(self, numbers: list[int]) -> tuple[StoredRun, ...]:
         jobs: dict[int, list[StoredJob]] = defaultdict(list)
@@ -108,7 +134,17 @@ class Rows:
         services: dict[int, list[StoredService]] = defaultdict(list)
         for number, service in sorted(self.services.items()):
             services[service.run].append(StoredService(service, tuple(self.definitions[number].items())))
-        return tuple(StoredRun(self.runs[n], tuple(requests[n]), tuple(jobs[n]), tuple(services[n])) for n in numbers)
+        return tuple(
+            StoredRun(
+                self.runs[number],
+                tuple(requests[number]),
+                tuple(jobs[number]),
+                tuple(services[number]),
+                self.ledgers.variables_of(number),
+                self.ledgers.line_of(number),
+            )
+            for number in numbers
+        )
 
 
 class Store:
@@ -128,9 +164,9 @@ class Store:
         self._writing: list[Step] = []
         self._life = 0
 
-    def append(self, batch: Batch, cause: Event) -> int:
+    def append(self, batch: Batch, cause: Event, told_s: float) -> int:
         self.last += 1
-        self._waiting.append(Step(self.last, batch, cause, self._agenda.now))
+        self._waiting.append(Step(self.last, batch, cause, self._agenda.now, self._agenda.wall, told_s))
         if not self._writing:
             self._begin()
         return self.last
@@ -171,3 +207,4 @@ class Store:
             self._on_durable(step)
             self.rows.write(step.batch)
             self.committed = step.ticket
+        self.rows.commit()

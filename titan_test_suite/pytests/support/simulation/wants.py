@@ -99,8 +99,8 @@ class Wants:
 
     # ── what becomes durable ──────────────────────────────────────────────────────────────────────
 
-    def hear(self, step: Step, names: dict[int, str]) -> None:
-        """What a step says that somebody wanted."""
+    def hear(self, step: Step, names: dict[int, str], replaced: set[int]) -> None:
+        """What a step says that somebody wanted; `replaced`: runs that a schedule has cancelled in it."""
         for job in step.batch.jobs:
             self._jobs_of_run.setdefault(job.run, []).append(job.sequence)
             self._specs[job.sequence], self._job_of_key[names[job.sequence]] = job.spec, job.sequence
@@ -109,7 +109,7 @@ class Wants:
         for want in self._touched(step):
             if self._is_about(step.cause, want):
                 self._wanted(want, step.cause, step.at)
-        self._hear_about_jobs(step, names)
+        self._hear_about_jobs(step, names, replaced)
 
     def _join(self, job: JobRecord, run_id: str) -> None:
         if job.instance_of:
@@ -164,15 +164,15 @@ class Wants:
         assert spec.task.args in want.definitions, f"{spec.task.args} was never wanted"
         return spec
 
-    def _hear_about_jobs(self, step: Step, names: dict[int, str]) -> None:
-        """Of people who do not care what is a service."""
+    def _hear_about_jobs(self, step: Step, names: dict[int, str], replaced: set[int]) -> None:
+        """Of people, and schedules, who do not care what is a service."""
         for state in step.batch.states:
             want, before = self._of_job.get(state.job), self._rows.states.get(state.job)
             if want is None:
                 continue
             run_id, _, job_id = names[state.job].partition("/")
             cancelled = isinstance(step.cause, CANCELS) and step.cause.run_id == run_id
-            if cancelled and getattr(step.cause, "job_id", job_id) == job_id:
+            if (cancelled and getattr(step.cause, "job_id", job_id) == job_id) or state.run in replaced:
                 want.excused.add(state.job)
             returns = before is not None and before.state in _FINAL and state.state not in _FINAL
             if isinstance(step.cause, RETRIES) and returns:
