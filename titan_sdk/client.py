@@ -22,6 +22,7 @@ from titan_core.protocol.messages import (
     Ack,
     AssetInfo,
     AssetList,
+    AttachCollector,
     CancelJob,
     Cancelled,
     Check,
@@ -245,6 +246,14 @@ class TitanClient(ServiceRequests, ScheduleRequests):
     def log_chunks(self, key: Key, attempt: int = 0, follow: bool = False, tail_bytes: int = 0) -> Iterator[LogChunk]:
         """The log as bytes, from its beginning or its last `tail_bytes`, chunk by chunk. Raises NotFound."""
         return logs.log_chunks(self._transport, key_of(key), attempt, follow, tail_bytes)
+
+    def attach_collector(self, port: int, key: bytes, host: str = "", lease: float = 30.0) -> Ack:
+        """Have all workers send what jobs print to this UDP port as well, for `lease` seconds; ask again before.
+
+        What comes is read with `titan_sdk.datagrams`; `key`, 32 random bytes, says what is really theirs. Without
+        `host`, an IP address, it is where this client connects from.
+        """
+        return self._ask(AttachCollector(port, key, host, lease), Ack)
 
     # ── changing ──────────────────────────────────────────────────────────────────────────────────
 

@@ -191,7 +191,9 @@ class _Reader:
 
     def _schedule(self, top: Items, name: str, project: bool) -> tuple[Schedule | None, dict[str, int]]:
         """When the jobs are run, if it is said, and where each field of it is written."""
-        if "schedule" not in top or is_null(top["schedule"][1]):
+        if "schedule" in top and is_null(top["schedule"][1]):
+            raise self._file.error("schedule says nothing; say when, or leave it out", top["schedule"][0])
+        if "schedule" not in top:
             return None, {}
         key, node = top["schedule"]
         short = isinstance(node, ScalarNode)

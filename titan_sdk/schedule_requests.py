@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Unpack
 
+from titan_core.errors import InvalidRequest
+from titan_core.protocol.checks import check_range
 from titan_core.protocol.messages import (
     Ack,
     Backfilled,
@@ -23,7 +25,7 @@ from titan_core.protocol.messages import (
     TriggerSchedule,
 )
 from titan_sdk import schedules
-from titan_sdk.fields import read_value
+from titan_sdk.fields import described, read_value
 from titan_sdk.jobs import TitanJob
 from titan_sdk.pipeline import Pipeline, load, located, prepared, rescheduled
 from titan_sdk.requests import Pathname, Requests
@@ -31,6 +33,10 @@ from titan_sdk.schedule_fields import Instant, ScheduleFields, instant, schedule
 
 if TYPE_CHECKING:
     from titan_core.timetable import Upcoming
+
+
+MAX_FIRES = 1_000_000
+"""Of a ledger, or of what is to come, at a time."""
 
 
 class ScheduleRequests(Requests):
@@ -50,6 +56,8 @@ class ScheduleRequests(Requests):
         exists gets this definition; without `update` it is refused. Raises InvalidRequest, InvalidGraph, NotFound,
         Conflict; PipelineError.
         """
+        if not isinstance(name, str):
+            raise InvalidRequest(f"the name of a schedule is a string, not {described(name)}", field="name")
         if isinstance(jobs, str | os.PathLike):
             jobs = load(jobs)
         if not isinstance(jobs, Pipeline):
@@ -102,6 +110,7 @@ class ScheduleRequests(Requests):
 
         Raises NotFound.
         """
+        check_range(limit, 1, MAX_FIRES, "limit")
         before_wall = before.timestamp() if isinstance(before, datetime) else before or 0.0
         return schedules.history(self._transport, name, limit, before_wall, outcome)
 
@@ -115,4 +124,5 @@ class ScheduleRequests(Requests):
 
     def next_fires(self, name: str, count: int = 10) -> list[Upcoming]:
         """When it is due next: each `slot` in seconds since the Unix epoch, and as `local` time. Raises NotFound."""
+        check_range(count, 1, MAX_FIRES, "count")
         return schedules.next_fires(self.get_schedule(name).timing, count)

@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 from titan_core.errors import Unavailable
 from titan_core.instants import utc_text
@@ -142,11 +143,13 @@ class AlertSender(Component):
         heapq.heappush(self._waiting, waiting)
 
     def _take_out(self, url: str) -> list[_Waiting]:
-        """All that is due at this URL, in its order."""
-        now = time.monotonic()
-        found = sorted(waiting for waiting in self._waiting if waiting.order.url == url and waiting.due_at <= now)
+        """All that is due at the host of this URL, in its order."""
+        now, host = time.monotonic(), _host(url)
+        found = sorted(
+            waiting for waiting in self._waiting if _host(waiting.order.url) == host and waiting.due_at <= now
+        )
         if found:
-            self._waiting = [w for w in self._waiting if w.order.url != url or w.due_at > now]
+            self._waiting = [w for w in self._waiting if _host(w.order.url) != host or w.due_at > now]
             heapq.heapify(self._waiting)
         return found
 
@@ -208,6 +211,12 @@ def _id(cluster: str, order: AlertOrder) -> str:
     """32 hex digits that are the same whoever makes them."""
     schedule, kind, slot = order.key
     return hashlib.sha256(f"{cluster}|{schedule}|{kind}|{slot}|{order.event}".encode()).hexdigest()[:32]
+
+
+def _host(url: str) -> tuple[str, str]:
+    """Who is called: what is found out about one URL there holds for all."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
 
 
 def _fire(order: AlertOrder) -> str:

@@ -22,6 +22,7 @@ from titan_core.master import schedule_alerts
 from titan_core.master.alerts import AlertSender
 from titan_core.master.backup import Backups
 from titan_core.master.clock_watcher import ClockWatcher
+from titan_core.master.collectors import Collectors
 from titan_core.master.connections import Connections
 from titan_core.master.engine import Engine
 from titan_core.master.handlers import Handlers
@@ -132,6 +133,7 @@ class Master(Component):
             store,
             self._housekeeper.missed,
             Backups(config.home, store),
+            Collectors(self.engine.sessions),
         )
         return Server(
             "master",

@@ -13,6 +13,7 @@ from typing import Any
 
 from titan_core.errors import ConnectionLost, FrameTooLarge, InternalError, InvalidRequest, ProtocolError, TitanError
 from titan_core.master.backup import Backups
+from titan_core.master.collectors import Collectors
 from titan_core.master.engine import Engine
 from titan_core.master.handlers import Handlers
 from titan_core.master.logs import LogStore
@@ -66,6 +67,7 @@ class Connections:
         store: Durability,
         missed: Callable[[str], list[messages.ForgetRuns]],
         backups: Backups,
+        collectors: Collectors,
     ) -> None:
         self._engine = engine
         self._handlers = handlers
@@ -76,6 +78,7 @@ class Connections:
         self._store = store
         self._missed = missed
         self._backups = backups
+        self._collectors = collectors
 
     def serve(self, stream: FrameStream, role: str) -> None:
         """Answer requests, in order, until the peer closes; a REGISTER turns the connection into a session."""
@@ -99,6 +102,8 @@ class Connections:
             elif isinstance(request, messages.Backup):
                 self._backups.send(stream)
                 return
+            elif isinstance(request, messages.AttachCollector):
+                reply = self._collectors.attach(request, stream.peer_host)
             else:
                 reply = self._handlers.answer(request)
         except (ConnectionLost, FrameTooLarge):
@@ -177,7 +182,7 @@ class Connections:
         self._engine.open_session(
             session, WorkerRegistered(info, session.number, register.running, finished, trouble)
         )
-        for message in missed:
+        for message in (*missed, self._collectors.said()):
             session.put(message, 0)
         session.start()
         log.info(

@@ -29,4 +29,4 @@ def order_of(action: SendAlert) -> AlertOrder:
 def settle(engine: Engine, order: AlertOrder, problem: str) -> None:
     """It was heard, or `problem` says why it was given up."""
     schedule, kind, slot = order.key
-    engine.submit(AlertSettled(schedule, FireKind(kind), slot, problem))
+    engine.submit(AlertSettled(schedule, FireKind(kind), slot, order.event, problem))

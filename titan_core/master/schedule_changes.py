@@ -11,6 +11,7 @@ from titan_core.protocol.checks import shown
 from titan_core.protocol.codec import Message
 
 _NOT_TOLD = {"name", "timing", "jobs", "on_missed", "on_failure", "anchor_wall", "job_id", "task", "health"}
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 _CALLED = {"asset": "file", "parents": "depends_on", "service": "type"}
 
 
@@ -59,8 +60,16 @@ def _fields(before: Message, after: Message) -> Iterator[str]:
     for field in dataclasses.fields(after):  # type: ignore[arg-type]
         was, becomes = getattr(before, field.name), getattr(after, field.name)
         if was != becomes and field.name not in _NOT_TOLD:
-            name = field.name.removesuffix("_s")
-            yield f"{_CALLED.get(name, name)}: {_text(was)} -> {_text(becomes)}"
+            name, text = field.name.removesuffix("_s"), _duration if field.name.endswith("_s") else _text
+            yield f"{_CALLED.get(name, name)}: {text(was)} -> {text(becomes)}"
+
+
+def _duration(seconds: float) -> str:
+    """`15m`, as a person would write it."""
+    for unit_s, unit in _UNITS:
+        if seconds and seconds % unit_s == 0:
+            return f"{seconds / unit_s:.0f}{unit}"
+    return f"{seconds:.15g}s" if seconds else "nothing"
 
 
 def _text(value: Any) -> str:
@@ -68,7 +77,7 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.15g}"
     if isinstance(value, tuple):
         value = " ".join("=".join(item) if isinstance(item, tuple) else str(item) for item in value)
     text = str(value)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 
-from titan_core.errors import InvalidRequest, NotFound
+from titan_core.errors import InvalidRequest, NotFound, TitanError
 from titan_core.master.engine import Engine
 from titan_core.master.schedule_changes import changes
 from titan_core.master.schedule_views import fire_status, schedule_status
@@ -83,14 +83,17 @@ class ScheduleRequests:
         """What was asked for, with the content that it has now."""
         spec, contents = request.schedule, request.contents
 
-        def pinned(jobs: tuple[messages.JobSpec, ...]) -> tuple[messages.JobSpec, ...]:
-            return self._submissions.pinned(spec.name, jobs, contents) if jobs else ()
+        def alert(name: str, of: messages.Alert) -> messages.Alert:
+            try:
+                return replace(of, jobs=self._submissions.pinned(spec.name, of.jobs, contents) if of.jobs else ())
+            except TitanError as error:
+                raise type(error)(f"{name}: {error}", **{**error.details, "alert": name}) from None
 
         return replace(
             spec,
-            jobs=pinned(spec.jobs),
-            on_missed=replace(spec.on_missed, jobs=pinned(spec.on_missed.jobs)),
-            on_failure=replace(spec.on_failure, jobs=pinned(spec.on_failure.jobs)),
+            jobs=self._submissions.pinned(spec.name, spec.jobs, contents),
+            on_missed=alert("on_missed", spec.on_missed),
+            on_failure=alert("on_failure", spec.on_failure),
         )
 
     def _define(self, request: messages.PutSchedule, source: messages.ScheduleSpec) -> messages.SchedulePut:

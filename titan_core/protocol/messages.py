@@ -866,6 +866,41 @@ class FireList(Message):
     """There are older ones."""
 
 
+# ── log lines, as they are printed ────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class AttachCollector(Message):
+    """Have the workers send what attempts print to this address as well, as datagrams: see `protocol.datagrams`."""
+
+    port: int = tag(1)
+    key: bytes = tag(2)
+    """32 random bytes, by which the datagrams are known to be the workers'."""
+    host: str = tag(3, "")
+    """Empty: where this request comes from."""
+    lease_s: float = tag(4, 30.0)
+    """It ends after so long, unless it is asked for again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSink(Message):
+    """Somebody who collects log lines."""
+
+    port: int = tag(1)
+    key: bytes = tag(2)
+    host: str = tag(3, "")
+    """Empty: the host at which the worker reaches the master."""
+    lease_s: float = tag(4, 30.0)
+    """From when the worker hears of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSinks(Message):
+    """Master → worker: these, and no others."""
+
+    sinks: tuple[LogSink, ...] = tag(1, ())
+
+
 # ── the store ─────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -1105,6 +1140,8 @@ BODIES: dict[Opcode, type[Message]] = {
     Opcode.REMOVE_SCHEDULE: RemoveSchedule,
     Opcode.BACKFILL_SCHEDULE: BackfillSchedule,
     Opcode.LIST_FIRES: ListFires,
+    Opcode.ATTACH_COLLECTOR: AttachCollector,
+    Opcode.LOG_SINKS: LogSinks,
     Opcode.START_ATTEMPT: StartAttempt,
     Opcode.STOP_ATTEMPT: StopAttempt,
     Opcode.SERVICE_READY: ServiceReady,
@@ -1162,6 +1199,7 @@ REPLIES: dict[Opcode, type[Message] | None] = {
     Opcode.REMOVE_SCHEDULE: None,
     Opcode.BACKFILL_SCHEDULE: Backfilled,
     Opcode.LIST_FIRES: FireList,
+    Opcode.ATTACH_COLLECTOR: None,
     Opcode.UPLOAD_ASSET: UploadReply,
     Opcode.ASSET_DATA: AssetInfo,
     Opcode.FETCH_ASSET: AssetInfo,

@@ -77,6 +77,8 @@ class Opcode(IntEnum):
     """Master → worker: start another worker beside you."""
     SPAWN_FAILED = 0x38
     """Worker → master: that worker did not start, or has ended at once."""
+    LOG_SINKS = 0x39
+    """Master → worker: who collects log lines."""
 
     LIST_SERVICES = 0x40
     """Client → master: the services, their instances and their addresses."""
@@ -95,6 +97,8 @@ class Opcode(IntEnum):
     """Client → master: make up for fires of the past."""
     LIST_FIRES = 0x49
     """Client → master: what became of a schedule's fires."""
+    ATTACH_COLLECTOR = 0x4A
+    """Client → master: have log lines sent here as they are printed."""
 
     ACK = 0x50
     ERROR = 0x51

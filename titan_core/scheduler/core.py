@@ -235,7 +235,8 @@ class Core:
                 jobs.wake(self.state, what)
 
     def _on_alert_settled(self, event: AlertSettled) -> None:
-        fires.on_alert_settled(self.state, (event.schedule, event.kind, event.slot), event.problem)
+        key = event.schedule, event.kind, event.slot, event.about
+        fires.on_alert_settled(self.state, key, event.problem)
 
     def _settle_and_place(self) -> None:
         """Each may give the others something to do."""

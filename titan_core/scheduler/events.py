@@ -323,6 +323,8 @@ class AlertSettled:
     schedule: str
     kind: FireKind
     slot: int
+    about: str
+    """`missed` or `failure`."""
     problem: str = ""
 
 

@@ -76,9 +76,7 @@ def _wait(state: State, schedule: Schedule, fire: Fire) -> None:
         decide(state, schedule, fire, FireOutcome.SKIPPED, f"{MAX_WAITING} fires wait already")
         return
     schedule.waiting.append(fire)
-    before = next(iter(schedule.live), None)
-    why = f"waits for the end of run {before.run_id}" if before else "waits for its turn"
-    decide(state, schedule, fire, FireOutcome.QUEUED, why)
+    decide(state, schedule, fire, FireOutcome.QUEUED, "waits for its turn")
 
 
 def make_up(state: State, schedule: Schedule, made_up: Iterable[Fire], reason: str) -> None:
@@ -92,14 +90,22 @@ def make_up(state: State, schedule: Schedule, made_up: Iterable[Fire], reason: s
 
 
 def advance(state: State, schedule: Schedule) -> None:
-    """Launch what waits and may begin now."""
-    if schedule.paused:
-        return
-    at_once = MADE_UP_AT_ONCE if schedule.definition.overlap is Overlap.ALLOW else 1
-    while schedule.waiting and not schedule.live:
-        _launch(state, schedule, schedule.waiting.popleft())
-    while schedule.made_up and not schedule.waiting and _fits(schedule, at_once):
+    """Launch what waits and may begin now. While it is paused, that is only what a person has asked for."""
+    overlapping = schedule.definition.overlap is Overlap.ALLOW
+    while (overlapping or not schedule.live) and (fire := _next_waiting(schedule)) is not None:
+        _launch(state, schedule, fire)
+    at_once = MADE_UP_AT_ONCE if overlapping else 1
+    while not schedule.paused and schedule.made_up and not schedule.waiting and _fits(schedule, at_once):
         _launch(state, schedule, schedule.made_up.popleft())
+
+
+def _next_waiting(schedule: Schedule) -> Fire | None:
+    """The first that may begin, which waits no more."""
+    able = (fire for fire in schedule.waiting if not schedule.paused or fire.kind is FireKind.TRIGGER)
+    fire = next(able, None)
+    if fire is not None:
+        schedule.waiting.remove(fire)
+    return fire
 
 
 def _fits(schedule: Schedule, at_once: int) -> bool:
@@ -221,7 +227,7 @@ def raise_alert(state: State, schedule: Schedule, fire: Fire, about: str) -> Non
         return
     if policy.webhook:
         fire.alert = ALERT_DUE
-        state.alerts[fire.key] = fire
+        state.alerts[*fire.key, about] = fire
         state.act(SendAlert(fire, about, policy.webhook))
     elif policy.job is not None and fire.outcome is FireOutcome.FAILED:
         fire.alert = "no job can tell of it, since no run can be made"
@@ -253,7 +259,7 @@ def _launch_alert(state: State, schedule: Schedule, fire: Fire, about: str, poli
     return f"run {run_id}"
 
 
-def on_alert_settled(state: State, key: tuple[str, FireKind, int], problem: str) -> None:
+def on_alert_settled(state: State, key: tuple[str, FireKind, int, str], problem: str) -> None:
     """Somebody was told, or could not be."""
     fire = state.alerts.pop(key, None)
     if fire is not None:

@@ -103,6 +103,8 @@ class Schedule:
     revision: int = 1
     paused: bool = False
     pause_reason: str = ""
+    trouble: str = ""
+    """Why its slots can not be worked out at present; empty: they can."""
     cursor: int = 0
     """Every slot up to here has been decided on."""
     ahead: set[int] = field(default_factory=set)
@@ -130,6 +132,6 @@ class Schedule:
 
     @property
     def state(self) -> ScheduleState:
-        if self.paused:
+        if self.paused or self.trouble:
             return ScheduleState.PAUSED
         return ScheduleState.FINISHED if self.next_slot is None else ScheduleState.ACTIVE

@@ -69,6 +69,8 @@ class StoredSchedule(NamedTuple):
     waiting: tuple[FireRecord, ...]
     """Fires that are QUEUED, in the order in which they were."""
     last_trigger: int
+    trouble: str = ""
+    """Why its slots can not be worked out; its timetable has none then."""
 
 
 def schedule_record(schedule: Schedule, removed: bool) -> ScheduleRecord:
@@ -132,7 +134,7 @@ def restore_schedule(stored: StoredSchedule) -> Schedule:
     schedule = Schedule(
         stored.definition, record.secret, record.created_wall, record.updated_wall, record.since_wall, record.revision
     )
-    schedule.paused, schedule.pause_reason = record.paused, record.pause_reason
+    schedule.paused, schedule.pause_reason, schedule.trouble = record.paused, record.pause_reason, stored.trouble
     schedule.cursor, schedule.ahead, schedule.last_trigger = stored.cursor, set(stored.ahead), stored.last_trigger
     for fire in map(restore_fire, stored.waiting):
         (schedule.made_up if fire.made_up else schedule.waiting).append(fire)

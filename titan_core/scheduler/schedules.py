@@ -67,7 +67,7 @@ def _redefine(state: State, schedule: Schedule, event: ScheduleDefined) -> None:
             on_due(state, schedule, "")
         schedule.since_wall = state.wall
         schedule.cursor = int(state.wall)
-    schedule.definition = event.definition
+    schedule.definition, schedule.trouble = event.definition, ""
     schedule.updated_wall = state.wall
     schedule.revision += 1
 
@@ -112,10 +112,7 @@ def set_timer(state: State, schedule: Schedule) -> None:
 
 
 def _next_slot(schedule: Schedule) -> int | None:
-    timetable = schedule.definition.timetable
-    if not schedule.ahead:
-        return timetable.after(schedule.cursor)
-    last = max(schedule.ahead)
+    timetable, last = schedule.definition.timetable, max((schedule.cursor, *schedule.ahead))
     undecided = (slot for slot in timetable.between(schedule.cursor, last) if slot not in schedule.ahead)
     return next(undecided, None) or timetable.after(last)
 
@@ -176,7 +173,10 @@ def on_triggered(state: State, name: str) -> None:
         )
         raise Conflict(f"{why}, and its overlap is skip; cancel it first")
     schedule.last_trigger = max(int(state.wall), schedule.last_trigger + 1)
+    while fires.run_id_of(name, FireKind.TRIGGER.value, schedule.last_trigger) in state.runs:
+        schedule.last_trigger += 1  # of a namesake whose ledger is not kept
     fires.offer(state, schedule, Fire(name, schedule.last_trigger, FireKind.TRIGGER))
+    fires.advance(state, schedule)  # while it is paused, those that wait before it are not to begin
 
 
 def on_backfill_requested(state: State, event: BackfillRequested) -> None:
@@ -201,7 +201,8 @@ def _slots(of: Collection[Fire]) -> set[int]:
 def _anew(state: State, schedule: Schedule, slot: int) -> Fire:
     """A fire in the place of the one that came to nothing; of that one nobody need be told any more."""
     fire = Fire(schedule.name, slot, FireKind.SCHEDULE)
-    state.alerts.pop(fire.key, None)
+    for about in (fires.MISSED, fires.FAILURE):
+        state.alerts.pop((*fire.key, about), None)
     for known in [known for known in schedule.recent if known.key == fire.key]:
         schedule.recent.remove(known)
     return fire

@@ -111,8 +111,8 @@ class State:
     """By the name of a schedule, be it there or removed: its runs that are not over, oldest first."""
     stirred: dict[Run, None] = field(default_factory=dict)
     """Runs of schedules that were over, or went on again, in this step."""
-    alerts: dict[tuple[str, FireKind, int], Fire] = field(default_factory=dict)
-    """Fires of which a webhook is to be told, by schedule, kind and slot."""
+    alerts: dict[tuple[str, FireKind, int, str], Fire] = field(default_factory=dict)
+    """Fires of which a webhook is to be told, by schedule, kind, slot, and what it is about."""
 
     @property
     def wall(self) -> float:

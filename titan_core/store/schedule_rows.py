@@ -6,6 +6,7 @@ Functions of a connection; those that write do so within the transaction that is
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -14,8 +15,11 @@ from typing import Any
 
 from titan_core.errors import InvalidRequest
 from titan_core.protocol.messages import ScheduleSpec, Timing
+from titan_core.scheduler.schedule_model import Definition
 from titan_core.scheduler.schedule_records import FireRecord, OriginRecord, ScheduleRecord, StoredSchedule
 from titan_core.store.definitions import definition
+
+log = logging.getLogger("titan.store")
 
 NEWEST_KEPT = 20
 """Lines of a ledger that are kept, however old they are …"""
@@ -104,13 +108,19 @@ def _stored(
     ).fetchone()
     cursor = max(floor(record.since_wall), last[0] if last else 0)
     ahead, trigger = decided_ahead(connection, record.name, now_wall), last_trigger(connection, record.name)
+    made, trouble = _definition(record.source)
+    return StoredSchedule(record, made, cursor, ahead, waiting, trigger, trouble)
+
+
+def _definition(source: ScheduleSpec) -> tuple[Definition, str]:
+    """The definition, or one that is never due, and why: of a zone that is not there any more, a schedule can be
+    looked at and mended, and no other is kept from starting."""
     try:
-        made = definition(record.source)
-    except InvalidRequest as error:  # a zone that is not there any more: the schedule can be looked at, and mended
-        record = record._replace(paused=True, pause_reason=error.message)
-        never = definition(replace(record.source, timing=Timing(at=_LONG_AGO)))
-        made = replace(never, source=record.source, timing=record.source.timing)
-    return StoredSchedule(record, made, cursor, ahead, waiting, trigger)
+        return definition(source), ""
+    except InvalidRequest as error:
+        log.warning("schedule %s starts nothing: %s", source.name, error, extra={"action": "schedule.trouble"})
+        never = definition(replace(source, timing=Timing(at=_LONG_AGO)))
+        return replace(never, source=source, timing=source.timing), error.message
 
 
 def decided_ahead(connection: sqlite3.Connection, name: str, now_wall: float) -> tuple[int, ...]:

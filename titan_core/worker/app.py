@@ -74,7 +74,7 @@ class Worker(Component):
         self._disk = DiskWatch(workspace.directory, self._tell_trouble)
         self._registry, self._journal = self._claim(workspace)
         self._house = OrphanHouse(alone)
-        self._follower = LogFollower()
+        self._follower = LogFollower(config.master_host)
         self._results = Results(self._follower, self._journal)
         self._health = HealthWatch(self._tell, self._house)
         self._usage = UsageWatch(self._house.left_by)

@@ -20,6 +20,7 @@ from titan_core.config import WorkerConfig
 from titan_core.protocol.messages import (
     ForgetRuns,
     Heartbeat,
+    LogSinks,
     Register,
     Registered,
     Result,
@@ -194,6 +195,10 @@ class Foreman:
     def on_forget(self, forget: ForgetRuns) -> None:
         """Nobody will ask for these runs again: delete their files."""
         self.forgetter.forget(forget.run_ids)
+
+    def on_log_sinks(self, sinks: LogSinks) -> None:
+        """Who collects log lines from now on."""
+        self._follower.datagrams.set(sinks)
 
     def on_spawn(self, order: SpawnWorker) -> None:
         """Start another worker beside this one."""

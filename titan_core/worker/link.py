@@ -31,6 +31,7 @@ from titan_core.protocol.messages import (
     ForgetRuns,
     Goodbye,
     Heartbeat,
+    LogSinks,
     Register,
     Registered,
     ResultAck,
@@ -88,6 +89,7 @@ class Link(Component):
             Heartbeat: foreman.on_heartbeat,
             ForgetRuns: foreman.on_forget,
             SpawnWorker: foreman.on_spawn,
+            LogSinks: foreman.on_log_sinks,
             Shutdown: lambda shutdown: on_shutdown(),
             Error: lambda error: log.error("the master says: %s", error.message, extra={"action": "link.error"}),
         }

@@ -17,12 +17,14 @@ import contextlib
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from titan_core.lifecycle import Component
 from titan_core.protocol.messages import LogBatch
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import encode_frame
+from titan_core.worker.log_sinks import LogDatagrams
 from titan_core.worker.outbox import Outbox
 from titan_core.worker.output import NOTE_ROOM, OutputFile, cut_note
 
@@ -41,11 +43,18 @@ QUIET_LOOK_S = 0.25
 """The same, while nothing is."""
 
 
+Tell = Callable[[int, bytes], None]
+
+
 class AttemptLog:
     """What one attempt has printed, up to `limit` bytes (of a service: SERVICE_LOG_BYTES), and how much was sent."""
 
-    def __init__(self, path: str, token: bytes, limit: int, service: bool = False) -> None:
+    def __init__(
+        self, path: str, token: bytes, limit: int, service: bool = False, tell: Tell = lambda offset, data: None
+    ) -> None:
+        """`tell(offset, data)` is called with each piece that was sent; must not wait."""
         self.path = path
+        self._tell = tell
         self.token = token
         self.service = service
         self._output = OutputFile(path, 0, SERVICE_LOG_BYTES) if service else OutputFile(path, limit // 2, limit)
@@ -120,14 +129,16 @@ class AttemptLog:
         if not outbox.put_bulk(_frames(self.token, start, data)):
             return False
         self._offset = start + len(data)
+        self._tell(start, data)
         return True
 
 
 class LogFollower(Component):
     """Sends what running attempts print, and logs that are owed from an earlier session."""
 
-    def __init__(self) -> None:
+    def __init__(self, master_host: str = "") -> None:
         super().__init__("logs")
+        self.datagrams = LogDatagrams(master_host)
         self._changed = threading.Condition()
         self._outbox: Outbox | None = None
         self._followed: dict[bytes, AttemptLog] = {}
@@ -143,6 +154,7 @@ class LogFollower(Component):
         with self._changed:
             self._running.set()
             self._changed.notify_all()
+        self.datagrams.close()
 
     def follow(self, log: AttemptLog) -> None:
         with self._changed:

@@ -9,6 +9,7 @@ master (a full disk, a connection that fails for long) is INTERRUPTED, so that t
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable
@@ -81,7 +82,7 @@ class Runner:
             if control.request is not None:
                 raise _Forestalled
             place = self._prepare(control)
-            attempt_log = AttemptLog(place.log, control.token, self._max_log_bytes, control.start.service)
+            attempt_log = self._log_of(control.start, place)
             try:
                 result = _judge(control, self._execute(control, place, attempt_log), started_wall)
             finally:
@@ -91,6 +92,10 @@ class Runner:
                 self._disk.suspect(error)
             result = _not_run(control, error, started_wall)
         self._hand_over(control, result, attempt_log)
+
+    def _log_of(self, start: StartAttempt, place: Place) -> AttemptLog:
+        tell = functools.partial(self._follower.datagrams.tell, start.run_id, start.job_id, start.number)
+        return AttemptLog(place.log, start.token, self._max_log_bytes, start.service, tell)
 
     def reap_orphans(self) -> None:
         """Now and then: what attempts that go on have left behind, and has ended."""

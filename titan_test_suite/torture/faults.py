@@ -1,7 +1,7 @@
-"""Kills: `kill -9` of the master or a worker every few seconds, and a new process in its place at once; of the master
-now and then after a while only.
+"""Kills: `kill -9` of the master or a worker every few seconds, and a new process in its place at once.
 
-The master is killed within NEAR_S of an instant at which a schedule is due, if it is to be so.
+The master is killed when a schedule is due, more often than not; and now and then nobody starts another one for a
+while.
 
 A worker that another one has started is killed as well, and nothing comes in its place. What it ran goes on until a
 worker is started in its home: so whoever has the same home is killed, and started, once more before all is calm.
@@ -25,6 +25,7 @@ _PERIOD_S, _SPARED_S = 60.0, 30.0
 """In the second half of each period the master is spared: a cluster whose master has just started does not grow.
 It is hit as much more often in the first."""
 NEAR_S = 0.05
+"""How near to when a schedule is due such a kill comes, before it or after it."""
 _AWAY_SHARE, _AWAY_S = 0.3, (0.5, 3.5)
 """The part of the master's kills after which nobody starts another one at once, and for how long."""
 _SPAWNED_SHARE = 0.25

@@ -88,7 +88,11 @@ def test_the_same_again_is_unchanged_and_another_is_told_line_by_line(client: Ti
     script.write_text("print('two')\n")
     outcome, changes = put("--all", every="1h", overlap="queue")
     assert outcome == "updated" and len(changes) == 1 and changes[0].startswith("job etl: etl.py changed (")
-    assert put("--all", cron="@daily")[1] == ["cron: nothing -> @daily", "every: 3600 -> 0", "overlap: queue -> skip"]
+    assert put("--all", cron="@daily")[1] == [
+        "cron: nothing -> @daily",
+        "every: 1h -> nothing",
+        "overlap: queue -> skip",
+    ]
     assert client.get_schedule("nightly").revision == 5
 
 

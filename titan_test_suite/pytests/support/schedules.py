@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from titan_core.instants import utc_text
+from titan_core.protocol.messages import Alert, ScheduleSpec, Task, Timing
+from titan_core.protocol.messages import JobSpec as AskedJob
 from titan_core.scheduler.actions import Action, RecordFire, RetractMissed
+from titan_core.scheduler.core import Core
 from titan_core.scheduler.events import (
     BackfillCancelled,
     BackfillRequested,
@@ -20,7 +24,9 @@ from titan_core.scheduler.model import JobSpec
 from titan_core.scheduler.schedule_model import Definition, Fire, Schedule
 from titan_core.scheduler.schedule_records import FireRecord, fire_record
 from titan_core.scheduler.states import CatchUp, FireKind, Overlap
+from titan_core.store.definitions import definition as definition_of
 from titan_test_suite.pytests.support.cluster_model import Cluster, job
+from titan_test_suite.pytests.support.kept_cluster import GRACE_S, KeptCluster
 
 WALL = 1_800_000_000.0
 """Unix seconds at which a cluster with schedules begins."""
@@ -58,9 +64,12 @@ class Scheduled:
     """A cluster whose wall clock begins at WALL, with what people ask of schedules, and their ledger."""
 
     def __init__(self, slots: int = 4, **settings: float) -> None:
-        self.cluster = Cluster(**settings)
+        self.cluster = self._new_cluster(**settings)
         self.cluster.handle(WallClockSet(WALL - self.cluster.now))
         self.worker = self.cluster.join("w", slots=slots)
+
+    def _new_cluster(self, **settings: float) -> Cluster:
+        return Cluster(**settings)
 
     def define(self, *given: object, pause: bool = False, resume: bool = False, **fields: object) -> list[Action]:
         made = given[0] if given and isinstance(given[0], Definition) else definition(*given, **fields)
@@ -132,3 +141,34 @@ class Scheduled:
 def _is_retracted(fire: Fire, after_wall: float) -> bool:
     # Whether it was MISSED then can not be told from what it is now: the core forgets such lines, so it still is.
     return fire.outcome.value == "MISSED" and fire.slot > after_wall
+
+
+class KeptSchedules(Scheduled):
+    """The same with a master that may be killed. What it keeps is read again, so definitions are as people ask for
+    them: see `asked`."""
+
+    cluster: KeptCluster
+
+    def _new_cluster(self, **settings: float) -> KeptCluster:
+        return KeptCluster(**settings)
+
+    def restart_master(self, away_s: float = 0.0, forward_s: float = 0.0) -> list[Action]:
+        """Another one begins so much later, by a clock that was set meanwhile; the worker is back at once."""
+        cluster, offset_s = self.cluster, self.cluster.core.state.offset_s + forward_s
+        cluster.now += away_s
+        cluster.core, cluster.term = Core(cluster.core.state.settings), cluster.term + 1
+        wall = cluster.now + offset_s
+        actions = cluster.handle(cluster.rows.recovered(cluster.term, GRACE_S, 100, wall, offset_s))
+        cluster.register(self.worker)
+        return actions
+
+    def ledger(self) -> dict[tuple[str, str, int], FireRecord]:
+        fires = self.cluster.rows.ledgers.fires
+        return {key: fires[key] for key in sorted(fires, key=lambda key: key[2])}
+
+
+def asked(name: str = "nightly", every_s: float = 60.0, webhook: str = "", **fields: object) -> Definition:
+    """With slots at multiples of `every_s`; `webhook` is told of what was missed."""
+    timing = Timing(every_s=every_s, start=utc_text(WALL - 3600))
+    jobs = (AskedJob("work", Task("x.sh")),)
+    return definition_of(ScheduleSpec(name, timing, jobs, on_missed=Alert(webhook), **fields))

@@ -7,11 +7,18 @@ import pytest
 from titan_core.errors import Conflict, NotFound
 from titan_core.instants import utc_text
 from titan_core.scheduler.actions import RecordFire, RecordJobsAdded, SendAlert, StartAttempt
-from titan_core.scheduler.events import AlertSettled, RunCancelRequested, TimePassed, WallClockSet
+from titan_core.scheduler.events import (
+    AlertSettled,
+    RunCancelRequested,
+    RunRecalled,
+    TimePassed,
+    WallClockSet,
+)
+from titan_core.scheduler.model import ServicePolicy
 from titan_core.scheduler.schedule_model import AlertPolicy
-from titan_core.scheduler.states import FireKind, ScheduleState
+from titan_core.scheduler.states import FireKind, Overlap, RunState, ScheduleState
 from titan_test_suite.pytests.support.cluster_model import job, kept
-from titan_test_suite.pytests.support.schedules import WALL, Every, Scheduled, definition
+from titan_test_suite.pytests.support.schedules import WALL, Every, KeptSchedules, Scheduled, asked, definition
 
 FIRST = int(WALL) + 60
 """WALL is a whole minute."""
@@ -344,7 +351,7 @@ def test_a_failed_run_raises_an_alert_once() -> None:
     world.cluster.fail("work")
     assert alerts(world) == [("failure", FIRST)]
     assert next(iter(world.ledger().values())).alert == "due"
-    world.cluster.handle(AlertSettled("nightly", FireKind.SCHEDULE, FIRST))
+    world.cluster.handle(AlertSettled("nightly", FireKind.SCHEDULE, FIRST, "failure"))
     assert next(iter(world.ledger().values())).alert == "sent"
     world.cluster.retry("work")
     world.cluster.fail("work")
@@ -368,7 +375,7 @@ def test_an_alert_that_could_not_be_sent_says_why() -> None:
     world.define(on_failure=AlertPolicy(webhook="http://alert"))
     world.cluster.advance(60)
     world.cluster.fail("work")
-    world.cluster.handle(AlertSettled("nightly", FireKind.SCHEDULE, FIRST, "nobody listens"))
+    world.cluster.handle(AlertSettled("nightly", FireKind.SCHEDULE, FIRST, "failure", "nobody listens"))
     assert next(iter(world.ledger().values())).alert == "nobody listens"
 
 
@@ -538,3 +545,228 @@ def test_removed_schedules_leave_nothing_in_memory() -> None:
     finish(world)
     state = world.cluster.core.state
     assert (state.schedules, state.live_fires, state.alerts) == ({}, {}, {})
+
+
+def test_set_back_again_what_has_passed_meanwhile_does_not_come_twice() -> None:
+    world = Scheduled()
+    world.define(overlap="allow")
+    world.cluster.advance(130)
+    world.set_clock(-100)
+    world.cluster.advance(95)
+    world.set_clock(-0.01)
+    world.cluster.advance(20)
+    assert world.outcomes() == ["RAN", "RAN"]
+
+
+def test_set_back_a_fire_that_a_person_asked_for_is_no_slot() -> None:
+    world = Scheduled()
+    world.define(overlap="allow")
+    world.cluster.advance(59.5)
+    world.trigger()
+    world.trigger()
+    world.set_clock(-0.2)
+    world.cluster.advance(1)
+    slots = [key[1:] for key in world.ledger()]
+    assert slots == [("trigger", FIRST - 1), ("trigger", FIRST), ("schedule", FIRST)]
+
+
+def test_a_new_timing_after_the_clock_was_set_back_holds_from_now_on() -> None:
+    world = Scheduled()
+    world.define(overlap="allow")
+    world.cluster.advance(130)
+    world.set_clock(-100)
+    world.cluster.advance(95)
+    world.redefine(timetable=Every(7), timing=Every(7))
+    next_slot = world.schedule().next_slot
+    assert next_slot is not None and next_slot > world.wall
+
+
+# ── only put off ──────────────────────────────────────────────────────────────────────────────────
+
+
+def put_off(world: Scheduled) -> None:
+    """Slot FIRST has come, and is put off by its jitter."""
+    world.define(jitter_s=60.0)
+    world.cluster.advance(60.001)
+    assert world.outcomes() == []
+
+
+def test_what_is_put_off_has_its_turn_when_the_timing_changes() -> None:
+    world = Scheduled()
+    put_off(world)
+    world.redefine(timetable=Every(7), timing=Every(7))
+    assert [key[1:] for key in world.ledger()] == [("schedule", FIRST)] and world.outcomes() == ["RAN"]
+
+
+def test_what_is_put_off_is_skipped_when_its_schedule_is_removed() -> None:
+    world = Scheduled()
+    put_off(world)
+    world.remove()
+    assert (world.outcomes(), world.reasons()) == (["SKIPPED"], ["the schedule was removed"])
+
+
+# ── waiting ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_trigger_is_refused_when_another_fire_waits_and_its_overlap_is_skip() -> None:
+    world = Scheduled()
+    world.define()
+    world.backfill(FIRST - 60)
+    world.cluster.advance(60)
+    world.pause()
+    finish(world)
+    assert world.outcomes() == ["RAN", "QUEUED"] and not world.runs()
+    with pytest.raises(Conflict, match="waits already, and its overlap is skip"):
+        world.trigger()
+
+
+@pytest.mark.parametrize("overlap", ["queue", "replace"])
+def test_a_trigger_of_a_paused_schedule_begins_though_a_fire_waits_that_is_not_to(overlap: str) -> None:
+    world = Scheduled()
+    world.define(overlap="queue")
+    world.cluster.advance(120)
+    world.pause()
+    finish(world)
+    assert world.outcomes() == ["RAN", "QUEUED"] and not world.runs()
+    world.redefine(overlap=Overlap(overlap))
+    world.trigger()
+    assert world.outcomes()[-1] == "RAN" and len(world.runs()) == 1
+
+
+def test_what_is_there_for_its_run_is_stopped_before_the_next_run_begins() -> None:
+    world = Scheduled()
+    world.define("nightly", 60, job("work"), kept("web", policy=ServicePolicy(run_scoped=True)), overlap="queue")
+    world.cluster.advance(60)
+    world.cluster.ready("web")
+    world.cluster.advance(60)
+    assert world.outcomes() == ["RAN", "QUEUED"]
+    world.cluster.finish("work")
+    assert world.outcomes() == ["RAN", "QUEUED"], "the service is being stopped"
+    world.cluster.stopped("web")
+    assert world.outcomes() == ["RAN", "RAN"] and len(world.runs()) == 1
+
+
+# ── made up for what somebody is told of ──────────────────────────────────────────────────────────
+
+
+def test_a_word_about_what_was_missed_does_not_undo_that_it_was_made_up_for() -> None:
+    world = Scheduled()
+    world.define(overlap="allow", catch_up="none", on_missed=AlertPolicy(webhook="http://alert"))
+    world.set_clock(100)
+    world.cluster.advance(60 * 25)
+    world.backfill(FIRST)
+    world.cluster.handle(AlertSettled("nightly", FireKind.SCHEDULE, FIRST, "failure"))
+    line = world.ledger()["nightly", "schedule", FIRST]
+    assert (line.outcome, line.alert) == ("RAN", "")
+
+
+def test_what_is_missed_twice_is_told_of_by_two_runs() -> None:
+    world = Scheduled()
+    world.define(catch_up="none", on_missed=AlertPolicy(job=job("tell")))
+    for _ in range(2):
+        world.set_clock(65)
+        world.set_clock(-65)
+    told = [run.run_id for run in world.cluster.core.state.runs.values()]
+    assert len(told) == 2 and all(run_id.startswith("nightly.on_missed-") for run_id in told)
+
+
+# ── a master that is started again ────────────────────────────────────────────────────────────────
+
+
+def test_what_waits_to_be_made_up_for_keeps_its_order() -> None:
+    world = KeptSchedules()
+    world.define(asked())
+    world.backfill(FIRST - 120, FIRST - 60)
+    world.backfill(FIRST - 240, FIRST - 180)
+    world.restart_master()
+    finish(world, 3)
+    assert world.outcomes() == ["RAN", "RAN", "RAN", "RAN"]
+    began = [line.decided_wall for line in world.ledger().values()]
+    assert began[2] == min(began) and began[:2] == sorted(began[:2]) and began[3] == max(began)
+
+
+def test_slots_before_its_definition_count_once_the_clock_was_set_back() -> None:
+    world = KeptSchedules()
+    world.define(asked(catch_up="none"))
+    world.set_clock(-600)
+    world.cluster.advance(60)
+    world.restart_master(away_s=180)
+    assert world.outcomes() == ["RAN", "MISSED", "MISSED", "MISSED"]
+
+
+def test_nobody_is_told_of_what_was_missed_of_a_future_that_comes_again() -> None:
+    world = KeptSchedules()
+    world.define(asked(catch_up="none", webhook="http://alert"))
+    world.set_clock(200)
+    assert world.outcomes() == ["MISSED"] * 3 and len(alerts(world)) == 1
+    world.restart_master(forward_s=-200)
+    assert world.outcomes() == [] and len(alerts(world)) == 1
+    world.cluster.advance(60)
+    assert world.outcomes() == ["RAN"]
+
+
+def test_a_span_of_which_somebody_is_told_ends_where_the_clock_was_set_back_to() -> None:
+    world = KeptSchedules()
+    world.define(asked(catch_up="all", webhook="http://alert"))
+    world.restart_master(away_s=60 * 200)
+    ((about, slot),) = alerts(world)
+    assert (about, slot, world.outcomes()[0]) == ("missed", FIRST, "MISSED")
+    world.set_clock(-60 * 150)
+    world.cluster.handle(AlertSettled("nightly", FireKind.SPAN, FIRST, "missed"))
+    line = world.ledger()["nightly", "span", FIRST]
+    assert line.alert == "sent" and line.until <= world.wall
+
+
+def test_a_run_that_is_recalled_has_the_line_that_is_remembered() -> None:
+    world = KeptSchedules(runs_kept=1)
+    world.define(asked())
+    world.cluster.advance(60)
+    (run_id,) = world.runs()
+    world.cluster.fail("work")
+    world.cluster.advance(60)
+    finish(world)
+    state, stored = world.cluster.core.state, world.cluster.rows.stored_run(run_id)
+    assert run_id not in state.runs and stored is not None
+    world.cluster.handle(RunRecalled(stored))
+    world.cluster.retry_run(run_id)
+    assert state.runs[run_id].fire in world.schedule().recent
+    assert [fire.run_state for fire in world.schedule().recent] == [RunState.RUNNING, RunState.COMPLETED]
+
+
+def test_an_alert_of_before_a_backfill_says_nothing_of_the_one_after() -> None:
+    world = Scheduled()
+    world.define(
+        on_failure=AlertPolicy(webhook="http://f"), on_missed=AlertPolicy(webhook="http://m"), catch_up="none"
+    )
+    world.set_clock(61)
+    world.backfill(FIRST)
+    world.cluster.fail("work")
+    assert alerts(world) == [("missed", FIRST), ("failure", FIRST)]
+    world.cluster.handle(AlertSettled("nightly", FireKind.SCHEDULE, FIRST, "missed"))
+    assert next(iter(world.ledger().values())).alert == "due"
+    world.cluster.handle(AlertSettled("nightly", FireKind.SCHEDULE, FIRST, "failure"))
+    assert next(iter(world.ledger().values())).alert == "sent"
+
+
+def test_what_waits_is_launched_when_runs_may_overlap() -> None:
+    world = Scheduled()
+    world.define(overlap="queue")
+    world.cluster.advance(180)
+    assert world.outcomes() == ["RAN", "QUEUED", "QUEUED"]
+    world.redefine(overlap=Overlap.ALLOW)
+    assert world.outcomes() == ["RAN"] * 3
+
+
+def test_a_person_may_fire_a_paused_schedule_and_is_not_kept_waiting_by_the_pause() -> None:
+    world = Scheduled()
+    world.define(overlap="queue")
+    world.cluster.advance(120)
+    world.pause()
+    world.trigger()
+    assert world.outcomes() == ["RAN", "QUEUED", "QUEUED"]
+    finish(world)
+    assert [(key[1], line.outcome) for key, line in world.ledger().items()] == [
+        ("schedule", "RAN"),
+        ("schedule", "QUEUED"),
+        ("trigger", "RAN"),
+    ]

@@ -25,6 +25,7 @@ from titan_core.scheduler.events import (
 from titan_core.scheduler.records import Batch
 from titan_core.scheduler.schedule_model import Definition, Schedule
 from titan_core.scheduler.schedule_records import FireRecord, schedule_record
+from titan_core.scheduler.states import ScheduleState
 from titan_core.store import check, schedule_rows
 from titan_core.store.definitions import definition
 from titan_core.store.sqlite import Store
@@ -395,10 +396,10 @@ def test_a_zone_that_is_not_there_any_more(home: Home) -> None:
         life.store.append(Batch([], [], [], [], [], [], [], schedules=[record]))
     with home.life(away_s=600) as life:
         schedule = life.schedule()
-        assert schedule.paused and "Atlantis/Capital" in schedule.pause_reason
+        assert schedule.state is ScheduleState.PAUSED and "Atlantis/Capital" in schedule.trouble
         assert schedule.next_slot is None and schedule.definition.source == gone
         life.define(minutely())
-        assert life.schedule().next_slot is not None
+        assert life.schedule().state is ScheduleState.ACTIVE and life.schedule().next_slot is not None
 
 
 def test_a_span_and_the_first_of_its_slots_are_two_lines(home: Home) -> None:

@@ -32,7 +32,7 @@ CALM_S = 100.0
 """In which everybody has found each other, or has been given up."""
 LONGEST_S = 25.0
 """Longer than an execution that is no service takes, and its orders and results."""
-REST_S = 1500.0
+REST_S = 3000.0
 """How long everything may take to its end once faults have stopped."""
 KEPT_S = 150.0
 """How long it may take, once all workers can run anything, until services are as people want them."""
@@ -95,7 +95,7 @@ class Cluster:
         self._again(4.0, 40.0, self.people.ask_about_workers)
         self._again(0.5, 6.0, self.people.look)
         self._again(0.5, 8.0, self.planners.ask)
-        self._again(5.0, 60.0, self._set_clock)
+        self._again(4.0, 40.0, self._set_clock)
         self._again(1.0, 15.0, self._something_fails)
         self._again(20.0, 60.0, self._start_dead_workers)
         agenda.run_until(self._faults_until)

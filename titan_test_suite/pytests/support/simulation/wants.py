@@ -141,7 +141,7 @@ class Wants:
                 want.kept_though_bad.add(want.definitions[-1])
             case ServiceStartRequested():
                 want.stopped, want.run_over, want.least = False, False, want.most
-                want.excused = {job for job in want.excused if _is_being_cancelled(self._rows.states[job])}
+                want.excused = {job for job in want.instances if _is_being_cancelled(self._rows.states[job])}
             case ServiceScaleRequested(instances=number):
                 want.least = want.most = number
                 want.excused.clear()
