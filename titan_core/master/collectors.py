@@ -1,7 +1,7 @@
 """Collectors of log lines: who has asked for them, and telling the workers.
 
-Nothing of this is stored: a collector asks again before its lease is over, and each time all workers are told anew, as
-is each that registers. Called by the threads of connections.
+Nothing of this is stored: a collector asks again before its lease is over, and each time all workers are told anew,
+as is each that registers. Called by the threads of connections.
 """
 
 from __future__ import annotations
