@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 from titan_core.errors import Conflict, NotFound
 from titan_core.scheduler import fires
-from titan_core.scheduler.actions import RecordSchedule
+from titan_core.scheduler.actions import RecordSchedule, RetractMissed
 from titan_core.scheduler.events import BackfillRequested, ScheduleDefined
 from titan_core.scheduler.schedule_model import Fire, Schedule
 from titan_core.scheduler.state import State
@@ -57,6 +57,7 @@ def _new(state: State, event: ScheduleDefined) -> Schedule:
     schedule.ahead, schedule.last_trigger = set(event.ahead), event.last_trigger
     schedule.live = state.live_of(schedule.name)
     state.schedules[schedule.name] = schedule
+    state.act(RetractMissed(wall))  # of a namesake: the clock may have been set back while there was no schedule
     return schedule
 
 

@@ -152,16 +152,21 @@ def hold(home: Path, point: str) -> None:
             check_slot_of_death(point, int(trial.killed[0]), ledgers)
 
 
-def check_slot_of_death(point: str, slot: int, ledgers: dict[str, list[FireStatus]]) -> None:
-    """What was decided when the master died holds, if it was on disk; else the next one has decided."""
-    told = {
+def check_slot_of_death(point: str, noticed: int, ledgers: dict[str, list[FireStatus]]) -> None:
+    """What was decided when the master died holds, if it was on disk; else the next one has decided. Where there is
+    much to do, a death may be noticed in the second after it."""
+    undecided = {"none": ("MISSED", False), "last": ("RAN", True), "all": ("RAN", True)}
+    expected = undecided if point in UNDECIDED else dict.fromkeys(ledgers, ("RAN", False))
+    assert expected in [_told(slot, ledgers) for slot in (noticed, noticed - 1)], (noticed, ledgers)
+
+
+def _told(slot: int, ledgers: dict[str, list[FireStatus]]) -> dict[str, tuple[str, bool]]:
+    return {
         name: (line.outcome, line.made_up)
         for name, lines in ledgers.items()
         for line in lines
         if line.slot_wall == slot
     }
-    undecided = {"none": ("MISSED", False), "last": ("RAN", True), "all": ("RAN", True)}
-    assert told == (undecided if point in UNDECIDED else dict.fromkeys(told, ("RAN", False))), ledgers
 
 
 def test_a_slot_is_one_line_wherever_the_master_dies(tmp_path: Path) -> None:

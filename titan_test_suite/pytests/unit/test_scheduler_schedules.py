@@ -770,3 +770,14 @@ def test_a_person_may_fire_a_paused_schedule_and_is_not_kept_waiting_by_the_paus
         ("schedule", "QUEUED"),
         ("trigger", "RAN"),
     ]
+
+
+def test_what_a_namesake_has_missed_of_the_future_is_taken_back() -> None:
+    world = KeptSchedules()
+    world.define(asked(catch_up="none"))
+    world.set_clock(200)
+    world.remove()
+    assert world.outcomes() == ["MISSED"] * 3
+    world.restart_master(forward_s=-200)
+    world.define(asked())
+    assert world.outcomes() == []

@@ -171,10 +171,8 @@ class FireRules:
 
     def _wanted(self, book: Book, lines: list[FireRecord]) -> list[FireRecord]:
         assert book.definition is not None
-        policy, oldest = (
-            book.definition.catch_up,
-            self._step.at + self._offset_s() - book.definition.catch_up_window_s,
-        )
+        policy = book.definition.catch_up
+        oldest = self._step.at + self._offset_s() - book.definition.catch_up_window_s
         if policy is CatchUp.NONE:
             return []
         most = MOST if policy is CatchUp.ALL and isinstance(self._cause, StateRecovered) else 1

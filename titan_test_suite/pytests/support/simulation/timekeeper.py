@@ -37,10 +37,20 @@ from titan_core.scheduler.schedule_records import FireRecord, OriginRecord
 from titan_core.scheduler.states import FINAL, FireOutcome, JobState, Overlap, RunState
 from titan_test_suite.pytests.support.simulation.books import Book, Books, Place
 from titan_test_suite.pytests.support.simulation.fire_rules import FireRules
-from titan_test_suite.pytests.support.simulation.ledgers import SCHEDULE, SPAN, TRIGGER, FireKey, key_of
+from titan_test_suite.pytests.support.simulation.ledgers import (
+    MISSED,
+    QUEUED,
+    SCHEDULE,
+    SPAN,
+    TRIGGER,
+    FireKey,
+    key_of,
+)
 from titan_test_suite.pytests.support.simulation.store import Step
 
 RAN = FireOutcome.RAN.value
+CLOCK = WallClockSet | StateRecovered
+"""By these a master is told where the wall clock is."""
 _FINAL = {state.value for state in FINAL}
 
 
@@ -76,8 +86,9 @@ class Timekeeper:
     # ── what becomes durable ──────────────────────────────────────────────────────────────────────
 
     def durable(self, step: Step) -> None:
-        if isinstance(step.cause, WallClockSet | StateRecovered):
+        if isinstance(step.cause, CLOCK):
             self._clock_was_set(step, step.cause.offset_s)
+        self._retract(step)
         FireRules(self.books, step).check()
         new = [origin for origin in step.batch.origins if origin.kind and origin.run not in self._fire_of]
         before = {origin.schedule: _Before.of(self.books[origin.schedule]) for origin in new}
@@ -104,12 +115,20 @@ class Timekeeper:
                 book.start_again(wall)
         if isinstance(step.cause, WallClockSet):
             self.counted["clock set"] += 1
+
+    def _retract(self, step: Step) -> None:
+        """What was MISSED of the future is gone."""
         after_wall = step.batch.retracted_after
         if after_wall is not None:
+            wall = step.at + (step.cause.offset_s if isinstance(step.cause, CLOCK) else step.told_s)
             assert abs(after_wall - wall) < 0.001, f"MISSED is taken back after {after_wall}, it is {wall}"
+            self.books.clock_is_at(after_wall)
             self.counted["taken back"] += sum(book.retract(after_wall) for book in self.books.values())
-        ahead = [key_of(line) for line in self._lines() if line.outcome == "MISSED" and line.slot > wall + 0.001]
-        assert not ahead, f"{ahead} were MISSED, and it is {wall}"
+        if isinstance(step.cause, CLOCK):
+            wall = step.at + step.cause.offset_s
+            there = (line for book in self.books.values() if book.definition for line in book.lines.values())
+            ahead = [key_of(line) for line in there if line.outcome == MISSED and line.slot > wall + 0.001]
+            assert not ahead, f"{ahead} were MISSED, and it is {wall}"
 
     def _count(self, step: Step) -> None:
         for line in step.batch.fires:
@@ -117,7 +136,7 @@ class Timekeeper:
             if before is None or before.outcome != line.outcome:
                 self.counted[line.outcome] += 1
             if line.made_up and not (before and before.made_up):
-                by_clock = isinstance(step.cause, WallClockSet | StateRecovered)
+                by_clock = isinstance(step.cause, CLOCK)
                 self.counted["caught up" if by_clock else "backfilled"] += 1
 
     def _lines(self) -> list[FireRecord]:
@@ -244,7 +263,7 @@ class Timekeeper:
         """What is to be replaced is cancelled in the step in which the other one begins to wait."""
         for line in step.batch.fires:
             book = self.books[line.schedule]
-            fresh = line.outcome == "QUEUED" and line.decided_wall == step.at + step.told_s and not line.made_up
+            fresh = line.outcome == QUEUED and line.decided_wall == step.at + step.told_s and not line.made_up
             changed = isinstance(step.cause, ScheduleDefined)
             if fresh and book.overlap is Overlap.REPLACE and not changed:
                 assert len(book.waiting(False)) == 1, f"{book.waiting(False)} wait, and its overlap is replace"
