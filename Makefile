@@ -2,7 +2,7 @@
 RUN = python3 titan_test_suite/bootstrap.py
 MINUTES = 10
 
-.PHONY: help demo demo-scale test lint bench torture clean
+.PHONY: help demo demo-scale test lint bench screenshots torture clean
 help:     ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
 
@@ -20,6 +20,9 @@ lint:     ## style and types
 
 bench:    ## measure, beside the peers that are installed
 	@$(RUN) --extra bench titan_test_suite.pytests.benchmarks $(ARGS)
+
+screenshots: ## pictures of all pages of the dashboard, of a cluster made for it, into docs/images (needs chromium)
+	@$(RUN) --extra test titan_test_suite.screenshots $(ARGS)
 
 torture:  ## a storm of kills, then made-up histories, MINUTES=1 (10) of each (ARGS="--seed 7": of the storm), then long fuzz and cuts
 	@$(RUN) titan_test_suite.torture --minutes $(MINUTES) $(ARGS)

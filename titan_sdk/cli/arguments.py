@@ -173,6 +173,18 @@ def help_topic(parser: ArgumentParser) -> None:
     parser.add_argument("topic", nargs="*", metavar="COMMAND", help="the command to explain, in one word or two")
 
 
+def dashboard(parser: ArgumentParser) -> None:
+    told = "address to listen on (default: 127.0.0.1, this machine only)"
+    parser.add_argument("--host", type=given, metavar="ADDRESS", help=told)
+    parser.add_argument("--port", type=number, metavar="PORT", help="port to listen on (default: 5000)")
+    told = "receive what jobs print on this UDP port (default: a free one)"
+    parser.add_argument("--udp-port", type=number, metavar="PORT", help=told)
+    parser.add_argument("--read-only", action="store_true", help="offer no actions, and refuse them")
+    told = "a further name browsers may use for it; may be repeated"
+    parser.add_argument("--allow-host", type=given, action="append", default=[], metavar="NAME", help=told)
+    parser.add_argument("--threads", type=count, metavar="N", help="answer so many requests at once (default: 16)")
+
+
 # ── submitting ────────────────────────────────────────────────────────────────────────────────────
 
 

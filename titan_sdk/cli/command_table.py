@@ -141,6 +141,14 @@ _ROWS = (
         "commands_services:services",
         completes="services",
     ),
+    Command(
+        "dashboard",
+        _LOOK,
+        "show the cluster in the browser, until Ctrl-C",
+        "titan dashboard --port 5000",
+        arguments.dashboard,
+        "commands_dashboard:dashboard",
+    ),
     Command("stats", _LOOK, "print the system monitor", "titan stats", arguments.nothing, "commands_look:stats"),
     Command(
         "json", _LOOK, "print the cluster in JSON", "titan json", arguments.nothing, "commands_look:cluster_json"

@@ -1,0 +1,148 @@
+"""What of a snapshot needs a person, the worst first. Pure: a snapshot in, sentences and paths out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dashboard import links
+from dashboard.cluster import Snapshot
+from titan_core.protocol.messages import FireStatus, JobStatus, WorkerStatus
+from titan_sdk.cli.text import plural
+
+SHOWN = 8
+"""Items of a concern that are named; the rest is behind its link."""
+_BAD_SERVICES = ("DEAD", "CRASHLOOP", "DEGRADED")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    name: str
+    path: str
+    state: str = ""
+    why: str = ""
+    wall: float = 0.0
+    """When it happened; 0.0 = it goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concern:
+    kind: str
+    """Stable, for programs: `dead`, `services`, `workers`, `fires`, `pools`, `waiting`, `master`."""
+    title: str
+    tone: str
+    """`bad`, `warn` or `wait`."""
+    path: str = ""
+    """Of the list of all of them."""
+    items: tuple[Item, ...] = ()
+    count: int = 0
+    """How many there are, also those that are no items."""
+
+    @property
+    def more(self) -> int:
+        return self.count - len(self.items) if self.items else 0
+
+
+def concerns(snapshot: Snapshot) -> list[Concern]:
+    """Empty: nothing needs anybody."""
+    found = (_master(snapshot), _dead(snapshot), *_services(snapshot), _workers(snapshot), _fires(snapshot))
+    return [one for one in (*found, _pools(snapshot), _waiting(snapshot)) if one is not None]
+
+
+def _master(snapshot: Snapshot) -> Concern | None:
+    trouble = snapshot.cluster.trouble
+    items = (Item("master", "", why=trouble),)
+    return Concern("master", "The master takes no submissions", "bad", items=items, count=1) if trouble else None
+
+
+def _dead(snapshot: Snapshot) -> Concern | None:
+    dead = snapshot.dead
+    if not dead.jobs:
+        return None
+    items = tuple(
+        Item(key, links.job(key), job.state, job.reason, job.finished_wall) for key, job in _keyed(dead.jobs[:SHOWN])
+    )
+    return Concern("dead", plural(dead.total, "dead job"), "bad", links.jobs("DEAD"), items, dead.total)
+
+
+def _services(snapshot: Snapshot) -> Iterator[Concern]:
+    """One for each state that is not as it should be."""
+    for state in _BAD_SERVICES:
+        found = [service for service in snapshot.services if service.state == state]
+        if found:
+            keys = [f"{service.run_id}/{service.job_id}" for service in found[:SHOWN]]
+            items = tuple(
+                Item(key, links.service(key), state, service.reason)
+                for key, service in zip(keys, found, strict=False)
+            )
+            title = f"{plural(len(found), 'service')} {state}"
+            tone = "warn" if state == "DEGRADED" else "bad"
+            yield Concern("services", title, tone, links.services(state), items, len(found))
+
+
+def _workers(snapshot: Snapshot) -> Concern | None:
+    found = [worker for worker in snapshot.cluster.workers if worker.trouble or worker.state == "DISCONNECTED"]
+    if not found:
+        return None
+    items = tuple(
+        Item(worker.worker_id, links.worker(worker.worker_id), worker.state, _worker_trouble(worker))
+        for worker in found[:SHOWN]
+    )
+    title = f"{plural(len(found), 'worker')} in trouble"
+    return Concern("workers", title, "bad", links.workers(state="trouble"), items, len(found))
+
+
+def _worker_trouble(worker: WorkerStatus) -> str:
+    if worker.state != "DISCONNECTED":
+        return worker.trouble
+    held = len(worker.jobs) + len(worker.services)
+    return f"not connected; {plural(held, 'job')} may still be running there" if held else "not connected"
+
+
+def _fires(snapshot: Snapshot) -> Concern | None:
+    found = snapshot.fires
+    if not found:
+        return None
+    items = tuple(
+        Item(fire.schedule, links.schedule(fire.schedule), _fire_state(fire), fire.reason, fire.slot_wall)
+        for fire in found[:SHOWN]
+    )
+    title = f"{plural(len(found), 'fire')} missed or failed in the last day"
+    return Concern("fires", title, "bad", links.schedules(), items, len(found))
+
+
+def _fire_state(fire: FireStatus) -> str:
+    return fire.run_state if fire.outcome == "RAN" else fire.outcome
+
+
+def _pools(snapshot: Snapshot) -> Concern | None:
+    found = [pool for pool in snapshot.cluster.pools if pool.trouble]
+    items = tuple(
+        Item(pool.capability, links.workers(capability=pool.capability), why=pool.trouble) for pool in found[:SHOWN]
+    )
+    if not found:
+        return None
+    return Concern("pools", f"{plural(len(found), 'pool')} can not grow", "warn", links.workers(), items, len(found))
+
+
+def _waiting(snapshot: Snapshot) -> Concern | None:
+    """By what they wait for, as the master explains it; each reason is named with the first of its jobs."""
+    waiting = snapshot.waiting
+    by_reason: dict[str, list[str]] = defaultdict(list)
+    for key, job in _keyed(waiting.jobs):
+        by_reason[job.reason].append(key)
+    if not by_reason:
+        return None
+    items = tuple(_waiters(reason, keys) for reason, keys in list(by_reason.items())[:SHOWN])
+    path = links.jobs("QUEUED")
+    return Concern("waiting", f"{plural(waiting.total, 'job')} waiting for a slot", "wait", path, items)
+
+
+def _waiters(reason: str, keys: list[str]) -> Item:
+    rest = f" (and {plural(len(keys) - 1, 'other')})" if len(keys) > 1 else ""
+    return Item(keys[0], links.job(keys[0]), "QUEUED", reason + rest)
+
+
+def _keyed(jobs: tuple[JobStatus, ...]) -> Iterator[tuple[str, JobStatus]]:
+    return ((f"{job.run_id}/{job.job_id}", job) for job in jobs)

@@ -1,0 +1,229 @@
+// The rows of a LogModel that are in sight, and no others: a hundred thousand lines are as quick as a hundred. Where a row
+// stands is reckoned from the width of the letters, so none has to be drawn to know it. What is read stays where it is
+// while lines come in above or below; at the end, and only there, new lines pull it along.
+
+import { plain, putLine } from "./log-text.js";
+
+const BESIDE = 12; // rows drawn above and below
+const made = (tag, css, parent) => {
+  const node = document.createElement(tag);
+  node.className = css;
+  if (parent) parent.append(node);
+  return node;
+};
+
+export const bytes = (count) => {
+  if (count < 1024) return `${count} B`;
+  return count < 1024 * 1024 ? `${Math.round(count / 1024)} KB` : `${(count / 1024 / 1024).toFixed(1)} MB`;
+};
+
+export class LogView {
+  constructor(box, model, { onFetch, onDraw }) {
+    Object.assign(this, { box, model, onFetch, onDraw });
+    this.pad = made("div", "log-pad", box);
+    this.seen = made("div", "log-seen", this.pad);
+    this.drawn = new Map(); // row -> what was drawn of it
+    this.fetching = new Set(); // stops of gaps
+    this.follow = true;
+    this.atEnd = true;
+    this.wrap = false;
+    this.chosen = null; // the number of a line
+    this.tester = this.finder = null;
+    this.anchor = { row: 0, beyond: 0 }; // the first row in sight, and how much of it is not
+    this.top = 0;
+    this.isMoved = this.isDue = false;
+    this.restart();
+    box.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    new ResizeObserver(() => { this.restart(); this.isMoved = true; this.draw(); }).observe(box);
+  }
+
+  // ── what it is told ──
+
+  changed(at, more) {
+    if (this.anchor.row > at) this.anchor.row += more;
+    this.isMoved = true;
+    this.draw();
+  }
+
+  find(tester, finder) {
+    Object.assign(this, { tester, finder });
+    this.drawn.forEach((one) => one.node.remove());
+    this.drawn.clear();
+    this.restart();
+    this.isMoved = true;
+    this.draw();
+  }
+
+  setWrap(wrap) {
+    this.wrap = wrap;
+    this.box.classList.toggle("log-wrap", wrap);
+    this.restart();
+    this.isMoved = true;
+    this.draw();
+  }
+
+  setFollow(follow) {
+    this.follow = follow;
+    if (follow) { this.atEnd = true; this.isMoved = true; this.draw(); }
+  }
+
+  // Show a line, in the middle; whether there is one of this number.
+  choose(line) {
+    this.chosen = line;
+    const row = this.model.rowOfLine(line);
+    this.draw();
+    if (row === null) return false;
+    this.refresh();
+    this.atEnd = false;
+    this.anchor = { row, beyond: -Math.round(this.box.clientHeight / 2) };
+    this.isMoved = true;
+    return true;
+  }
+
+  // The number of the first line in sight.
+  get topLine() {
+    for (let place = this.placeAt(this.box.scrollTop + 2); place < this.count; place++) {
+      const { line } = this.model.row(this.rowAt(place));
+      if (line) return line;
+    }
+    return null;
+  }
+
+  // ── which rows, and where ──
+
+  restart() {
+    const probe = made("div", "log-row", this.seen);
+    const code = made("code", "", probe);
+    code.textContent = "0".repeat(100);
+    this.height = probe.getBoundingClientRect().height || 20;
+    this.letter = code.getBoundingClientRect().width / 100 || 8;
+    const gutter = made("a", "", probe);
+    gutter.textContent = "0";
+    const free = this.box.clientWidth - gutter.getBoundingClientRect().width - this.letter * 2.6;
+    this.columns = Math.max(8, Math.floor(free / this.letter));
+    probe.remove();
+    this.epoch = this.model.epoch;
+    this.tested = 0;
+    this.found = [];
+    this.tops = [0];
+  }
+
+  // Judge the rows that are new since the last time, the last one of then again, since it may have grown.
+  refresh() {
+    if (this.epoch !== this.model.epoch) { this.epoch = this.model.epoch; this.tested = 0; this.found = []; this.tops = [0]; }
+    if (!this.tester && !this.wrap) return;
+    const from = Math.max(0, this.tested - 1);
+    while (this.found.length && this.found[this.found.length - 1] >= from) this.found.pop();
+    this.tops.length = Math.min(this.tops.length, (this.tester ? this.found.length : from) + 1);
+    for (let row = from; row < this.model.rows; row++) this.judge(row);
+    this.tested = this.model.rows;
+  }
+
+  judge(row) {
+    const { text, gap } = this.model.row(row);
+    if (this.tester && !gap && !this.tester.test(plain(text))) return;
+    if (this.tester) this.found.push(row);
+    if (this.wrap) this.tops.push(this.tops[this.tops.length - 1] + this.height * (gap ? 1 : this.linesOf(text)));
+  }
+
+  linesOf(text) {
+    const tabs = text.includes("\t") ? text.split("\t").length - 1 : 0;
+    return Math.max(1, Math.ceil((Math.min(plain(text).length, 20000) + tabs * 5) / this.columns));
+  }
+
+  get count() { return this.tester ? this.found.length : this.model.rows; }
+  rowAt(place) { return this.tester ? this.found[place] : place; }
+  topOf(place) { return this.wrap ? this.tops[place] : place * this.height; }
+
+  placeOf(row) {
+    if (!this.tester) return Math.min(row, this.count);
+    return lowest(this.found.length, (place) => this.found[place] >= row);
+  }
+
+  placeAt(top) {
+    if (!this.wrap) return Math.max(0, Math.floor(top / this.height));
+    return Math.max(0, lowest(this.count, (place) => this.tops[place + 1] > top));
+  }
+
+  // ── drawing ──
+
+  scrolled() {
+    const { scrollTop, clientHeight, scrollHeight } = this.box;
+    this.atEnd = scrollTop + clientHeight >= scrollHeight - 4;
+    const moved = scrollTop - this.top;
+    this.top = scrollTop;
+    if (this.isMoved) { this.anchor.beyond += moved; return; } // rows have changed that are not drawn yet: they tell nothing
+    const place = Math.min(this.placeAt(scrollTop), Math.max(0, this.count - 1));
+    this.anchor = { row: this.count ? this.rowAt(place) : 0, beyond: scrollTop - this.topOf(place) };
+    this.draw();
+  }
+
+  draw() {
+    if (this.isDue) return;
+    this.isDue = true;
+    requestAnimationFrame(() => { this.isDue = false; this.drawNow(); });
+  }
+
+  drawNow() {
+    this.refresh();
+    const whole = this.topOf(this.count);
+    this.pad.style.height = `${whole}px`;
+    if (this.isMoved) this.box.scrollTop = this.follow && this.atEnd ? whole : this.topOf(this.placeOf(this.anchor.row)) + this.anchor.beyond;
+    this.isMoved = false;
+    this.top = this.box.scrollTop;
+    const first = Math.max(0, this.placeAt(this.box.scrollTop) - BESIDE);
+    const last = Math.min(this.count, this.placeAt(this.box.scrollTop + this.box.clientHeight) + BESIDE);
+    this.seen.style.top = `${this.topOf(first)}px`;
+    this.put(first, last);
+    this.onDraw();
+  }
+
+  // Nodes that are still right stay, so that a selection survives.
+  put(first, last) {
+    const before = this.drawn;
+    this.drawn = new Map();
+    let at = this.seen.firstChild;
+    for (let place = first; place < last; place++) {
+      const number = this.rowAt(place), row = this.model.row(number);
+      const key = row.gap ? `${row.gap.start} ${row.gap.stop} ${row.gap.isLost} ${this.fetching.has(row.gap.stop)}` : `${row.line} ${row.line !== null && row.line === this.chosen} ${row.text}`;
+      const old = before.get(number);
+      const node = old && old.key === key ? old.node : this.nodeOf(row);
+      this.drawn.set(number, { key, node });
+      if (node === at) at = at.nextSibling;
+      else this.seen.insertBefore(node, at);
+    }
+    while (at) { const next = at.nextSibling; at.remove(); at = next; }
+  }
+
+  nodeOf({ gap, text, line }) {
+    if (gap) return this.gapNode(gap);
+    const node = made("div", line !== null && line === this.chosen ? "log-row chosen" : "log-row");
+    const number = made("a", "", node);
+    number.tabIndex = -1;
+    if (line !== null) { number.href = `#L${line}`; number.textContent = line; }
+    putLine(made("code", "", node), text, this.finder);
+    return node;
+  }
+
+  gapNode({ start, stop, isLost }) {
+    const node = made("div", "log-row log-gap"), words = made("span", "", node), size = bytes(stop - start);
+    if (isLost) { words.textContent = `${size} are not kept any more`; return node; }
+    words.textContent = start === 0 ? `${size} before this are not loaded` : `${size} were not received`;
+    const button = made("button", "", node);
+    button.type = "button";
+    button.textContent = this.fetching.has(stop) ? "fetching…" : "fetch";
+    button.disabled = this.fetching.has(stop);
+    button.addEventListener("click", () => this.onFetch(stop));
+    return node;
+  }
+}
+
+// The lowest of 0 … count-1 for which it is true, else count; true stays true.
+const lowest = (count, isTrue) => {
+  let low = 0, high = count;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (isTrue(middle)) high = middle; else low = middle + 1;
+  }
+  return low;
+};
