@@ -47,8 +47,9 @@ class DashboardConfig:
 
     @property
     def on_loopback(self) -> bool:
-        """Nobody but this machine reaches it: reading needs no login."""
-        return is_loopback(self.host)
+        """Nobody but this machine reaches it, nor asks for it under another name, as one behind a proxy does: reading
+        needs no login."""
+        return all(map(is_loopback, (self.host, *self.allow_hosts)))
 
     @property
     def hosts(self) -> frozenset[str]:

@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import signal
 import sys
-from collections.abc import Sequence
+import urllib.request
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from titan_core.protocol.messages import JobStatus, RunStatus
 from titan_sdk import TitanClient
 from titan_sdk.cli import progress, rows, tables
 from titan_sdk.pipeline import Pipeline
-from titan_test_suite.pytests.support.cluster import Cluster
+from titan_test_suite.pytests.support.cluster import Cluster, Program
 from titan_test_suite.pytests.support.examples import GRAPHS, SKILLS, answer_of, example, port_of
+from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.stage import Stage, performed
 
 PIPELINES = (f"{GRAPHS}/agent.yaml", f"{GRAPHS}/diamond.yaml", f"{GRAPHS}/fan_out.yaml", f"{SKILLS}/gpu_run.yaml")
@@ -34,18 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def perform(stage: Stage, home: Path, keep: bool) -> None:
     stage.title("a cluster on this machine")
-    with Cluster(home) as cluster:
+    with Cluster(home) as cluster, _dashboard(cluster) as address:
         cluster.start_worker()
         cluster.start_worker("GPU")
         with cluster.client() as client:
-            _show_cluster(stage, cluster, client)
+            _show_cluster(stage, cluster, client, address)
             pipelines = [example(path) for path in PIPELINES]
             runs = [_apply(stage, client, pipeline) for pipeline in pipelines]
             _show_results(stage, client, runs)
             port = port_of(pipelines[0], "serve")
             _show_service(stage, home, runs[0], port)
+            _show_dashboard(stage, address, runs)
         if keep:
-            _stay(stage, home, port)
+            _stay(stage, home, port, address)
         stage.title("stopping everything")
     stage.claim(True, "the workers and the master ended by themselves, with exit code 0")
 
@@ -53,12 +57,24 @@ def perform(stage: Stage, home: Path, keep: bool) -> None:
 # ── the acts ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def _show_cluster(stage: Stage, cluster: Cluster, client: TitanClient) -> None:
+@contextlib.contextmanager
+def _dashboard(cluster: Cluster) -> Iterator[str]:
+    """A dashboard of the cluster, on a free port; where it is."""
+    master = f"127.0.0.1:{cluster.port}"
+    program = Program("dashboard", ["dashboard", "--port", "0", "--master", master], cluster.home, cluster.environ)
+    try:
+        yield wait_until(lambda: re.search(r"http://\S+", program.tail()), 20, program.tail)[0]
+    finally:
+        program.stop()
+
+
+def _show_cluster(stage: Stage, cluster: Cluster, client: TitanClient, address: str) -> None:
     workers = client.workers()
-    stage.say(f"home    {cluster.home}")
-    stage.say(f"master  127.0.0.1:{cluster.port}")
+    stage.say(f"home       {cluster.home}")
+    stage.say(f"master     127.0.0.1:{cluster.port}")
+    stage.say(f"dashboard  {address}")
     for worker in workers:
-        stage.say(f"worker  {worker.worker_id}  {worker.slots} slots for {','.join(worker.capabilities)}")
+        stage.say(f"worker     {worker.worker_id}  {worker.slots} slots for {','.join(worker.capabilities)}")
     stage.claim(len(workers) == 2, "both workers have registered")
 
 
@@ -108,7 +124,15 @@ def _show_service(stage: Stage, home: Path, run: RunStatus, port: int) -> None:
     stage.claim(answer == report.read_text(), "the service answers with the report")
 
 
-def _stay(stage: Stage, home: Path, port: int) -> None:
+def _show_dashboard(stage: Stage, address: str, runs: Sequence[RunStatus]) -> None:
+    stage.title("the dashboard")
+    with urllib.request.urlopen(f"{address.rstrip('/')}/runs", timeout=10) as response:
+        page = response.read().decode()
+    stage.say(f"GET {address.rstrip('/')}/runs")
+    stage.claim(all(run.run_id in page for run in runs), "the dashboard shows every run")
+
+
+def _stay(stage: Stage, home: Path, port: int, address: str) -> None:
     """Keep the cluster up until Ctrl-C."""
     program = Path(sys.executable).with_name("titan")
     titan = program if program.exists() else f"{sys.executable} -m titan_sdk.titan_cli"
@@ -117,6 +141,7 @@ def _stay(stage: Stage, home: Path, port: int) -> None:
     for command in ("workers", "ls", "logs report", "apply FILE --wait"):
         stage.say(f"{titan} {command}")
     stage.say(f"curl http://127.0.0.1:{port}/")
+    stage.say(f"the dashboard: {address}   (to act there, log in with the token in {home}/.titan/token)")
     with contextlib.suppress(KeyboardInterrupt):
         signal.pause()
 

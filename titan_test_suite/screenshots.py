@@ -3,8 +3,8 @@
     python -m titan_test_suite.screenshots [--out DIR] [--only NAMES]
 
 A master, four workers and a dashboard start on free ports in a temporary home, and get something of everything to do:
-a pipeline that goes on, jobs that fail, services, schedules with a past. Needs chromium and playwright. How it ends is a
-matter of the `stage`.
+a pipeline that goes on, jobs that fail, services, schedules with a past. Needs chromium and playwright. How it ends is
+a matter of the `stage`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Demo:
     def __init__(self, cluster: Cluster, client: TitanClient) -> None:
         self.cluster, self.client = cluster, client
         self.token = (cluster.home / ".titan" / "token").read_text().strip()
-        self.run_id = self.failed = self.service = ""
+        self.run_id = self.training = self.failed = self.service = ""
 
     def begin(self) -> None:
         """What comes first: workers, files, services, schedules."""
@@ -128,12 +128,12 @@ class Demo:
             time.sleep(3.0)
         self.failed = str(self.client.submit_dag("invoices", self._invoices()))
         self.run_id = str(self.client.submit_dag("forecast", self._forecast()))
-        wait_until(lambda: self._state("train-north") == "RUNNING", 60, lambda: self.client.run(self.run_id))
-        wait_until(lambda: self.client.run(self.failed).final, 30, lambda: self.client.run(self.failed))
+        self.training = wait_until(self._training, 60, "no job trains")
+        wait_until(lambda: self.client.run(self.failed).final, 30, "the run that is to fail goes on")
 
     def shots(self) -> list[Shot]:
         run, worker = f"/runs/{self.run_id}", f"/workers/{self.client.workers()[0].worker_id}"
-        log = f"{run}/jobs/train-north/log"
+        log = f"{run}/jobs/{self.training}/log"
         return [
             Shot("run", run),
             Shot("run-dark", run, dark=True),
@@ -175,7 +175,7 @@ class Demo:
         jobs = [self._job(f"orders-{shop}", 2 + len(shop) % 3) for shop in shops]
         jobs.append(self._job("weather", 2))
         jobs += [self._job(f"clean-{shop}", 2, f"orders-{shop}", "weather") for shop in shops]
-        jobs += [self._job(f"train-{shop}", 60, f"clean-{shop}", requirement="GPU") for shop in shops]
+        jobs += [self._job(f"train-{shop}", 90, f"clean-{shop}", requirement="GPU") for shop in shops]
         jobs += [self._job("holidays", 120, "weather"), self._job("compare", 5, *(f"train-{shop}" for shop in shops))]
         return [*jobs, self._job("report", 2, "compare", "holidays"), self._job("publish", 1, "report")]
 
@@ -183,11 +183,19 @@ class Demo:
         post = self._job("post", 1, "number", ends=3, retries=2, retry_backoff=0.5)
         return [self._job("collect", 1), self._job("number", 1, "collect"), post, self._job("archive", 1, "post")]
 
-    def _state(self, job_id: str) -> str:
-        return self.client.job(f"{self.run_id}/{job_id}").state
+    def _training(self) -> str:
+        """The first of those that run, once there are two; "": there are not."""
+        jobs = self.client.run(self.run_id).jobs
+        running = [job.job_id for job in jobs if job.job_id.startswith("train") and job.state == "RUNNING"]
+        return running[0] if len(running) > 1 else ""
 
     def _upload(self) -> None:
-        for name, size in (("work.sh", 0), ("models/north.bin", 700_000), ("models/south.bin", 90_000), ("shops.csv", 900)):
+        for name, size in (
+            ("work.sh", 0),
+            ("models/north.bin", 700_000),
+            ("models/south.bin", 90_000),
+            ("shops.csv", 900),
+        ):
             source = self.cluster.home / Path(name).name
             source.write_bytes(b"x" * size if size else WORK.encode())
             self.client.upload_file(source, name)
@@ -196,7 +204,9 @@ class Demo:
         site = self.client.submit_job(
             filename=self._script("api.sh", SERVE), job_id="api", type="service", port="auto", instances=2
         )
-        self.client.submit_job(filename=self._script("search.sh", CRASH), job_id="search", type="service", port="auto")
+        self.client.submit_job(
+            filename=self._script("search.sh", CRASH), job_id="search", type="service", port="auto"
+        )
         self.client.wait_service(site, 30)
         self.service = f"{site.run_id}/{site.job_id}"
 

@@ -76,7 +76,7 @@ def _given(asked: dict[str, str]) -> dict[str, str]:
 
 @page.get("/runs/<run_id>")
 def one(run_id: str) -> ResponseReturnValue:
-    """`job`: which one the panel is about. `state`: of a run that is not drawn, only the jobs in this one are listed."""
+    """`job`: which one the panel is about. `state`: which jobs are listed, of a run that is too large to be drawn."""
     client, changed_only = parts().client, bool(request.headers.get("X-Fragment"))
     run = without_jobs(client, parts().cluster.look(), run_id) if changed_only else client.run(run_id)
     if run.run_id != run_id:  # `last`, or the beginning of an id

@@ -1,7 +1,8 @@
 """Sending what attempts print to those who collect it, as datagrams; whether they come is nobody's matter here.
 
 Nothing waits: what the socket does not take at once is dropped, and whoever misses it finds it in the master's log.
-While nobody collects, it costs a comparison for each piece of a log.
+So is what jobs print faster than anybody reads: sending it would take processor time from them. While nobody
+collects, it costs a comparison for each piece of a log.
 
 `tell` is called by the threads that send logs, `set` by the link's reader.
 """
@@ -17,6 +18,11 @@ from typing import NamedTuple
 from titan_core.protocol.datagrams import Printed, datagrams
 from titan_core.protocol.messages import LogSink, LogSinks
 
+MOST_BYTES_S = 8 * 1024 * 1024
+"""Sent of large pieces, of all attempts together."""
+SMALL_PIECE = 64 * 1024
+"""Pieces up to this are always sent, so that a loud job does not silence the others."""
+
 
 class _Target(NamedTuple):
     socket: socket.socket
@@ -31,6 +37,9 @@ class LogDatagrams:
         self._master_host = master_host
         self._targets: list[_Target] = []
         self._targets_lock = Lock()
+        self._room = float(MOST_BYTES_S)
+        """Bytes of large pieces that may be sent now."""
+        self._room_at = time.monotonic()
 
     def set(self, sinks: LogSinks) -> None:
         """From now on send to these; one that can not be reached is left out."""
@@ -46,7 +55,7 @@ class LogDatagrams:
         printed = Printed(run_id, job_id, attempt, offset, time.time(), data)
         now = time.monotonic()
         with self._targets_lock:
-            for target in self._targets:
+            for target in self._targets if self._take_room(len(data), now) else ():
                 if target.until_at > now:
                     _send(target, printed)
 
@@ -54,6 +63,17 @@ class LogDatagrams:
         with self._targets_lock:
             _close(self._targets)
             self._targets = []
+
+    def _take_room(self, size: int, now: float) -> bool:
+        """Whether a piece of this size is sent."""
+        if size <= SMALL_PIECE:
+            return True
+        self._room = min(MOST_BYTES_S, self._room + (now - self._room_at) * MOST_BYTES_S)
+        self._room_at = now
+        if self._room < size:
+            return False
+        self._room -= size
+        return True
 
     def _target(self, sink: LogSink) -> _Target | None:
         host = sink.host or self._master_host

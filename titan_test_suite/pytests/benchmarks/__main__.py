@@ -16,6 +16,7 @@ from pathlib import Path
 
 from titan_test_suite.pytests.benchmarks import (
     dag,
+    dashboard,
     delays,
     idle,
     latency,
@@ -41,6 +42,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Figure]]] = {
     "schedules": schedules.measure,
     "services": services.measure,
     "idle": idle.measure,
+    "dashboard": dashboard.measure,
 }
 INTERRUPTED = 130
 

@@ -236,4 +236,3 @@ def _tabs_to(one: Window, name: str) -> list[str]:
             return passed
         passed.append(focused)
     raise AssertionError(f"{name} is not reached; but {passed}")
-

@@ -1,7 +1,7 @@
-"""A real browser: the chromium of this machine, driven by playwright, and pages that remember what went wrong in them.
+"""A real browser: the chromium of this machine, driven by playwright; and pages that remember what went wrong.
 
-Neither has to be there: `missing()` says what is not, for tests to be skipped with. Playwright's own waiting (`expect`)
-is the only one there is.
+Neither has to be there: `missing()` says what is not, for tests to be skipped with. Playwright's own waiting
+(`expect`) is the only one there is.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Window:
             self.troubles.append(f"{text} {source}")
 
     def go(self, path: str) -> int:
-        """The status of the answer, once the page has been drawn: its scripts have run, and what they fetch is there."""
+        """The status of the answer, once the page has been drawn: its scripts have run, what they fetch is there."""
         answer = self.page.goto(path)
         assert answer is not None
         self.page.wait_for_function(_DRAWN)
@@ -104,7 +104,7 @@ class Window:
         return list(self.page.evaluate(_WIDEST))
 
     def accessibility(self, *rules: str) -> list[str]:
-        """What axe finds that is serious or critical, one sentence per rule and element; of these rules, or of all."""
+        """What axe finds that is serious or critical, one text per rule and element; of these rules, or of all."""
         if not self.page.evaluate("'axe' in window"):
             self.page.evaluate(AXE.read_text())
         some = {"runOnly": list(rules)} if rules else {}
@@ -118,15 +118,15 @@ class Window:
 
 
 _DRAWN = """() => {
-  const shown = (id) => { const found = document.getElementById(id); return found && !found.hidden; };
-  if (shown('graph-box') && document.querySelector('#graph:not([hidden])') && !document.querySelector('#graph-box g.node')) return false;
+  const shown = (id) => document.getElementById(id)?.hidden === false;
+  if (shown('graph') && !document.querySelector('#graph-box g.node')) return false;
   if (document.querySelector('#log[data-api]') && !shown('log-box')) return false;
   return document.readyState === 'complete';
 }"""
 """Whether what scripts draw is there: the graph of a run, the lines of a log."""
 _WIDEST = """() => {
   const wide = document.documentElement.clientWidth;
-  const scrolls = (one) => one && (['auto', 'scroll', 'hidden', 'clip'].includes(getComputedStyle(one).overflowX) || scrolls(one.parentElement));
-  return [...document.body.querySelectorAll('*')].filter((one) => one.getBoundingClientRect().right > wide + 1 && !scrolls(one.parentElement))
-    .map((one) => one.outerHTML.slice(0, 150));
+  const own = (one) => one && (getComputedStyle(one).overflowX !== 'visible' || own(one.parentElement));
+  const isOut = (one) => one.getBoundingClientRect().right > wide + 1 && !own(one.parentElement);
+  return [...document.body.querySelectorAll('*')].filter(isOut).map((one) => one.outerHTML.slice(0, 150));
 }"""

@@ -1,4 +1,4 @@
-"""What a browser is shown: a cluster of real processes in which something of everything is going on, and its dashboard.
+"""What a browser is shown: a cluster of real processes with something of everything, and its dashboard.
 
 What people and programs can put into it (reasons, names of files, arguments, lines of a log) is HOSTILE.
 """
@@ -43,7 +43,9 @@ class DashboardProgram(Program):
     """`python -m dashboard` for a cluster, on a free port. Use as a context manager."""
 
     def __init__(self, cluster: Cluster, *flags: str) -> None:
-        super().__init__("dashboard", ["dashboard", "--port=0", f"--home={cluster.home}", *flags], cluster.home, cluster.environ)
+        super().__init__(
+            "dashboard", ["dashboard", "--port=0", f"--home={cluster.home}", *flags], cluster.home, cluster.environ
+        )
         try:
             self.url: str = wait_until(self._said, 20, self.tail)
         except BaseException:  # nobody holds it yet who could stop it

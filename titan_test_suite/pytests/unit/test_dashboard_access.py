@@ -41,8 +41,11 @@ def test_a_foreign_host_is_refused(host: str, path: str) -> None:
 
 
 def test_a_name_that_is_allowed() -> None:
+    """It is answered; but whoever asks under that name may have come through a proxy, from anywhere: not unknown."""
     dashboard = FakeDashboard(allow_hosts=("titan.example",))
-    assert dashboard.browser.get("/", Host="titan.example").status_code == 200
+    answer = dashboard.browser.get("/", Host="titan.example")
+    assert (answer.status_code, answer.headers["Location"].partition("?")[0]) == (303, "/login")
+    assert dashboard.browser.get("/login", Host="titan.example").status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-SOURCES = [path for package in ("titan_core", "titan_sdk") for path in sorted((ROOT / package).rglob("*.py"))]
+SOURCES = [path for package in ("titan_core", "titan_sdk", "dashboard") for path in sorted((ROOT / package).rglob("*.py"))]
 
 IMPURE = {"socket", "threading", "time", "random", "secrets", "os", "logging", "datetime", "select", "subprocess"}
 """What a decision has no need of: time, ids and jitter come in with the event."""
@@ -20,6 +20,15 @@ MAY_IMPORT = {
     "titan_core.scheduler": {"titan_core.errors", "titan_core.instants", "titan_core.scheduler"},
     "titan_core.timetable": {"titan_core.errors", "titan_core.protocol", "titan_core.timetable"},
     "titan_sdk": {"titan_core.protocol", "titan_core.net", "titan_core.errors", "titan_core.timetable", "titan_sdk"},
+    "dashboard": {
+        "titan_core.errors",
+        "titan_core.lifecycle",
+        "titan_core.protocol",
+        "titan_core.signals",
+        "titan_core.timetable",
+        "titan_sdk",
+        "dashboard",
+    },
 }
 """Packages that may import nothing of Titan but this."""
 
@@ -78,7 +87,7 @@ def test_the_scheduler_is_pure() -> None:
 @pytest.mark.parametrize("package", MAY_IMPORT)
 def test_what_a_package_may_import(package: str) -> None:
     for path in sources(package):
-        of_titan = {name for name in imports(path) if name.startswith("titan")}
+        of_titan = {name for name in imports(path) if name.startswith(("titan", "dashboard"))}
         strangers = {name for name in of_titan if not any(below(name, allowed) for allowed in MAY_IMPORT[package])}
         assert not strangers, f"{path} imports {strangers}"
 
