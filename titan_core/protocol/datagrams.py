@@ -6,8 +6,8 @@
 
 All big-endian; the lengths are u16. `offset` is where the data begins in the attempt's log: it puts datagrams in
 order, says what is missing between two, and where that is found in the master's log. `wall` is when they were sent,
-in unix seconds. The mac is the first half of the HMAC-SHA256, with the key that the collector has given the master, of
-all before it.
+in unix seconds. The mac is the first half of the HMAC-SHA256, with the key that the collector has given the master,
+of all before it.
 
 A datagram may be lost, come twice, or late. Pure; any thread.
 """

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-SOURCES = [path for package in ("titan_core", "titan_sdk", "dashboard") for path in sorted((ROOT / package).rglob("*.py"))]
+PACKAGES = ("titan_core", "titan_sdk", "dashboard")
+SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 IMPURE = {"socket", "threading", "time", "random", "secrets", "os", "logging", "datetime", "select", "subprocess"}
 """What a decision has no need of: time, ids and jitter come in with the event."""
