@@ -3,8 +3,8 @@
     python -m titan_test_suite.screenshots [--out DIR] [--only NAMES]
 
 A master, four workers and a dashboard start on free ports in a temporary home, and get something of everything to do:
-a pipeline that goes on, jobs that fail, services, schedules with a past. Needs chromium and playwright. How it ends is
-a matter of the `stage`.
+a pipeline that goes on, jobs that fail, services, schedules with a past. Needs chromium and playwright. How it
+ends is a matter of the `stage`.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ PAST_S = 45.0
 
 WORK = r"""#!/bin/sh
 # work.sh SECONDS [EXIT]: tells what it does every half second
-echo "$(date -u +%T) \033[36minfo\033[0m  begins, for $1 s"
+tell() { printf '%s \033[%sm%-5s\033[0m  %s\n' "$(date -u +%T)" "$1" "$2" "$3"; }
+tell 36 info "begins, for $1 s"
 step=0
 while [ $step -lt $(($1 * 2)) ]; do
     step=$((step + 1)); sleep 0.5
-    echo "$(date -u +%T) \033[36minfo\033[0m  part $step of $(($1 * 2)): $((step * 1273)) rows"
-    [ $((step % 5)) -eq 0 ] && echo "$(date -u +%T) \033[33mwarn\033[0m  $step rows without a customer are left out"
+    tell 36 info "part $step of $(($1 * 2)): $((step * 1273)) rows"
+    [ $((step % 5)) -eq 0 ] && tell 33 warn "$step rows without a customer are left out"
 done
-[ "${2:-0}" -eq 0 ] || echo "\033[31merror  the connection to the warehouse was refused\033[0m" >&2
+[ "${2:-0}" -eq 0 ] || tell '1;31' error 'the connection to the warehouse was refused' >&2
 exit "${2:-0}"
 """
 SERVE = """#!/bin/sh
@@ -137,7 +138,7 @@ class Demo:
         return [
             Shot("run", run),
             Shot("run-dark", run, dark=True),
-            Shot("run-job", f"/runs/{self.failed}?job=post"),
+            Shot("run-job", f"/runs/{self.failed}?job=post", prepare=_to_panel),
             Shot("run-narrow", run, narrow=True),
             Shot("log", log),
             Shot("log-search", log, dark=True, prepare=_search),
@@ -146,7 +147,7 @@ class Demo:
             Shot("home-narrow", "/", narrow=True),
             Shot("runs", "/runs"),
             Shot("jobs", "/jobs?state=DEAD"),
-            Shot("history", "/history?span=300"),
+            Shot("history", "/history?span=120"),
             Shot("charts", "/charts?span=60"),
             Shot("services", "/services"),
             Shot("service", f"/services/{self.service}"),
@@ -237,6 +238,10 @@ def _take(stage: Stage, browser: Browser, url: str, token: str, shot: Shot, out:
         stage.claim(file.stat().st_size <= MOST_BYTES, f"{file.name}: {file.stat().st_size // 1000} kB")
         for trouble in one.troubles:
             stage.claim(False, f"{shot.name}: {trouble}")
+
+
+def _to_panel(one: Window) -> None:
+    one.page.locator("#panel").evaluate("(panel) => panel.scrollIntoView()")
 
 
 def _search(one: Window) -> None:

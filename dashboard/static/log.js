@@ -16,7 +16,7 @@ const model = new LogModel();
 const wanted = new Set(); // stops of gaps that were asked for
 const facts = { end: false, final: false, next: 0, trouble: "" };
 let view, stream = null, via = "", closedAt = 0, polledAt = 0, cameAt = 0, filling = false, pausedTo = 0, pendingLine = null;
-let heardAt = 0, isStarted = false, fetchTrouble = "";
+let heardAt = 0, isStarted = false, fetchTrouble = "", said = "";
 
 // ── what is known ──
 
@@ -51,7 +51,8 @@ const showFacts = async () => {
 
 const say = () => {
   const words = facts.trouble || fetchTrouble || (facts.end ? ended() : stream ? via : isStarted ? "asks every second" : "loading…");
-  if (byId("log-state").textContent === words) return;
+  if (said === `${words} ${facts.next}`) return;
+  said = `${words} ${facts.next}`;
   byId("log-state").textContent = words;
   if (!facts.end || !facts.next) return;
   const link = document.createElement("a");

@@ -43,9 +43,10 @@ class DashboardProgram(Program):
     """`python -m dashboard` for a cluster, on a free port. Use as a context manager."""
 
     def __init__(self, cluster: Cluster, *flags: str) -> None:
-        super().__init__(
-            "dashboard", ["dashboard", "--port=0", f"--home={cluster.home}", *flags], cluster.home, cluster.environ
-        )
+        said = cluster.home / "dashboard.out"
+        self._begin = said.stat().st_size if said.exists() else 0  # what an earlier one has said is before that
+        arguments = ["dashboard", "--port=0", f"--home={cluster.home}", *flags]
+        super().__init__("dashboard", arguments, cluster.home, cluster.environ)
         try:
             self.url: str = wait_until(self._said, 20, self.tail)
         except BaseException:  # nobody holds it yet who could stop it
@@ -62,7 +63,7 @@ class DashboardProgram(Program):
 
     def _said(self) -> str:
         assert self.process.poll() is None, self.tail()
-        found = re.search(r"^titan dashboard: (http://\S+)", self.output.read_text(), re.M)
+        found = re.search(r"^titan dashboard: (http://\S+)", self.output.read_text()[self._begin :], re.M)
         return found[1] if found else ""
 
 
