@@ -6,6 +6,7 @@ Reads it from the master; what one part of it can not be had for does not hide t
 from __future__ import annotations
 
 import signal
+import re
 from collections import deque
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from titan_sdk.errors import TitanError
 
 TAIL_BYTES = 8 * 1024
 TAIL_LINES = 25
+_COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 _LINE = 400
 """Characters of a line of the log that are shown."""
 _SIGNALLED = 128
@@ -75,5 +77,5 @@ def _log(client: TitanClient, key: str) -> tuple[tuple[str, ...], str]:
 
 
 def _line(text: str) -> str:
-    """Without whatever would move things about: controls, escapes, direction marks."""
-    return clean(shortened(text.expandtabs(4), _LINE))
+    """Without colours, and without whatever would move things about: controls, escapes, direction marks."""
+    return clean(shortened(_COLOURS.sub("", text).expandtabs(4), _LINE))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dashboard import job_card
 from dashboard.cluster import Snapshot
 from dashboard.drawings import lane, stacked, ticks
 from dashboard.executions import Execution, Executions, of_events, of_jobs
@@ -332,3 +333,7 @@ def test_samples_as_json_and_as_a_page() -> None:
     )
     assert dashboard.browser.get("/api/samples?span=1").status_code == 400
     assert "Jobs finished per minute" in dashboard.browser.text("/charts")
+
+
+def test_the_end_of_a_log_is_shown_without_colours() -> None:
+    assert job_card._line("\x1b[1;31merror\x1b[0m\tno <b>\x1b[2K") == "error   no <b>\\x1b[2K"
