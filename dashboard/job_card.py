@@ -5,8 +5,8 @@ Reads it from the master; what one part of it can not be had for does not hide t
 
 from __future__ import annotations
 
-import signal
 import re
+import signal
 from collections import deque
 from dataclasses import dataclass
 
