@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from dashboard import links
 from dashboard.cluster import Snapshot
-from titan_core.protocol.messages import FireStatus, JobStatus, WorkerStatus
+from titan_core.protocol.messages import FireStatus, JobStatus, ServiceStatus, WorkerStatus
 from titan_sdk.cli.text import plural
 
 SHOWN = 8
 """Items of a concern that are named; the rest is behind its link."""
-_BAD_SERVICES = ("DEAD", "CRASHLOOP", "DEGRADED")
+_BAD_SERVICES = ("DEAD", "CRASHLOOP", "DEGRADED", "WAITING")
+"""WAITING only if it has crashed: else it has just been started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def _dead(snapshot: Snapshot) -> Concern | None:
 def _services(snapshot: Snapshot) -> Iterator[Concern]:
     """One for each state that is not as it should be."""
     for state in _BAD_SERVICES:
-        found = [service for service in snapshot.services if service.state == state]
+        found = [service for service in snapshot.services if service.state == state and _is_bad(service)]
         if found:
             keys = [f"{service.run_id}/{service.job_id}" for service in found[:SHOWN]]
             items = tuple(
@@ -77,8 +78,12 @@ def _services(snapshot: Snapshot) -> Iterator[Concern]:
                 for key, service in zip(keys, found, strict=False)
             )
             title = f"{plural(len(found), 'service')} {state}"
-            tone = "warn" if state == "DEGRADED" else "bad"
+            tone = "warn" if state in ("DEGRADED", "WAITING") else "bad"
             yield Concern("services", title, tone, links.services(state), items, len(found))
+
+
+def _is_bad(service: ServiceStatus) -> bool:
+    return service.state != "WAITING" or any(instance.restarts for instance in service.instances)
 
 
 def _workers(snapshot: Snapshot) -> Concern | None:

@@ -72,7 +72,7 @@ def _fill(plan: Plan, client: TitanClient, program: str) -> None:
     for _ in range(past):
         client.submit_dag("past", [TitanJob("job", program)])
     client.submit_dag("running", [TitanJob(f"{HELD}{number}", program) for number in range(RUNNING)])
-    wait_until(lambda: _count(client, "RUNNING") >= RUNNING and _count(client, "COMPLETED") >= past, 120)
+    wait_until(lambda: _count(client, "RUNNING") == RUNNING and not _count(client, "QUEUED"), 120)
 
 
 def _count(client: TitanClient, state: str) -> int:

@@ -345,7 +345,7 @@ def test_each_job_of_a_burst_has_its_answer(cluster: Cluster, client: TitanClien
 def test_every_folder_says_what_it_shows_and_names_files_that_are_there() -> None:
     beginnings = ("*.yaml", "dynamic_switch.py", "burst.py")
     folders = {path.parent for pattern in beginnings for path in EXAMPLES.rglob(pattern)}
-    assert len(folders) == 7
+    assert len(folders) == 8
     for folder in folders:
         text = (folder / "README.md").read_text()
         named = re.findall(r"titan_test_suite/examples/(\S+)", text)

@@ -176,7 +176,7 @@ def scene(home: Path, *flags: str) -> Iterator[Scene]:
     """Everything is running when the block begins, and gone after it."""
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(Cluster(home))
-        cluster.start_worker()
+        cluster.start_worker(slots=16)  # a test that fails must not leave too few for the others
         cluster.start_worker("GPU")
         dashboard = stack.enter_context(DashboardProgram(cluster, *flags))
         yield Scene(cluster, dashboard, stack.enter_context(cluster.client()))
