@@ -17,7 +17,7 @@ SLOT = datetime(2026, 11, 26, 1, 30, tzinfo=UTC).timestamp()
 PAGE = "/schedules/nightly"
 TIMING = Timing("30 2 * * *", timezone="Europe/Berlin", jitter_s=30.0)
 NIGHTLY = ScheduleStatus(
-    "nightly", "PAUSED", TIMING, "the database is moved", "queue", "all", 86400.0, time.time() + 3600,
+    "nightly", "PAUSED", TIMING, "the database is moved", "queue", "all", 86400.0, time.time() + 5.5 * 3600,
     live=("nightly-1",), queued=2, job_count=1, jobs=(JobSpec("etl", Task("etl.py", args=("{scheduled_for}",))),),
     on_failure=Alert("https://host/failed"),
 )  # fmt: skip
@@ -56,7 +56,7 @@ def a_client(**answers: object) -> FakeClient:
 def test_the_list_and_its_filter() -> None:
     browser = FakeDashboard(a_client()).browser
     page = browser.text("/schedules")
-    for shown in ("nightly", "PAUSED", "the database is moved", "30 2 * * *", "Europe/Berlin", "in 5"):
+    for shown in ("nightly", "PAUSED", "the database is moved", "30 2 * * *", "Europe/Berlin", "in 5h"):
         assert shown in page
     assert "nightly" in browser.text("/schedules?state=PAUSED")
     assert "None of 1 schedule" in browser.text("/schedules?state=ACTIVE")

@@ -18,6 +18,9 @@ from titan_test_suite.pytests.support.simulation.desk import Desk
 from titan_test_suite.pytests.support.simulation.store import Step
 from titan_test_suite.pytests.support.simulation.timekeeper import Timekeeper
 
+RUNS_KEPT = 10
+"""Finished runs in memory, of which the invariants read everything after each step."""
+
 
 class JudgedCluster(KeptCluster):
     """To its desk it is a master that is always there."""
@@ -25,7 +28,7 @@ class JudgedCluster(KeptCluster):
     alive = True
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(runs_kept=RUNS_KEPT)
         self.timekeeper = Timekeeper()
         self.trouble_text = ""
         """Why no run can be made."""
@@ -86,7 +89,7 @@ class JudgedCluster(KeptCluster):
         for worker in self.workers.values():
             worker.connected = False
         self.core, self.term = Core(self.core.state.settings), self.term + 1
-        self.handle(self.rows.recovered(self.term, GRACE_S, 1000, self.wall, self._clock.wall_offset_s))
+        self.handle(self.rows.recovered(self.term, GRACE_S, RUNS_KEPT, self.wall, self._clock.wall_offset_s))
 
     def pending(self) -> bool:
         """Whether a job waits for anything."""
