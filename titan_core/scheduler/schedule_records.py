@@ -63,9 +63,9 @@ class StoredSchedule(NamedTuple):
     record: ScheduleRecord
     definition: Definition
     cursor: int
-    """The last slot, not later than now, that was decided on."""
+    """Every slot up to here was decided on."""
     ahead: tuple[int, ...]
-    """Slots later than now that were decided on, but for those that were MISSED."""
+    """Later ones that were, though others before them were not; of those later than now, none that was MISSED."""
     waiting: tuple[FireRecord, ...]
     """Fires that are QUEUED, in the order in which they were."""
     last_trigger: int

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
-from math import floor
 from sys import intern
 from typing import Any
 
@@ -36,7 +35,6 @@ from titan_core.scheduler.records import (
     WorkerRecord,
 )
 from titan_core.scheduler.schedule_records import FireRecord, OriginRecord, ScheduleRecord
-from titan_core.scheduler.states import FireOutcome
 from titan_core.store.schedule_rows import origin_row, read_line, read_origins, retract_missed, write_schedules
 from titan_core.store.specs import SpecReader, SpecRow, SpecWriter
 
@@ -66,14 +64,13 @@ class Pending:
         self.origins: dict[int, OriginRecord] = {}
         self.schedules: dict[str, ScheduleRecord] = {}
         self.fires: dict[tuple[str, int, str], FireRecord] = {}
-        self.retracted_after: float | None = None
-        """Before all rows."""
+        self.retractions: list[tuple[dict[tuple[str, int, str], FireRecord], float]] = []
+        """See `retract_missed`; each with the lines that are written before it."""
 
     def __len__(self) -> int:
         """Rows."""
-        return sum(
-            map(len, (self.runs, self.requests, self.jobs, self.states, self.attempts, self.events, self.fires))
-        )
+        kept = (self.runs, self.requests, self.jobs, self.states, self.attempts, self.events, self.fires)
+        return sum(map(len, (*kept, *(earlier for earlier, _ in self.retractions))))
 
     def add(self, batch: Batch) -> None:
         for run in batch.runs:
@@ -91,23 +88,14 @@ class Pending:
             self.services[service.job] = service
         self.definitions += batch.definitions
         if batch.retracted_after is not None:
-            self._retract(batch.retracted_after)
+            self.retractions.append((self.fires, batch.retracted_after))
+            self.fires = {}
         for origin in batch.origins:
             self.origins[origin.run] = origin
         for schedule in batch.schedules:
             self.schedules[schedule.name] = schedule
         for fire in batch.fires:
             self.fires[fire.schedule, fire.slot, fire.kind] = fire
-
-    def _retract(self, after_wall: float) -> None:
-        """Of what is on disk, and of what is still to be written."""
-        earlier = self.retracted_after
-        self.retracted_after = after_wall if earlier is None else min(earlier, after_wall)
-        for key, fire in list(self.fires.items()):
-            if fire.slot > after_wall and (fire.until or fire.outcome == FireOutcome.MISSED.value):
-                del self.fires[key]
-            elif fire.until > after_wall:
-                self.fires[key] = fire._replace(until=floor(after_wall))
 
 
 class Writer:
@@ -141,8 +129,9 @@ class Writer:
         self._put("workers", list(map(_worker_row, pending.workers.values())))
         self._put("services", list(pending.services.values()))
         self._put("definitions", list(map(self._definition_row, pending.definitions)))
-        if pending.retracted_after is not None:
-            retract_missed(self._connection, pending.retracted_after)
+        for earlier, after_wall in pending.retractions:
+            self._put("fires", list(earlier.values()))
+            retract_missed(self._connection, after_wall)
         write_schedules(self._connection, pending.schedules.values())
         self._put("origins", list(map(origin_row, pending.origins.values())))
         self._put("fires", list(pending.fires.values()))

@@ -29,6 +29,11 @@ PIECE = 50
 """Schedules whose ledgers are shortened in one transaction."""
 
 _COLUMNS = ", ".join(FireRecord._fields)
+_NAMES = (
+    "WITH RECURSIVE names (name) AS (SELECT min(schedule) FROM fires UNION ALL"
+    " SELECT (SELECT min(schedule) FROM fires WHERE schedule > name) FROM names WHERE name IS NOT NULL)"
+)
+"""Every schedule that has a line, be it there or removed; one look into the index each."""
 _LONG_AGO = "1970-01-01"
 _NEEDED = "outcome = 'QUEUED' OR alert = 'due' OR (run_id <> '' AND run_id IN (SELECT run_id FROM runs))"
 """Lines that are kept as long as this is so: what waits, and what a run may still change."""
@@ -47,10 +52,18 @@ def write_schedules(connection: sqlite3.Connection, schedules: Iterable[Schedule
 
 
 def retract_missed(connection: sqlite3.Connection, after_wall: float) -> None:
-    """No slot later than this was MISSED."""
+    """The clock was set back to here: no later slot was MISSED, and those that were decided on for good are early.
+
+    Before an early one others come that are not decided on; so it does not say up to where its schedule has come.
+    """
     connection.execute("DELETE FROM fires WHERE outcome = 'MISSED' AND slot > ?", (after_wall,))
     connection.execute("DELETE FROM fires WHERE until > 0 AND slot > ?", (after_wall,))
     connection.execute("UPDATE fires SET until = ? WHERE until > 0 AND until > ?", (floor(after_wall), after_wall))
+    connection.execute(
+        f"{_NAMES} UPDATE fires SET early = 1"
+        " WHERE schedule IN (SELECT name FROM names) AND slot > ? AND kind = 'schedule' AND NOT early",
+        (after_wall,),
+    )
 
 
 def origin_row(origin: OriginRecord) -> tuple[Any, ...]:
@@ -102,14 +115,14 @@ def _stored(
     record = ScheduleRecord(*row)
     record = record._replace(source=ScheduleSpec.decode(record.source), paused=bool(record.paused))
     last = connection.execute(
-        "SELECT max(slot, until) FROM fires WHERE schedule = ? AND kind <> 'trigger' AND slot <= ?"
+        "SELECT max(slot, until) FROM fires WHERE schedule = ? AND kind <> 'trigger' AND NOT early AND slot <= ?"
         " ORDER BY slot DESC LIMIT 1",
         (record.name, now_wall),
     ).fetchone()
     cursor = max(floor(record.since_wall), last[0] if last else 0)
-    ahead, trigger = decided_ahead(connection, record.name, now_wall), last_trigger(connection, record.name)
+    ahead = decided_ahead(connection, record.name, min(cursor, now_wall))
     made, trouble = _definition(record.source)
-    return StoredSchedule(record, made, cursor, ahead, waiting, trigger, trouble)
+    return StoredSchedule(record, made, cursor, ahead, waiting, last_trigger(connection, record.name), trouble)
 
 
 def _definition(source: ScheduleSpec) -> tuple[Definition, str]:
@@ -123,11 +136,11 @@ def _definition(source: ScheduleSpec) -> tuple[Definition, str]:
         return replace(never, source=source, timing=source.timing), error.message
 
 
-def decided_ahead(connection: sqlite3.Connection, name: str, now_wall: float) -> tuple[int, ...]:
-    """Slots later than now that were decided on, but for those that were MISSED."""
+def decided_ahead(connection: sqlite3.Connection, name: str, after_wall: float) -> tuple[int, ...]:
+    """Slots later than this that were decided on, but for those that were MISSED."""
     rows = connection.execute(
         "SELECT slot FROM fires WHERE schedule = ? AND kind = 'schedule' AND slot > ? AND outcome <> 'MISSED'",
-        (name, now_wall),
+        (name, after_wall),
     )
     return tuple(row[0] for row in rows)
 

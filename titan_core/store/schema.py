@@ -102,7 +102,7 @@ _SCHEDULES = (
         schedule TEXT NOT NULL, kind TEXT NOT NULL, slot INTEGER NOT NULL, outcome TEXT NOT NULL,
         reason TEXT NOT NULL, run_id TEXT NOT NULL, run_state TEXT NOT NULL, decided_wall REAL NOT NULL,
         finished_wall REAL NOT NULL, made_up INTEGER NOT NULL, alert TEXT NOT NULL, until INTEGER NOT NULL,
-        PRIMARY KEY (schedule, slot, kind)) WITHOUT ROWID""",
+        early INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (schedule, slot, kind)) WITHOUT ROWID""",
     "CREATE INDEX waiting_fires ON fires (schedule) WHERE outcome = 'QUEUED'",
     "CREATE INDEX due_alerts ON fires (slot) WHERE alert = 'due'",
     "CREATE INDEX triggers ON fires (schedule, slot) WHERE kind = 'trigger'",

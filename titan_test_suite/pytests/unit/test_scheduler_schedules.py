@@ -781,3 +781,13 @@ def test_what_a_namesake_has_missed_of_the_future_is_taken_back() -> None:
     world.restart_master(forward_s=-200)
     world.define(asked())
     assert world.outcomes() == []
+
+
+def test_what_lay_ahead_hides_nothing_that_came_before_it() -> None:
+    world = KeptSchedules()
+    world.define(asked(overlap="allow"))
+    world.set_clock(200)
+    world.set_clock(-200)
+    assert world.outcomes() == ["RAN"]
+    world.restart_master(away_s=250)
+    assert world.outcomes() == ["MISSED", "MISSED", "RAN", "RAN"]

@@ -265,6 +265,33 @@ def test_missed_by_a_clock_that_was_wrong_and_taken_back(home: Home) -> None:
         assert life.outcomes() == [] and life.schedule().next_slot == START + 60
 
 
+def test_what_lay_ahead_hides_nothing_that_came_before_it(home: Home) -> None:
+    with home.life() as life:
+        life.define(minutely(overlap="allow"))
+        home.clock.set_wall_forward(200)
+        life.handle(WallClockSet(home.clock.offset_s()))
+        assert life.outcomes() == ["MISSED", "MISSED", "RAN"]
+        home.clock.set_wall_forward(-200)
+        life.flush()
+        life.handle(WallClockSet(home.clock.offset_s(), {"nightly": (int(START) + 180,)}))
+        assert life.outcomes() == ["RAN"]
+    with home.life(away_s=250) as life:
+        assert [line.slot - START for line in life.lines()] == [60, 120, 180, 240]
+        assert life.outcomes() == ["MISSED", "MISSED", "RAN", "RAN"]
+
+
+def test_what_lay_ahead_and_what_hid_nothing_are_written_at_once(home: Home) -> None:
+    with home.life() as life:
+        life.define(minutely(overlap="allow"))
+        life.flush()
+        home.clock.set_wall_forward(200)
+        life.handle(WallClockSet(home.clock.offset_s()))
+        home.clock.set_wall_forward(-200)
+        life.handle(WallClockSet(home.clock.offset_s(), {"nightly": (int(START) + 180,)}))
+    with home.life(away_s=250) as life:
+        assert life.outcomes() == ["MISSED", "MISSED", "RAN", "RAN"]
+
+
 def test_retracted_before_it_was_written(home: Home) -> None:
     with home.life() as life:
         life.define(minutely(catch_up="none", overlap="allow"))

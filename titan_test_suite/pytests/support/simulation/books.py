@@ -59,8 +59,6 @@ class Book:
     begun_anew: set[Place] = field(default_factory=set)
     """Lines that were taken back, or made up for: somebody may still be told of what they said before."""
     revision: int = 0
-    given_up: set[int] = field(default_factory=set)
-    """Slots that a master which was started again takes for decided on: see `start_again`."""
 
     @property
     def overlap(self) -> Overlap | None:
@@ -106,13 +104,6 @@ class Book:
         slots = self.definition.timetable.newest(first - 1, last, MOST_SLOTS)
         return [slot for slot in slots if (SCHEDULE, slot) not in self.lines]
 
-    def start_again(self, wall: float) -> None:
-        """A master learns from the store which line is the newest. Where the clock was set back below lines that
-        stay, and there was no master when it came to them again, what is between has no line, and gets none."""
-        newest = max((line.slot for line in self.lines.values() if line.slot <= wall), default=0)
-        if self.eras and self.eras[-1].high == inf and newest > self.eras[-1].low:
-            self.given_up.update(self.undecided(self.eras[-1].low + 1, newest))
-
     # ── every slot once ───────────────────────────────────────────────────────────────────────────
 
     def unaccounted(self, wall: float) -> Iterator[str]:
@@ -120,7 +111,7 @@ class Book:
         spans = [line for line in self.lines.values() if line.kind == SPAN]
         for era in self.eras:
             for slot in era.slots(wall):
-                if (SCHEDULE, slot) not in self.lines and slot not in self.given_up:
+                if (SCHEDULE, slot) not in self.lines:
                     count = sum(line.slot <= slot <= line.until for line in spans)
                     if count != 1:
                         yield f"slot {slot} is in {count} spans, and has no line"

@@ -24,6 +24,8 @@ class Ledgers:
         self.schedules: dict[str, ScheduleRecord] = {}
         self.fires: dict[FireKey, FireRecord] = {}
         self.origins: dict[int, OriginRecord] = {}
+        self._early: set[FireKey] = set()
+        """Lines that lay ahead when the clock was set back."""
 
     # ── writing ───────────────────────────────────────────────────────────────────────────────────
 
@@ -42,6 +44,8 @@ class Ledgers:
         for key, line in list(self.fires.items()):
             if line.slot > after_wall and (line.outcome == MISSED or line.kind == SPAN):
                 del self.fires[key]
+            elif line.slot > after_wall and line.kind == SCHEDULE:
+                self._early.add(key)
             elif line.until > after_wall:
                 self.fires[key] = line._replace(until=floor(after_wall))
 
@@ -53,13 +57,12 @@ class Ledgers:
 
     def _stored(self, record: ScheduleRecord, wall: float) -> StoredSchedule:
         name, lines = record.name, [line for kind in (SCHEDULE, SPAN) for line in self._lines(record.name, kind)]
-        last = max(
-            (line for line in lines if line.slot <= wall), key=lambda line: (line.slot, line.kind), default=None
-        )
+        past = [line for line in lines if line.slot <= wall and key_of(line) not in self._early]
+        last = max(past, key=lambda line: (line.slot, line.kind), default=None)
         cursor = max(floor(record.since_wall), max(last.slot, last.until) if last else 0)
         waiting = [line for line in self.fires.values() if line.schedule == name and line.outcome == QUEUED]
         waiting.sort(key=lambda line: (line.slot, line.kind))
-        ahead, trigger = self.decided_ahead(name, wall), self.last_trigger(name)
+        ahead, trigger = self.decided_ahead(name, min(cursor, wall)), self.last_trigger(name)
         return StoredSchedule(record, definition(record.source), cursor, ahead, tuple(waiting), trigger)
 
     def decided_ahead(self, schedule: str, wall: float) -> tuple[int, ...]:

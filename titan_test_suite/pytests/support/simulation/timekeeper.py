@@ -110,9 +110,6 @@ class Timekeeper:
     def _clock_was_set(self, step: Step, offset_s: float) -> None:
         wall = step.at + offset_s
         self.books.clock_is_at(wall)
-        if isinstance(step.cause, StateRecovered):
-            for book in self.books.values():
-                book.start_again(wall)
         if isinstance(step.cause, WallClockSet):
             self.counted["clock set"] += 1
 
