@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from dashboard.cluster import Snapshot
 
-_FINISHED = ("COMPLETED", "DEAD", "CANCELLED")
 _GAP = 2.5
 """Samples that are further apart than this many steps have nothing between them: the master was away."""
 
@@ -81,9 +80,9 @@ class Samples:
         """Each snapshot, however often they come; one that was made without the master is none."""
         if snapshot.trouble or not snapshot.known:
             return
-        total = sum(snapshot.counts.get(state, 0) for state in _FINISHED)
+        total = snapshot.cluster.finished
         with self._lock:
-            # fewer than before: the master has forgotten old runs, or is another one
+            # fewer than before: another master has begun to count
             more = max(0, total - self._finished) if self._finished is not None else 0
             self._finished = total
             for series in self._series:

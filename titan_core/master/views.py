@@ -147,7 +147,9 @@ class Views:
             counts.update(run.counts)
         now = self._clock.monotonic()
         pools = tuple(_pool(state, name, growth, now) for name, growth in scaling.pools(state).items())
-        return messages.ClusterStatus(self.workers(state, sessions), _counts(counts), pools=pools)
+        return messages.ClusterStatus(
+            self.workers(state, sessions), _counts(counts), pools=pools, finished=state.finished
+        )
 
     def workers(self, state: State, sessions: Iterable[Session]) -> tuple[messages.WorkerStatus, ...]:
         by_id = {session.worker_id: session for session in sessions}

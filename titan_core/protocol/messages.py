@@ -600,6 +600,8 @@ class ClusterStatus(Message):
     """Why the master takes no submissions at present; empty: it does."""
     pools: tuple[PoolStatus, ...] = tag(4, ())
     """By capability."""
+    finished: int = tag(5, 0)
+    """Jobs that came to an end since the master was started."""
 
 
 # ── assets ────────────────────────────────────────────────────────────────────────────────────────

@@ -28,6 +28,7 @@ def move(state: State, job: Job, to: JobState, reason: str) -> None:
     run.counts[to] += 1
     if to in FINAL:
         job.finished_at = state.now
+        state.finished += 1
     _record(state, job, before)
     count_open(state, job, was_open)
     if job.service is not None:

@@ -100,6 +100,8 @@ class State:
     deleted: dict[str, None] = field(default_factory=dict)
     """Ids of runs that were given up for deletion, the latest last: they do not come back."""
     last_sequence: int = 0
+    finished: int = 0
+    """Jobs that came to an end since the start."""
     growth: Growth = field(default_factory=Growth)
     unsettled: dict[Run | Service, None] = field(default_factory=dict)
     """About which something changed in this step that may have consequences for services."""

@@ -291,16 +291,16 @@ def test_history_leads_to_jobs_and_keeps_its_time() -> None:
 # ── samples ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def seen(wall: float, used: int = 1, completed: int = 0, **fields: Any) -> Snapshot:
+def seen(wall: float, used: int = 1, finished: int = 0, **fields: Any) -> Snapshot:
     worker = WorkerStatus("w:1", "ONLINE", slots=4, used=used)
-    cluster = ClusterStatus((worker,), (StateCount("COMPLETED", completed),))
+    cluster = ClusterStatus((worker,), finished=finished)
     return Snapshot(as_of=wall, cluster=cluster, waiting=JobList((), 7), **fields)
 
 
 def test_samples_are_bounded_and_every_step() -> None:
     samples = Samples()
     for second in range(2 * 3600):
-        samples.add(seen(1000.0 + second, completed=second))
+        samples.add(seen(1000.0 + second, finished=second))
     fine, found = samples.last(3600, 1000.0 + 7199)
     assert fine is RESOLUTIONS[0] and 340 <= len(found) <= 360
     newest = found[-1]
@@ -312,10 +312,10 @@ def test_samples_are_bounded_and_every_step() -> None:
 def test_nothing_is_known_while_the_master_is_away() -> None:
     samples = Samples()
     for second in (0, 10, 20):
-        samples.add(seen(1000.0 + second, completed=10))
+        samples.add(seen(1000.0 + second, finished=10))
     samples.add(seen(1030.0, trouble="no route"))
     for second in (100, 110, 120):
-        samples.add(seen(1000.0 + second, completed=4))
+        samples.add(seen(1000.0 + second, finished=4))
     _, found = samples.last(3600, 1120.0)
     assert [one and (one.wall, one.finished_per_minute) for one in found] == [
         (1010.0, 0.0), (1020.0, 0.0), None, (1110.0, 0.0), (1120.0, 0.0),
@@ -326,7 +326,7 @@ def test_samples_as_json_and_as_a_page() -> None:
     dashboard = FakeDashboard(client())
     now = time.time()
     for second in range(60):
-        dashboard.parts.samples.add(seen(now - 60 + second, completed=second))
+        dashboard.parts.samples.add(seen(now - 60 + second, finished=second))
     told = json.loads(dashboard.browser.text("/api/samples?span=900"))
     assert (
         told["columns"] == ["wall", "used", "slots", "queued", "finished_per_minute"] and len(told["samples"][0]) == 5
