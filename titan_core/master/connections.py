@@ -201,7 +201,7 @@ class Connections:
             messages.SpawnFailed: lambda m: self._on_spawn_failed(session, m),
             messages.LogBatch: session.keep_log,
             messages.Heartbeat: lambda m: self._on_heartbeat(session, m),
-            messages.Goodbye: lambda m: self._engine.submit(WorkerSaidGoodbye(session.worker_id)),
+            messages.Goodbye: lambda m: self._on_goodbye(session),
         }
         stream = session.stream
         while (frame := stream.receive()) is not None:
@@ -225,6 +225,11 @@ class Connections:
             extra={"action": "scaling.failed"},
         )
         self._engine.submit(SpawnFailed(session.worker_id, failed.port, reason))
+
+    def _on_goodbye(self, session: Session) -> None:
+        """Nothing is placed there any more; the answer comes after everything that was."""
+        self._engine.submit(WorkerSaidGoodbye(session.worker_id))
+        session.put(messages.Goodbye(), 0)
 
     def _on_heartbeat(self, session: Session, heartbeat: messages.Heartbeat) -> None:
         if heartbeat.trouble != session.load.trouble:

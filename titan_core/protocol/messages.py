@@ -1103,7 +1103,8 @@ class ForgetRuns(Message):
 
 @dataclass(frozen=True, slots=True)
 class Goodbye(Message):
-    """Worker → master: stopping. What still runs comes back as `INTERRUPTED` results."""
+    """Worker → master: stopping; what still runs comes back as `INTERRUPTED` results. The answer, master → worker:
+    no order comes after this."""
 
 
 BODIES: dict[Opcode, type[Message]] = {

@@ -142,7 +142,7 @@ class Worker(Component):
         if joined:
             self._journal.close()
             self._registry.close()
-        return self._own_port.server.join(0.0) and joined
+        return joined and self._own_port.server.join(0.0)
 
     def _stop_when_asked(self) -> None:
         self.stopping.wait()
@@ -155,6 +155,9 @@ class Worker(Component):
             self._foreman.kill()
         if not self._foreman.slots.wait_until_idle(self._longest_grace_s() + MARGIN_S):
             log.error("some attempts do not end", extra={"action": "worker.stuck"})
+        # What the master ordered before it knew is given back, like the rest.
+        self.link.wait_until_dismissed(ACKNOWLEDGE_S)
+        self._foreman.slots.wait_until_idle(MARGIN_S)
         # The master must have the results before the session goes, or it takes the attempts for lost.
         self._results.wait_until_acknowledged(ACKNOWLEDGE_S)
         self.link.flush(ACKNOWLEDGE_S)

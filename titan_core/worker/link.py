@@ -78,7 +78,15 @@ class Link(Component):
         self._on_refused = on_refused
         self._backoff = Backoff(*backoff_s)
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        """Notified of changes of the next four, and of the stop."""
+        self._registering = False
+        """The master may take this worker for a registered one, and there is no session yet."""
         self._session: _Session | None = None
+        self._dismissed = False
+        """The master has answered the goodbye of this session."""
+        self._left = False
+        """Nobody waits for what further sessions would bring."""
         self._said = ""
         self._leaving = False
         self._alone_since = time.monotonic()
@@ -90,6 +98,7 @@ class Link(Component):
             ForgetRuns: foreman.on_forget,
             SpawnWorker: foreman.on_spawn,
             LogSinks: foreman.on_log_sinks,
+            Goodbye: lambda goodbye: self._on_dismissed(),
             Shutdown: lambda shutdown: on_shutdown(),
             Error: lambda error: log.error("the master says: %s", error.message, extra={"action": "link.error"}),
         }
@@ -101,6 +110,7 @@ class Link(Component):
         with self._lock:
             if self._session is not None:
                 self._session.stream.shut()
+            self._changed.notify_all()
 
     @property
     def connected(self) -> bool:
@@ -121,6 +131,21 @@ class Link(Component):
         self._leaving = True
         self.send(Goodbye())
 
+    def wait_until_dismissed(self, timeout_s: float) -> bool:
+        """After `say_goodbye`: wait until the master has answered, so that all it sent was obeyed. False when that
+        takes longer, or there is no session. None begins from then on."""
+        until_at = time.monotonic() + timeout_s
+        with self._lock:
+            while (
+                not self._dismissed
+                and (self._session is not None or self._registering)
+                and not self.stopping.is_set()
+                and time.monotonic() < until_at
+            ):
+                self._changed.wait(until_at - time.monotonic())
+            self._left = True
+            return self._dismissed
+
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything queued is sent; False when that takes longer, or the session is over."""
         session = self._session
@@ -129,11 +154,11 @@ class Link(Component):
     # ── the reader's thread ───────────────────────────────────────────────────────────────────────
 
     def _keep_connected(self) -> None:
-        while not self.stopping.is_set():
+        while not self._over():
             try:
                 self._hold_session()
             except TitanError as error:
-                if self.stopping.is_set():
+                if self._over():
                     return
                 if not error.retryable:
                     self._on_refused(error)
@@ -158,13 +183,22 @@ class Link(Component):
             stream.close()
 
     def _register(self, stream: FrameStream) -> _Session:
-        introduction = self._foreman.introduction()
-        reach("worker.before_register")
-        stream.send(introduction)
-        registered = _answer(stream)
-        self._terms.check(registered.cluster, registered.term)
-        self._say_once(f"registered with the master at {stream.peer} as {registered.worker_id}")
-        return self._begin(stream, introduction, registered)
+        with self._lock:
+            if self._left:
+                raise ConnectionLost("this worker is stopping")
+            self._registering, self._dismissed = True, False
+        try:
+            introduction = self._foreman.introduction()
+            reach("worker.before_register")
+            stream.send(introduction)
+            registered = _answer(stream)
+            self._terms.check(registered.cluster, registered.term)
+            self._say_once(f"registered with the master at {stream.peer} as {registered.worker_id}")
+            return self._begin(stream, introduction, registered)
+        finally:
+            with self._lock:
+                self._registering = False
+                self._changed.notify_all()
 
     def _begin(self, stream: FrameStream, introduction: Register, registered: Registered) -> _Session:
         session = _Session(stream, registered)
@@ -193,8 +227,17 @@ class Link(Component):
         with self._lock:
             self._alone_since = time.monotonic()
             self._session = None
+            self._changed.notify_all()
         session.end()
         self._foreman.on_session_lost()
+
+    def _on_dismissed(self) -> None:
+        with self._lock:
+            self._dismissed = True
+            self._changed.notify_all()
+
+    def _over(self) -> bool:
+        return self._left or self.stopping.is_set()
 
     def _say_once(self, sentence: str) -> None:
         """Log what has changed; not every attempt to connect."""

@@ -84,6 +84,16 @@ class FakeWorker:
         return message
 
 
+def _messages_until(stream: FrameStream, kind: type[Message]) -> list[Message]:
+    """What comes before the first message of this kind."""
+    messages: list[Message] = []
+    while not messages or not isinstance(messages[-1], kind):
+        frame = stream.receive(ANSWER_S)
+        assert frame is not None
+        messages.append(decode_any(frame, frame.payload))
+    return messages[:-1]
+
+
 def _dial(master: Master, role: str = "client") -> FrameStream:
     return dial("127.0.0.1", master.port, master.token, role)
 
@@ -243,6 +253,19 @@ class TestUploads:
 
 
 class TestSessions:
+    def test_a_goodbye_is_answered_after_all_that_was_ordered(self, master: Master, stream: FrameStream) -> None:
+        with FakeWorker(master) as worker:
+            run = submit(stream, "a", "b", "c")
+            worker.stream.send(m.Goodbye())
+            until_the_answer = _messages_until(worker.stream, m.Goodbye)
+            ordered = [message for message in until_the_answer if isinstance(message, m.StartAttempt)]
+            assert {start.job_id for start in ordered} == {"a", "b"}
+            for start in ordered:
+                worker.stream.send(m.Result(start.token, "INTERRUPTED"))
+                worker.expect(m.ResultAck)
+            status = ask(stream, m.GetRun(run), m.RunStatus)
+            assert {job.state for job in status.jobs} == {"QUEUED"}
+
     def test_a_second_worker_of_the_same_name_is_told_to_wait(self, master: Master) -> None:
         with FakeWorker(master):
             with pytest.raises(Unavailable, match="--hostname"):

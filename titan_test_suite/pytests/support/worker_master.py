@@ -19,6 +19,7 @@ from titan_core.protocol.codec import Message
 from titan_core.protocol.messages import (
     AssetInfo,
     FetchAsset,
+    Goodbye,
     LogBatch,
     LogPosition,
     Register,
@@ -46,6 +47,9 @@ class WorkerMaster:
         self.refusal: TitanError | None = None
         self.adopt: Callable[[Register], tuple[LogPosition, ...]] = lambda register: ()
         self.acknowledges = True
+        """Results are acknowledged …"""
+        self.dismisses = True
+        """… and a goodbye is answered."""
         self.cluster, self.term = b"c" * 16, 1
         self.fetch_gate = threading.Event()
         """Cleared, FETCH_ASSET waits."""
@@ -222,6 +226,9 @@ class WorkerMaster:
         if isinstance(message, Result) and self.acknowledges:
             with self._lock:
                 stream.send(ResultAck((message.token,)))
+        elif isinstance(message, Goodbye) and self.dismisses:
+            with self._lock:
+                stream.send(message)
 
     def _serve_fetches(self, stream: FrameStream) -> None:
         while (frame := stream.receive()) is not None:

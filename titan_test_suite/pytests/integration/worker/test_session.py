@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -342,6 +345,76 @@ def test_what_is_ordered_after_the_goodbye_is_given_back(master: WorkerMaster, w
     result = master.run("touch never")
     assert (result.outcome, result.reason) == ("INTERRUPTED", "the worker is stopping")
     assert master.result(busy).outcome == "INTERRUPTED"
+
+
+def test_an_order_that_crosses_the_goodbye_is_given_back(master: WorkerMaster, worker: Worker) -> None:
+    master.dismisses = False
+    worker.stop()
+    wait_until(lambda: master.of(Goodbye))
+    assert master.run("touch never").outcome == "INTERRUPTED"
+    master.send(Goodbye())
+    assert worker.join(15)
+
+
+@pytest.fixture
+def registering(master: WorkerMaster, start_worker: StartWorker) -> Iterator[tuple[Worker, threading.Event]]:
+    """A worker whose registration was read, and is answered when the event is set."""
+    asked, answer = threading.Event(), threading.Event()
+
+    def adopt(register: Register) -> tuple[LogPosition, ...]:
+        asked.set()
+        answer.wait()
+        return ()
+
+    master.adopt = adopt
+    worker = start_worker()
+    assert asked.wait(10)
+    yield worker, answer
+    answer.set()
+
+
+def test_a_worker_that_stops_while_it_registers_gives_back_what_it_gets(
+    master: WorkerMaster, registering: tuple[Worker, threading.Event]
+) -> None:
+    worker, answer = registering
+    master.dismisses = False
+    worker.stop()
+    assert not worker.join(0.2)
+    answer.set()
+    wait_until(lambda: master.of(Goodbye))
+    assert master.run("touch never").outcome == "INTERRUPTED"
+    master.send(Goodbye())
+    assert worker.join(15)
+
+
+def test_an_answer_to_the_registration_is_not_waited_for_long(
+    registering: tuple[Worker, threading.Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "ACKNOWLEDGE_S", 0.05)
+    worker, answer = registering
+    worker.stop()
+    wait_until(lambda: worker.link.stopping.is_set())
+    answer.set()
+    assert worker.join(15)
+
+
+def test_an_answer_to_the_goodbye_is_not_waited_for_long(
+    master: WorkerMaster, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "ACKNOWLEDGE_S", 0.05)
+    master.dismisses = False
+    worker.stop()
+    assert worker.join(15)
+
+
+def test_a_worker_in_a_hurry_waits_for_no_answer(master: WorkerMaster, worker: Worker) -> None:
+    master.dismisses = False
+    worker.stop()
+    wait_until(lambda: master.of(Goodbye))
+    began_at = time.monotonic()
+    worker.kill()
+    assert worker.join(15)
+    assert time.monotonic() - began_at < app.ACKNOWLEDGE_S
 
 
 @pytest.mark.parametrize("times", [1, 3])
