@@ -44,6 +44,7 @@ def start(master: WorkerMaster, tmp_path: Path, environ: dict[str, str]) -> Iter
     programs: list[Program] = []
 
     def start(port: int, *flags: str, **variables: str) -> Program:
+        wait_until(lambda: not master.has(port), START_S)  # a predecessor that was killed
         arguments = ["titan_core.worker", str(port), "127.0.0.1", str(master.port), "A,B", *flags]
         programs.append(Program(f"worker-{len(programs)}", arguments, tmp_path, environ | variables))
         wait_until(lambda: master.has(port), START_S, programs[-1].tail)
