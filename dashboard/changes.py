@@ -7,7 +7,7 @@ that a job is told as it is after them; what changes meanwhile is told the next 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from dashboard.cluster import Snapshot
 from titan_core.protocol.messages import JobEvent, RunStatus
@@ -27,7 +27,7 @@ class Changes:
     version: int
     """To ask with the next time."""
     has_events: bool = True
-    """False: this master keeps none, so that all jobs are told each time."""
+    """False: this master keeps none."""
 
 
 def changes(client: TitanClient, snapshot: Snapshot, run_id: str, since: int) -> Changes:
@@ -35,17 +35,15 @@ def changes(client: TitanClient, snapshot: Snapshot, run_id: str, since: int) ->
     try:
         events = tuple(itertools.islice(client.events(run_id, after=since), MAX_EVENTS))
     except Conflict:
-        run = client.run(run_id)
+        run = client.run(run_id, since)
         return Changes(run, (), run.version, has_events=False)
     if not events and since:
         return Changes(without_jobs(client, snapshot, run_id), (), since)
-    run = client.run(run_id)
-    changed = {event.job_id for event in events}
-    jobs = tuple(job for job in run.jobs if not since or job.job_id in changed)
-    return Changes(replace(run, jobs=jobs), events, events[-1].number if events else run.version)
+    run = client.run(run_id, since)
+    return Changes(run, events, events[-1].number if events else run.version)
 
 
 def without_jobs(client: TitanClient, snapshot: Snapshot, run_id: str) -> RunStatus:
     """The run, without troubling the master where the snapshot has it. Raises NotFound."""
     known = next((run for run in snapshot.runs if run.run_id == run_id), None)
-    return known or replace(client.run(run_id), jobs=())
+    return known or client.run(run_id, jobs=False)

@@ -160,9 +160,9 @@ class TitanClient(ServiceRequests, ScheduleRequests):
 
     # ── asking ────────────────────────────────────────────────────────────────────────────────────
 
-    def run(self, key: Key) -> RunStatus:
-        """A run with its jobs. Raises NotFound."""
-        return self._ask(GetRun(key_of(key)), RunStatus)
+    def run(self, key: Key, since: int = 0, jobs: bool = True) -> RunStatus:
+        """A run, with those of its jobs that changed after its version `since`, or none. Raises NotFound."""
+        return self._ask(GetRun(key_of(key), since=since, jobs=jobs), RunStatus)
 
     def job(self, key: Key) -> JobStatus:
         """A job with its attempts. Raises NotFound."""

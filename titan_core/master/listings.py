@@ -36,13 +36,11 @@ class Listings:
         check_range(request.limit, 1, MAX_LISTED, "limit")
         _check_state(request.state, RunState)
         known, listed = self._engine.read(lambda state: self._runs_in_memory(state, request))
-        past = self._history.runs(request.limit + len(known), request.state, request.name)
-        origins = self._history.origins(run.sequence for run in past)
-        listed += [
-            (run.sequence, self._views.past_run(run, origins.get(run.sequence)))
-            for run in past
-            if run.run_id not in known
-        ]
+        oldest = listed[-1][0] if len(listed) == request.limit else 0
+        found = self._history.runs(request.limit + len(known), request.state, request.name, oldest)
+        past = [run for run in found if run.run_id not in known]
+        origins = self._history.origins(run.sequence for run in past) if past else {}
+        listed += [(run.sequence, self._views.past_run(run, origins.get(run.sequence))) for run in past]
         listed.sort(key=lambda entry: -entry[0])
         return messages.RunList(tuple(status for _, status in listed[: request.limit]))
 
@@ -92,20 +90,13 @@ def _run_fits(run: Run, request: messages.ListRuns) -> bool:
 
 
 def _jobs_in_memory(state: State, request: messages.ListJobs) -> list[Job]:
-    return [job for run in state.runs.values() for job in _jobs_of(run, request)]
-
-
-def _jobs_of(run: Run, request: messages.ListJobs) -> list[Job]:
-    if not request.state and run.live_jobs == 0:
-        return []
-    wanted = request.state
-    if wanted and not run.counts[JobState(wanted)]:
-        return []
-    return [
-        job
-        for job in run.jobs.values()
-        if (job.state.value == wanted if wanted else not job.final) and (job.spec.service or not request.services)
-    ]
+    """In the order of the runs; without a state those that are not over."""
+    if request.state:
+        wanted = JobState(request.state)
+        found = (job for run in state.runs.values() if run.counts[wanted] for job in run.jobs.values())
+        return [job for job in found if job.state is wanted and (job.spec.service or not request.services)]
+    found = (job for run in state.runs.values() if run.live_jobs for job in run.jobs.values())
+    return [job for job in found if not job.final and (job.spec.service or not request.services)]
 
 
 def _check_state(state: str, states: type[RunState] | type[JobState]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from titan_core.clock import Clock
@@ -142,9 +141,8 @@ class Views:
     # ── workers ───────────────────────────────────────────────────────────────────────────────────
 
     def cluster(self, state: State, sessions: Iterable[Session]) -> messages.ClusterStatus:
-        counts: Counter[JobState] = Counter()
-        for run in state.runs.values():
-            counts.update(run.counts)
+        columns = zip(*(run.counts.values() for run in state.runs.values()), strict=True)
+        counts = dict(zip(JobState, map(sum, columns), strict=False))  # no columns: there are no runs
         now = self._clock.monotonic()
         pools = tuple(_pool(state, name, growth, now) for name, growth in scaling.pools(state).items())
         return messages.ClusterStatus(
@@ -264,5 +262,5 @@ def changed_jobs(run: Run, since: int) -> list[Job]:
     return [job for job in run.jobs.values() if job.changed_version > since]
 
 
-def _counts(counts: dict[JobState, int] | Counter[JobState]) -> tuple[messages.StateCount, ...]:
+def _counts(counts: dict[JobState, int]) -> tuple[messages.StateCount, ...]:
     return tuple(messages.StateCount(state.value, count) for state, count in counts.items() if count)

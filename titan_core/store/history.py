@@ -23,7 +23,6 @@ from titan_core.store.schedule_rows import read_origins
 
 CANDIDATES = 20
 """At most so many runs are named to somebody whose key fits several."""
-_NO_BOUND = 2**63 - 1
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -120,12 +119,11 @@ class History:
         )
         return found[0] if found else None
 
-    def runs(
-        self, limit: int, state: str = "", name_prefix: str = "", before_sequence: int | None = None
-    ) -> list[RunRecord]:
-        """At most `limit` runs in this state, named so, newest first; their instants are monotonic."""
-        where = ["sequence < ?"]
-        values: list[object] = [_NO_BOUND if before_sequence is None else before_sequence]
+    def runs(self, limit: int, state: str = "", name_prefix: str = "", from_sequence: int = 0) -> list[RunRecord]:
+        """At most `limit` runs in this state, named so, newest first, none with a lower number than `from_sequence`;
+        their instants are monotonic."""
+        where = ["sequence >= ?"]
+        values: list[object] = [from_sequence]
         if state:
             where.append("state = ?")
             values.append(RunState(state).value)

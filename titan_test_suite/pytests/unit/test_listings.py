@@ -10,7 +10,7 @@ from titan_core.clock import FakeClock
 from titan_core.master.engine import Engine
 from titan_core.master.listings import Listings
 from titan_core.master.views import Views
-from titan_core.protocol.messages import ListJobs
+from titan_core.protocol.messages import ListJobs, ListRuns
 from titan_core.scheduler.core import Core
 from titan_core.scheduler.records import StoredRun
 from titan_core.store.history import History
@@ -43,3 +43,19 @@ def test_runs_that_grew_at_the_same_time_are_read_once_each(tmp_path: Path, monk
     assert [(job.run_id, job.job_id) for job in listed.jobs] == [("right", "j4"), ("left", "j4"), ("right", "j3")]
     assert listed.total == 10
     assert sorted(read) == ["left", "right"]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 6, 7, 9])
+def test_runs_of_memory_and_of_the_store_are_one_list(tmp_path: Path, limit: int) -> None:
+    with open_store(tmp_path) as store:
+        cluster = StoredCluster(store, runs_kept=2)
+        for number in range(7):
+            cluster.submit(stored_job("a", requirement="GPU"), run_id=f"run-{number}")
+            if number not in (1, 5):
+                cluster.cancel_run(f"run-{number}")
+        cluster.flush()
+        assert set(cluster.core.state.runs) == {"run-1", "run-4", "run-5", "run-6"}
+        listings = Listings(Engine(cluster.core, FakeClock(), store), store.history, Views(FakeClock()))
+        listed = listings.runs(ListRuns(limit))
+    newest_first = [f"run-{number}" for number in range(6, -1, -1)]
+    assert [run.run_id for run in listed.runs] == newest_first[:limit]

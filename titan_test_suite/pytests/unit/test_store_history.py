@@ -93,7 +93,7 @@ def test_a_request_leads_to_its_run(cluster: StoredCluster) -> None:
     assert history(cluster).request(b"x" * 16) is None
 
 
-def test_runs_come_in_pages_newest_first(cluster: StoredCluster) -> None:
+def test_runs_come_newest_first(cluster: StoredCluster) -> None:
     for number in range(5):
         cluster.submit(stored_job("a"), run_id=f"run-{number}")
     cluster.cancel_run("run-1")
@@ -101,9 +101,9 @@ def test_runs_come_in_pages_newest_first(cluster: StoredCluster) -> None:
     runs = history(cluster).runs
     first = runs(2)
     assert [run.run_id for run in first] == ["run-4", "run-3"]
-    assert [run.run_id for run in runs(9, before_sequence=first[-1].sequence)] == ["run-2", "run-1", "run-0"]
+    assert runs(9, from_sequence=first[-1].sequence) == first
     assert [run.run_id for run in runs(9, "CANCELLED")] == ["run-3", "run-1"]
-    assert [run.run_id for run in runs(1, "CANCELLED", before_sequence=first[-1].sequence)] == ["run-1"]
+    assert [run.run_id for run in runs(9, "CANCELLED", from_sequence=first[-1].sequence)] == ["run-3"]
     assert runs(9, name_prefix="nam") == runs(9) and runs(9, name_prefix="x") == []
 
 
