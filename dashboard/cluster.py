@@ -31,7 +31,7 @@ LOOKED_S = 30.0
 BUSY_PERIOD_S, IDLE_PERIOD_S = 1.0, 10.0
 _REST = 4.0
 """After a turn that took t seconds the master is left alone for at least this times t."""
-RUNS, DEAD, WAITING = 100, 100, 200
+RUNS, DEAD, WAITING = 25, 100, 200
 """The newest runs and dead jobs, and the first jobs in the queue, that a snapshot holds."""
 
 

@@ -45,7 +45,7 @@ def test_runs_that_grew_at_the_same_time_are_read_once_each(tmp_path: Path, monk
     assert sorted(read) == ["left", "right"]
 
 
-@pytest.mark.parametrize("limit", [1, 3, 6, 7, 9])
+@pytest.mark.parametrize("limit", [1, 3, 4, 6, 7, 9])
 def test_runs_of_memory_and_of_the_store_are_one_list(tmp_path: Path, limit: int) -> None:
     with open_store(tmp_path) as store:
         cluster = StoredCluster(store, runs_kept=2)
