@@ -15,12 +15,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from titan_test_suite.pytests.benchmarks import (
+    chains,
+    crowds,
     dag,
     dashboard,
     delays,
+    endurance,
     idle,
     latency,
     places,
+    projects,
     report,
     round_trip,
     rows,
@@ -41,6 +45,10 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Figure]]] = {
     "delays": delays.measure,
     "schedules": schedules.measure,
     "services": services.measure,
+    "chains": chains.measure,
+    "crowds": crowds.measure,
+    "projects": projects.measure,
+    "endurance": endurance.measure,
     "idle": idle.measure,
     "dashboard": dashboard.measure,
 }

@@ -5,12 +5,13 @@
 is the workers, 50 in one process: like those of `instant` they complete every attempt the moment it comes, but jobs
 called `held-…` they keep. 10,000 runs are over, 200 jobs run. A page is drawn when the last node of its graph is in
 the document, counted from when the browser began to go there; each time it is a new window with nothing in its cache.
-What it costs the master is measured in turns, with the dashboard and one open page, and without both.
+What it costs the master is measured in turns, with one open page, and while the dashboard is stopped (SIGSTOP).
 """
 
 from __future__ import annotations
 
 import secrets
+import signal
 import sys
 import threading
 import time
@@ -38,7 +39,7 @@ ANSWERS, DRAWINGS = 40, 3
 """Per round."""
 RATE = 200
 """Jobs per second, of a master that is busy."""
-SETTLE_S = 3.0
+SETTLE_S = 1.5
 WITHOUT = "without it"
 HELD = "held-"
 
@@ -143,35 +144,41 @@ def _cost(plan: Plan, cluster: Cluster, program: str) -> list[Figure]:
 
 
 def _busy(plan: Plan, cluster: Cluster, when: str) -> tuple[list[float], list[float]]:
-    """% of a core that the master computes with the dashboard and a page, and without, one of each per round."""
-    seconds = plan.size(10, 4)
+    """% of a core that the master computes while a page is open, and while the dashboard is stopped, per round."""
+    windows, seconds = plan.size(4, 1), plan.size(4, 3)
     shown, alone = [], []
-    for number in range(plan.rounds):
-        plan.say(f"the master {when}, with a page and without, {seconds} s each, round {number + 1} of {plan.rounds}")
-        alone.append(_busy_once(cluster, seconds))
-        with _looked_at(cluster):
-            shown.append(_busy_once(cluster, seconds))
+    with _looked_at(cluster) as dashboard:
+        for number in range(plan.rounds):
+            plan.say(f"the master {when}, {windows} times {seconds} s with and without, round {number + 1}")
+            with_it_s = without_s = 0.0
+            for _ in range(windows):  # in turns: what a master computes drifts by more than this
+                without_s += _computed_s(cluster, seconds, dashboard, signal.SIGSTOP)
+                with_it_s += _computed_s(cluster, seconds, dashboard, signal.SIGCONT)
+            shown.append(100 * with_it_s / (windows * seconds))
+            alone.append(100 * without_s / (windows * seconds))
     return shown, alone
 
 
-def _busy_once(cluster: Cluster, seconds: float) -> float:
+def _computed_s(cluster: Cluster, seconds: float, dashboard: DashboardProgram, number: int) -> float:
+    """CPU seconds of the master in a window that begins SETTLE_S after this signal to the dashboard."""
+    dashboard.signal(number)
     time.sleep(SETTLE_S)
     before_s, begun_at = cpu_s(cluster.master.pid), time.perf_counter()
     time.sleep(seconds)
-    return 100 * (cpu_s(cluster.master.pid) - before_s) / (time.perf_counter() - begun_at)
+    return seconds * (cpu_s(cluster.master.pid) - before_s) / (time.perf_counter() - begun_at)
 
 
 @contextmanager
-def _looked_at(cluster: Cluster) -> Iterator[None]:
+def _looked_at(cluster: Cluster) -> Iterator[DashboardProgram]:
     """By a browser; without one, by what reads the stream that a page reads, which keeps the dashboard as busy."""
     with DashboardProgram(cluster) as dashboard:
         if browsers.missing():
             with urlopen(f"{dashboard.url}/events", timeout=60):
-                yield
+                yield dashboard
             return
         with browsers.opened() as browser, browsers.window(browser, dashboard.url) as one:
             one.go("/")
-            yield
+            yield dashboard
 
 
 def _added(when: str, wanted: list[Wanted], shown: list[float], alone: list[float]) -> list[Figure]:

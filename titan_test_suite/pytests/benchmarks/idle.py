@@ -40,7 +40,7 @@ def _start_up(plan: Plan) -> list[Figure]:
                 cluster.start_worker()
                 worker.append(_ms_since(begun_at))
     return [
-        Figure("master: start-up", "ms", master, beside={BARE: bare}),
+        Figure("master: start-up", "ms", master, [at_most(300)], beside={BARE: bare}),
         Figure("worker: start-up", "ms", worker, beside={BARE: bare}),
     ]
 
@@ -58,8 +58,8 @@ def _at_rest(plan: Plan) -> list[Figure]:
     return [
         Figure("master: CPU at rest", "% of a core", [busy[0]], [at_most(0.3)]),
         Figure("worker: CPU at rest", "% of a core", [busy[1]]),
-        Figure("master: memory at rest", "MB", [resident[0]]),
-        Figure("worker: memory at rest", "MB", [resident[1]]),
+        Figure("master: memory at rest", "MB", [resident[0]], [at_most(60)]),
+        Figure("worker: memory at rest", "MB", [resident[1]], [at_most(45)]),
     ]
 
 
