@@ -140,22 +140,25 @@ class Views:
 
     # ── workers ───────────────────────────────────────────────────────────────────────────────────
 
-    def cluster(self, state: State, sessions: Iterable[Session]) -> messages.ClusterStatus:
+    def cluster(self, state: State, sessions: Iterable[Session], history: bool) -> messages.ClusterStatus:
         columns = zip(*(run.counts.values() for run in state.runs.values()), strict=True)
         counts = dict(zip(JobState, map(sum, columns), strict=False))  # no columns: there are no runs
         now = self._clock.monotonic()
         pools = tuple(_pool(state, name, growth, now) for name, growth in scaling.pools(state).items())
         return messages.ClusterStatus(
-            self.workers(state, sessions), _counts(counts), pools=pools, finished=state.finished
+            self.workers(state, sessions, history), _counts(counts), pools=pools, finished=state.finished
         )
 
-    def workers(self, state: State, sessions: Iterable[Session]) -> tuple[messages.WorkerStatus, ...]:
+    def workers(
+        self, state: State, sessions: Iterable[Session], history: bool = True
+    ) -> tuple[messages.WorkerStatus, ...]:
         by_id = {session.worker_id: session for session in sessions}
-        return tuple(self._worker(worker, by_id.get(worker.worker_id)) for worker in state.workers.values())
+        return tuple(self._worker(worker, by_id.get(worker.worker_id), history) for worker in state.workers.values())
 
-    def _worker(self, worker: Worker, session: Session | None) -> messages.WorkerStatus:
+    def _worker(self, worker: Worker, session: Session | None, history: bool) -> messages.WorkerStatus:
         facts: messages.Register = worker.info.facts
         load = session.load if session else messages.Heartbeat()
+        ran = [*worker.running.values(), *reversed(worker.recent)] if history else []
         return messages.WorkerStatus(
             worker_id=worker.worker_id,
             state=worker.state.value,
@@ -172,7 +175,7 @@ class Views:
             cpu_percent=load.cpu_percent,
             memory_used=load.memory_used,
             connected_wall=self._wall(worker.connected_at),
-            history=tuple(map(self._history, [*worker.running.values(), *reversed(worker.recent)])),
+            history=tuple(map(self._history, ran)),
             trouble=worker.trouble,
             ephemeral=worker.info.ephemeral,
             parent=facts.parent,

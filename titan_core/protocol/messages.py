@@ -270,7 +270,8 @@ class StatsText(Message):
 
 @dataclass(frozen=True, slots=True)
 class GetClusterStatus(Message):
-    pass
+    history: bool = tag(1, True)
+    """Whether `WorkerStatus.history` is wanted."""
 
 
 @dataclass(frozen=True, slots=True)
