@@ -306,22 +306,27 @@ def test_services_that_die_come_back_until_they_are_given_up(tmp_path: Path) -> 
         client.stop_service(run)
 
 
-def test_two_instances_are_renewed_while_somebody_asks(cluster: Cluster, client: TitanClient) -> None:
+def test_two_instances_are_renewed_while_somebody_asks(cluster: Cluster, client: TitanClient, tmp_path: Path) -> None:
     pipeline = example("services/two_instances.yaml")
     key = f"{client.apply(pipeline)}/greeter"
     client.wait_service(key, RUN_S)
-    with subprocess.Popen(asking(key), env=cluster.environ, stdout=subprocess.PIPE, text=True) as asker:
+    answers = tmp_path / "answers"
+    with answers.open("w") as output, subprocess.Popen(asking(key), env=cluster.environ, stdout=output) as asker:
+        wait_until(lambda: both_have_said("hello", answers), RUN_S, explain=answers.read_text)
         client.restart_service(key)
         restarted = client.wait_service(key, RUN_S, since=1)
         politer = [replace(job, args=("good day",)) for job in pipeline.jobs]
         client.update_service(key, replace(pipeline, jobs=politer))
         assert client.wait_service(key, RUN_S, since=restarted.revision).ready == 2
+        wait_until(lambda: both_have_said("good day", answers), RUN_S, explain=answers.read_text)
         asker.terminate()
-        answers = asker.communicate(timeout=RUN_S)[0]
-    assert asker.returncode == 0, answers
-    for greeting in ("hello", "good day"):
-        assert f" {greeting} from greeter, " in answers and f" {greeting} from greeter.2, " in answers
+    assert asker.returncode == 0, answers.read_text()
     client.stop_service(key)
+
+
+def both_have_said(greeting: str, answers: Path) -> bool:
+    heard = answers.read_text()
+    return f" {greeting} from greeter, " in heard and f" {greeting} from greeter.2, " in heard
 
 
 def asking(key: str) -> list[str]:

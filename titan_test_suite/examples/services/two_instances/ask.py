@@ -2,7 +2,8 @@
 
     python ask.py SERVICE
 
-Prints then how often it got which answer. Exit code 0: every request was answered.
+Prints each answer when it comes for the first time, and in the end how often each came. Exit code 0: every request
+was answered.
 """
 
 import signal
@@ -35,7 +36,10 @@ def main() -> None:
     answers: Counter[str] = Counter()
     with TitanClient() as client:
         while not told_to_stop.wait(PAUSE_S):
-            answers[ask(client, sys.argv[1], answers.total())] += 1
+            answer = ask(client, sys.argv[1], answers.total())
+            if answer not in answers:
+                print(f"   new  {answer}", flush=True)
+            answers[answer] += 1
     for answer, times in sorted(answers.items()):
         print(f"{times:6}  {answer}")
     sys.exit(any(answer.startswith("no ") for answer in answers))
