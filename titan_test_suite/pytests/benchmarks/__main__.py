@@ -30,6 +30,7 @@ from titan_test_suite.pytests.benchmarks import (
     rows,
     schedules,
     services,
+    steps,
     store,
     throughput,
 )
@@ -38,6 +39,7 @@ from titan_test_suite.pytests.benchmarks.figures import Figure, Plan
 MEASUREMENTS: dict[str, Callable[[Plan], list[Figure]]] = {
     "throughput": throughput.measure,
     "latency": latency.measure,
+    "steps": steps.measure,
     "round-trip": round_trip.measure,
     "dag": dag.measure,
     "store": store.measure,

@@ -17,9 +17,9 @@ WORKERS = 2
 
 
 @contextmanager
-def running_cluster(workers: int = WORKERS, *flags: str) -> Iterator[Cluster]:
+def running_cluster(workers: int = WORKERS, *flags: str, kind: type[Cluster] = Cluster) -> Iterator[Cluster]:
     """A master, started with these flags, and so many workers, registered. `.home` may be used for other files."""
-    with tempfile.TemporaryDirectory(prefix="titan-bench-") as home, Cluster(Path(home), *flags) as cluster:
+    with tempfile.TemporaryDirectory(prefix="titan-bench-") as home, kind(Path(home), *flags) as cluster:
         for _ in range(workers):
             cluster.start_worker()
         yield cluster

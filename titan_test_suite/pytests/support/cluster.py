@@ -67,6 +67,10 @@ class Program:
 class Cluster:
     """A master and its workers. Use as a context manager; on leaving, everything is stopped, workers first."""
 
+    master_program: Sequence[str] = ("titan_core.master",)
+    worker_program: Sequence[str] = ("titan_core.worker",)
+    """Module, and arguments before all others."""
+
     def __init__(self, home: Path, *master_flags: str) -> None:
         self.home = home
         self.environ = {k: v for k, v in os.environ.items() if not k.startswith("TITAN_")} | {"TITAN_HOME": str(home)}
@@ -126,7 +130,7 @@ class Cluster:
         where = ["--home", str(home), "--token-file", str(self.home / ".titan" / "token")] if home else []
         program = Program(
             f"worker-{len(self.workers)}",
-            ["titan_core.worker", str(port), master, str(self.port), capability, f"--slots={slots}", *where, *flags],
+            [*self.worker_program, str(port), master, str(self.port), capability, f"--slots={slots}", *where, *flags],
             self.home,
             self.environ,
             inside,
@@ -159,7 +163,7 @@ class Cluster:
     def _begin_master(self, flags: Sequence[str], environ: Mapping[str, str]) -> Program:
         port = [] if "--port" in flags else ["--port", "0"]
         fixed = [] if "--provisioner" in flags else ["--provisioner", "none"]
-        arguments = ["titan_core.master", *port, *flags, *fixed]
+        arguments = [*self.master_program, *port, *flags, *fixed]
         return Program("master", arguments, self.home, {**self.environ, **environ})
 
     def _listens(self, program: Program) -> bool:
