@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,10 @@ import psutil
 import pytest
 
 from titan_test_suite.pytests.support.waiting import wait_until
+
+# A shell without job control starts what it puts into the background with SIGINT ignored, and so would be all that
+# the tests start, and stop with Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
