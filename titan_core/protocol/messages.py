@@ -593,6 +593,18 @@ class PoolStatus(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class LostWorker(Message):
+    """One that was taken for dead, and has not come back."""
+
+    worker_id: str = tag(1)
+    lost_wall: float = tag(2, 0.0)
+    reason: str = tag(3, "")
+    attempts: int = tag(4, 0)
+    """How many it held at that moment: they are made again elsewhere, as far as their budgets go."""
+    capabilities: tuple[str, ...] = tag(5, ())
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterStatus(Message):
     workers: tuple[WorkerStatus, ...] = tag(1, ())
     counts: tuple[StateCount, ...] = tag(2, ())
@@ -603,6 +615,8 @@ class ClusterStatus(Message):
     """By capability."""
     finished: int = tag(5, 0)
     """Jobs that came to an end since the master was started."""
+    lost: tuple[LostWorker, ...] = tag(6, ())
+    """Workers taken for dead within a day, at most 20, newest first; since the master was started."""
 
 
 # ── assets ────────────────────────────────────────────────────────────────────────────────────────

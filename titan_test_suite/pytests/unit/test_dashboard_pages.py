@@ -19,6 +19,7 @@ from titan_core.protocol.messages import (
     FireStatus,
     JobList,
     JobStatus,
+    LostWorker,
     PoolStatus,
     RunStatus,
     ScheduleStatus,
@@ -237,6 +238,21 @@ def test_concerns_are_in_order_and_waiting_jobs_by_reason() -> None:
         ("r/a", "busy (and 1 other)"),
         ("r/c", "no worker has GPU"),
     ]
+
+
+def test_a_worker_that_was_lost_is_told_of_first_and_wherever_it_is_looked_for() -> None:
+    lost = LostWorker("gone:1", time.time() - 60, f"{EVIL} was not heard", 2, ("GPU",))
+    browser = FakeDashboard(FakeClient(cluster=ClusterStatus((WORKER,), lost=(lost,)))).browser
+    (concern,) = browser.get("/api/attention").get_json()["attention"]
+    assert (concern["kind"], concern["title"]) == ("lost", "1 worker lost")
+    assert concern["items"][0]["why"].endswith("was not heard; 2 attempts lost with it")
+    assert '<a href="/workers?state=lost">1 worker lost</a>' in browser.text("/")
+    for path, is_listed in {"/workers": True, "/workers?state=lost": True, "/workers?state=ONLINE": False}.items():
+        assert ("gone:1" in browser.text(path)) is is_listed
+    assert "box:8081" not in browser.text("/workers?state=lost")
+    assert browser.get("/api/workers").get_json()["lost"][0]["attempts"] == 2
+    answer = browser.get("/workers/gone:1")
+    assert answer.status_code == 404 and "it was lost 1m" in answer.get_data(as_text=True)
 
 
 # ── json ──────────────────────────────────────────────────────────────────────────────────────────
