@@ -132,7 +132,7 @@ def _fires(snapshot: Snapshot) -> Concern | None:
         for fire in found[:SHOWN]
     )
     title = f"{plural(len(found), 'fire')} missed or failed in the last day"
-    return Concern("fires", title, "bad", links.schedules(), items, len(found))
+    return Concern("fires", title, "bad", links.missed(), items, len(found))
 
 
 def _fire_state(fire: FireStatus) -> str:

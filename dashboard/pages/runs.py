@@ -82,8 +82,8 @@ def one(run_id: str) -> ResponseReturnValue:
     run = without_jobs(client, parts().cluster.look(), run_id) if changed_only else client.run(run_id)
     if run.run_id != run_id:  # `last`, or the beginning of an id
         return redirect(links.run(run.run_id), 303)
-    if not changed_only and "job" not in request.args and (died := _died_first(run.jobs)):
-        return redirect(f"{links.run(run_id)}?{urlencode({**request.args.to_dict(), 'job': died})}", 303)
+    if not changed_only and not request.args and (died := _died_first(run.jobs)):
+        return redirect(_of_job(run_id, died), 303)
     total = sum(item.count for item in run.counts)
     return render(
         "run.html",
