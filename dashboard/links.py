@@ -75,6 +75,11 @@ def workers(**filters: str) -> str:
     return _filtered("/workers", **filters)
 
 
+def history(worker: str = "") -> str:
+    """What ran, on this worker or on all of them."""
+    return _filtered("/history", worker=worker)
+
+
 def worker(worker_id: str) -> str:
     return f"/workers/{_part(worker_id)}"
 

@@ -420,6 +420,10 @@ class ListRuns(Message):
     state: str = tag(2, "")
     name: str = tag(3, "")
     """Only runs whose name begins so."""
+    from_wall: float = tag(4, 0.0)
+    """Only runs that went on at this instant or later."""
+    until_wall: float = tag(5, 0.0)
+    """Only runs that were submitted before this instant; 0 = whenever."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,8 @@ console.log(JSON.stringify([
 COLOURS = r"""
 import { LogModel } from "./log-model.js";
 import { classes, settled } from "./log-text.js";
-const log = new TextEncoder().encode("a\x1b[1;31mb\nc\n\x1b[0;32md\x1b[44m\ne\x1b[m\n\x1b[3mf\r10%\x1b[33m\r20%\ng\n");
+const text = "a\x1b[1;31mb\nc\n\x1b[0;32md\x1b[44m\ne\x1b[m\n\x1b[3mf\r10%\x1b[33m\r20%\ng\n";
+const log = new TextEncoder().encode(text);
 const model = new LogModel(), nothing = () => {};
 const shown = () => Array.from({ length: model.rows }, (_, row) => classes(model.styleAt(row)));
 const middle = log.indexOf(101); // e

@@ -296,6 +296,19 @@ def test_history_leads_to_jobs_and_keeps_its_time() -> None:
     assert browser.get("/history?span=x").status_code == 400
 
 
+def test_history_goes_back_by_time_and_by_worker() -> None:
+    dashboard = FakeDashboard(client(runs=(run(),)))
+    page = dashboard.browser.text("/history?span=20&until=90&worker=box:8081")
+    assert (101, 70.0, 90.0) in dashboard.client.called("runs")  # the master finds what went on then
+    assert 'href="/history?span=20&amp;until=80&amp;worker=box%3A8081">← Earlier' in page
+    assert 'href="/history?span=20&amp;until=100&amp;worker=box%3A8081">Later →' in page
+    assert "Nothing ran in this time on box:8081" in page and 'href="/runs/sales-1"' in page
+    moved = dashboard.browser.get("/history?day=2026-03-01")
+    midnight = int(time.mktime((2026, 3, 2, 0, 0, 0, 0, 0, -1)))
+    assert moved.headers["Location"] == f"/history?span=86400&until={midnight}"
+    assert dashboard.browser.get("/history?day=tomorrow").status_code == 400
+
+
 # ── samples ───────────────────────────────────────────────────────────────────────────────────────
 
 
