@@ -76,7 +76,7 @@ def attention() -> Response:
 @api.get("/workers")
 def workers() -> Response:
     snapshot = parts().cluster.look()
-    return _listed("workers", snapshot.cluster.workers, snapshot)
+    return _listed("workers", snapshot.cluster.workers, snapshot, lost=snapshot.cluster.lost)
 
 
 @api.get("/workers/<worker_id>")

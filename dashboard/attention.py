@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dashboard import links
 from dashboard.cluster import Snapshot
-from titan_core.protocol.messages import FireStatus, JobStatus, ServiceStatus, WorkerStatus
+from titan_core.protocol.messages import FireStatus, JobStatus, LostWorker, ServiceStatus, WorkerStatus
 from titan_sdk.cli.text import plural
 
 SHOWN = 8
@@ -30,7 +30,7 @@ class Item:
 @dataclass(frozen=True, slots=True)
 class Concern:
     kind: str
-    """Stable, for programs: `dead`, `services`, `workers`, `fires`, `pools`, `waiting`, `master`."""
+    """Stable, for programs: `dead`, `services`, `lost`, `workers`, `fires`, `pools`, `waiting`, `master`."""
     title: str
     tone: str
     """`bad`, `warn` or `wait`."""
@@ -47,8 +47,8 @@ class Concern:
 
 def concerns(snapshot: Snapshot) -> list[Concern]:
     """Empty: nothing needs anybody."""
-    found = (_master(snapshot), _dead(snapshot), *_services(snapshot), _workers(snapshot), _fires(snapshot))
-    return [one for one in (*found, _pools(snapshot), _waiting(snapshot)) if one is not None]
+    found = (_master(snapshot), _dead(snapshot), *_services(snapshot), _lost(snapshot), _workers(snapshot))
+    return [one for one in (*found, _fires(snapshot), _pools(snapshot), _waiting(snapshot)) if one is not None]
 
 
 def _master(snapshot: Snapshot) -> Concern | None:
@@ -86,6 +86,24 @@ def _is_bad(service: ServiceStatus) -> bool:
     return service.state != "WAITING" or any(instance.restarts for instance in service.instances)
 
 
+def _lost(snapshot: Snapshot) -> Concern | None:
+    """Those that are not workers any more, as far as the master remembers."""
+    lost = snapshot.cluster.lost
+    if not lost:
+        return None
+    items = tuple(
+        Item(one.worker_id, links.worker(one.worker_id), "LOST", _loss(one), one.lost_wall) for one in lost[:SHOWN]
+    )
+    return Concern(
+        "lost", f"{plural(len(lost), 'worker')} lost", "bad", links.workers(state="lost"), items, len(lost)
+    )
+
+
+def _loss(lost: LostWorker) -> str:
+    held = plural(lost.attempts, "attempt") if lost.attempts else "no attempt"
+    return f"{lost.reason}; {held} lost with it"
+
+
 def _workers(snapshot: Snapshot) -> Concern | None:
     found = [worker for worker in snapshot.cluster.workers if worker.trouble or worker.state == "DISCONNECTED"]
     if not found:
@@ -114,7 +132,7 @@ def _fires(snapshot: Snapshot) -> Concern | None:
         for fire in found[:SHOWN]
     )
     title = f"{plural(len(found), 'fire')} missed or failed in the last day"
-    return Concern("fires", title, "bad", links.schedules(), items, len(found))
+    return Concern("fires", title, "bad", links.missed(), items, len(found))
 
 
 def _fire_state(fire: FireStatus) -> str:

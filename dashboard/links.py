@@ -21,9 +21,9 @@ def run(run_id: str) -> str:
     return f"/runs/{_part(run_id)}"
 
 
-def jobs(state: str = "") -> str:
+def jobs(state: str = "", requirement: str = "", limit: int = 0) -> str:
     """Jobs of all runs."""
-    return _filtered("/jobs", state=state)
+    return _filtered("/jobs", state=state, requirement=requirement, limit=str(limit or ""))
 
 
 def job(key: str) -> str:
@@ -55,6 +55,11 @@ def schedule(name: str) -> str:
     return f"/schedules/{_part(name)}"
 
 
+def missed() -> str:
+    """The fires of the last day that came to nothing, of all schedules."""
+    return "/schedules#missed"
+
+
 def fires(name: str, outcome: str = "", before: int = 0) -> str:
     """What became of those of a schedule."""
     return _filtered(schedule(name), outcome=outcome, before=str(before or ""))
@@ -70,6 +75,11 @@ def workers(**filters: str) -> str:
     return _filtered("/workers", **filters)
 
 
+def history(worker: str = "") -> str:
+    """What ran, on this worker or on all of them."""
+    return _filtered("/history", worker=worker)
+
+
 def worker(worker_id: str) -> str:
     return f"/workers/{_part(worker_id)}"
 
@@ -78,7 +88,7 @@ def served(path: str) -> bool:
     """Whether a page answers there."""
     adapter = current_app.url_map.bind("localhost")
     try:
-        adapter.match(unquote(path.partition("?")[0]), "GET")
+        adapter.match(unquote(path.partition("#")[0].partition("?")[0]), "GET")
     except RequestRedirect:
         return True
     except HTTPException:

@@ -5,6 +5,7 @@ Knows no particular page. Threads of the server call it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from flask.typing import ResponseReturnValue
 from dashboard.access import may_read, session
 from dashboard.cluster import Snapshot
 from dashboard.parts import parts
+from dashboard.present import local_zone
 from dashboard.refusals import wants_json
 from dashboard.sessions import Notice
 from titan_sdk.cli.text import clean
@@ -86,5 +88,6 @@ def for_templates() -> dict[str, object]:
         "snapshot": parts().cluster.look() if may_read() else Snapshot(),
         "navigation": navigation() if may_read() else [],
         "here": request.path,
+        "zone": local_zone(time.time()),
         "layout": "layout.html",
     }

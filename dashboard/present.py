@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from markupsafe import Markup
 
@@ -51,6 +52,23 @@ def instant(wall: float, now_wall: float | None = None) -> Markup:
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         stamp.strftime("%Y-%m-%dT%H:%M:%SZ"), full, clock(wall, now_wall)
     )
+
+
+class Zone(NamedTuple):
+    """What instants are shown in."""
+
+    offset_s: int
+    """Local time minus UTC, for what scripts show."""
+    words: str
+    """`UTC`, or `CET, UTC+01:00`."""
+
+
+def local_zone(wall: float) -> Zone:
+    """The zone of this machine, as it is at that instant."""
+    local = time.localtime(wall)
+    minutes = local.tm_gmtoff // 60
+    apart = f"UTC{'+' if minutes >= 0 else '-'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
+    return Zone(local.tm_gmtoff, f"{local.tm_zone}, {apart}" if local.tm_zone != "UTC" else "UTC")
 
 
 def since(wall: float) -> str:

@@ -172,9 +172,12 @@ class TitanClient(ServiceRequests, ScheduleRequests):
         """The state of a job, such as `RUNNING`. Raises NotFound."""
         return self.job(key).state
 
-    def runs(self, limit: int = 50, state: str = "", name: str = "") -> tuple[RunStatus, ...]:
-        """The newest runs, without jobs; only those in `state`, or whose name begins with `name`."""
-        return self._ask(ListRuns(limit, state, name), RunList).runs
+    def runs(
+        self, limit: int = 50, state: str = "", name: str = "", from_wall: float = 0.0, until_wall: float = 0.0
+    ) -> tuple[RunStatus, ...]:
+        """The newest runs, without jobs; only those in `state`, or whose name begins with `name`, or that went on
+        between two instants, in seconds since the Unix epoch (0.0 = no bound)."""
+        return self._ask(ListRuns(limit, state, name, from_wall, until_wall), RunList).runs
 
     def jobs(self, state: str = "", services: bool = False, limit: int = 200) -> JobList:
         """Jobs of all runs: in `state`, or every one that is not final; only services if asked."""

@@ -76,11 +76,14 @@ def _given(asked: dict[str, str]) -> dict[str, str]:
 
 @page.get("/runs/<run_id>")
 def one(run_id: str) -> ResponseReturnValue:
-    """`job`: which one the panel is about. `state`: which jobs are listed, of a run that is too large to be drawn."""
+    """`job`: which one the panel is about; without it the one that died first, so that a run which failed says why at
+    once, and empty: none. `state`: which jobs are listed, of a run that is too large to be drawn."""
     client, changed_only = parts().client, bool(request.headers.get("X-Fragment"))
     run = without_jobs(client, parts().cluster.look(), run_id) if changed_only else client.run(run_id)
     if run.run_id != run_id:  # `last`, or the beginning of an id
         return redirect(links.run(run.run_id), 303)
+    if not changed_only and not request.args and (died := _died_first(run.jobs)):
+        return redirect(_of_job(run_id, died), 303)
     total = sum(item.count for item in run.counts)
     return render(
         "run.html",
@@ -99,6 +102,11 @@ def one(run_id: str) -> ResponseReturnValue:
 @page.get("/runs/<run_id>/jobs/<job_id>")
 def job(run_id: str, job_id: str) -> ResponseReturnValue:
     return redirect(_of_job(run_id, job_id), 303)
+
+
+def _died_first(jobs: tuple[JobStatus, ...]) -> str:
+    dead = [job for job in jobs if job.state == "DEAD"]
+    return min(dead, key=lambda job: job.finished_wall).job_id if dead else ""
 
 
 def _panel(run_id: str, job_id: str) -> dict[str, Any]:

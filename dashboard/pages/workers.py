@@ -9,6 +9,7 @@ from dashboard import links
 from dashboard.cluster import Snapshot
 from dashboard.page import Page, act, confirm, render
 from dashboard.parts import parts
+from dashboard.present import since
 from titan_core.protocol.messages import WorkerStatus
 from titan_sdk.cli.text import plural
 
@@ -20,7 +21,14 @@ def listing() -> ResponseReturnValue:
     snapshot = parts().cluster.look()
     state, capability = request.args.get("state", ""), request.args.get("capability", "")
     shown = [worker for worker in snapshot.cluster.workers if _fits(worker, state, capability)]
-    return render("workers.html", workers=shown, state=state, capability=capability)
+    lost = [one for one in snapshot.cluster.lost if not capability or capability in one.capabilities]
+    return render(
+        "workers.html",
+        workers=shown,
+        lost=lost if state in ("", "lost") else [],
+        state=state,
+        capability=capability,
+    )
 
 
 @page.get("/workers/<worker_id>")
@@ -42,7 +50,11 @@ def _fits(worker: WorkerStatus, state: str, capability: str) -> bool:
 def _gone(worker_id: str, snapshot: Snapshot) -> str:
     if snapshot.trouble:
         return f"worker {worker_id} is not known, and the master is not reached: {snapshot.trouble}"
-    return f"worker {worker_id} is not in the cluster: it was stopped, or taken for dead"
+    lost = next((one for one in snapshot.cluster.lost if one.worker_id == worker_id), None)
+    if lost is not None:
+        held = plural(lost.attempts, "attempt")
+        return f"it was lost {since(lost.lost_wall)} ago, with {held}: {lost.reason}. It is back here when it is back"
+    return f"worker {worker_id} is not in the cluster: it was stopped, or taken for dead more than a day ago"
 
 
 # ── actions ───────────────────────────────────────────────────────────────────────────────────────

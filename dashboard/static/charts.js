@@ -7,7 +7,8 @@ document.addEventListener("DOMContentLoaded", () => {
   let plots = [];
 
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const clock = (wall) => (wall === null ? "" : new Date(wall * 1000).toLocaleTimeString([], { hour12: false }));
+  const offset = Number(document.body.dataset.offset || 0);
+  const clock = (wall) => (wall === null ? "" : new Date((wall + offset) * 1000).toISOString().slice(11, 19)); // as on all pages
   const axis = () => ({ stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 } });
   const line = (label, name, more = {}) => ({ label, stroke: colour(name), width: 1.5, spanGaps: false, points: { show: false }, ...more });
   const widthOf = (id) => document.getElementById(id).clientWidth || 300;

@@ -20,7 +20,9 @@ const TitanGantt = (() => {
     if (s < 3600) return `${Math.floor(s / 60)}m${two(s % 60)}s`;
     return s < 86400 ? `${Math.floor(s / 3600)}h${two((s % 3600) / 60)}m` : `${Math.floor(s / 86400)}d${two((s % 86400) / 3600)}h`;
   };
-  const clock = (wall) => new Date(wall * 1000).toLocaleTimeString([], { hour12: false });
+  // As the server shows instants, wherever the browser is.
+  const offset = Number(document.body.dataset.offset || 0);
+  const clock = (wall) => new Date((wall + offset) * 1000).toISOString().slice(11, 19);
 
   return class {
     static took = took;

@@ -2,9 +2,11 @@
 // come in any order, twice or overlapping. Lines are counted from the beginning of the log, as far as all before them is
 // there; what the master does not keep counts as nothing. Knows no document.
 
-import { decode, settled } from "./log-text.js";
+import { PLAIN, carried, decode, resets, settled } from "./log-text.js";
 
-const BREAK = 10, RETURN = 13;
+const BREAK = 10, RETURN = 13, ESCAPE = 27;
+const BACK = 10000; // so many rows before a row are looked at for the colours that it begins with
+const LONG = 64 * 1024;
 const EMPTY = new Uint8Array(0);
 
 const joined = (one, other) => {
@@ -16,8 +18,10 @@ const joined = (one, other) => {
   return both;
 };
 
-// Only what was printed since its last \r is worth decoding of a line that is not complete: it may be megabytes.
+// Only what was printed since its last \r is worth decoding of a line that is not complete: it may be megabytes. Of a
+// short one all is, as it may have set colours before.
 const decodeLast = (bytes) => {
+  if (bytes.length < LONG && bytes.includes(ESCAPE)) return settled(decode(bytes));
   let stop = bytes.length;
   while (stop && bytes[stop - 1] === RETURN) stop--;
   return decode(bytes.subarray(stop ? bytes.lastIndexOf(RETURN, stop - 1) + 1 : 0, stop));
@@ -27,7 +31,7 @@ const decodeLast = (bytes) => {
 // all is head.
 const segment = (start, bytes) => {
   const first = bytes.indexOf(BREAK);
-  const made = { start, stop: start + bytes.length, head: bytes, hasBreak: first >= 0, lines: [], rest: EMPTY };
+  const made = { start, stop: start + bytes.length, head: bytes, hasBreak: first >= 0, lines: [], rest: EMPTY, hasEscape: bytes.includes(ESCAPE) };
   if (first >= 0) {
     const last = bytes.lastIndexOf(BREAK);
     made.head = bytes.slice(0, first);
@@ -42,6 +46,7 @@ const pushAll = (target, items) => { for (const item of items) target.push(item)
 // `other` begins where `one` stops; `one` becomes both.
 const join = (one, other) => {
   one.stop = other.stop;
+  one.hasEscape ||= other.hasEscape;
   if (!one.hasBreak) {
     one.head = joined(one.head, other.head);
     one.hasBreak = other.hasBreak;
@@ -152,15 +157,32 @@ export class LogModel {
     return all.filter(({ start, stop }) => stop > start && !(this.lost.get(start) >= stop));
   }
 
-  // {gap: {start, stop, isLost}} or {text, line}: line is null while its number is not known.
-  row(number) {
+  // Which segment a row is in: its place, and the row's number inside it; -1 is the gap before it.
+  find(number) {
     let low = 0, high = this.index.length - 1;
     while (low < high) {
       const middle = (low + high + 1) >> 1;
       if (this.index[middle].row <= number) low = middle; else high = middle - 1;
     }
-    const one = this.segments[low], { row, hasGap, gapStart, line } = this.index[low];
-    const inside = number - row - (hasGap ? 1 : 0);
+    const { row, hasGap } = this.index[low];
+    return { place: low, inside: number - row - (hasGap ? 1 : 0) };
+  }
+
+  // The style that a row begins with, as far as what is before it is there.
+  styleAt(number) {
+    const { place, inside } = this.find(number), one = this.segments[place];
+    if (!one.hasEscape || inside <= 0) return PLAIN;
+    const least = Math.max(0, inside - BACK);
+    let from = inside - 1;
+    while (from > least && !resets(textOf(one, from))) from--;
+    let style = PLAIN;
+    for (let at = from; at < inside; at++) style = carried(textOf(one, at), style);
+    return style;
+  }
+
+  // {gap: {start, stop, isLost}} or {text, line}: line is null while its number is not known.
+  row(number) {
+    const { place, inside } = this.find(number), one = this.segments[place], { gapStart, line } = this.index[place];
     if (inside < 0) return { gap: { start: gapStart, stop: one.start, isLost: this.lost.get(gapStart) >= one.start } };
     return { text: textOf(one, inside), line: line === null ? null : line + inside };
   }

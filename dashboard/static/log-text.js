@@ -4,16 +4,19 @@
 
 const ESCAPE = /\x1b(?:\[([0-?]*)([ -/]*[@-~])|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])/g;
 const UNSEEN = /[\x00-\x08\x0a-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
-const MOST = 20000;
+const COLOUR = /\x1b\[[0-9;:]*m/g;
+const RESET = /\x1b\[0*[;m]/;
+const MOST = 20000, MOST_COLOURS = 16;
 const decoder = new TextDecoder("utf-8", { fatal: false, ignoreBOM: true });
 
 export const decode = (bytes) => decoder.decode(bytes);
 
-// What is left of a line after its carriage returns.
+// What is left of a line after its carriage returns, with the colours that what was overwritten had set.
 export const settled = (line) => {
   if (!line.includes("\r")) return line;
-  const text = line.replace(/\r+$/, "");
-  return text.slice(text.lastIndexOf("\r") + 1);
+  const text = line.replace(/\r+$/, ""), at = text.lastIndexOf("\r") + 1;
+  const colours = at && text.includes("\x1b[") ? text.slice(0, at).match(COLOUR) : null;
+  return (colours ? colours.slice(-MOST_COLOURS).join("") : "") + text.slice(at);
 };
 
 export const plain = (line) => (line.includes("\x1b") ? line.replace(ESCAPE, "") : line);
@@ -51,11 +54,14 @@ const extended = (codes, at) => {
 const FLAGS = { 1: "bold", 2: "dim", 3: "italic", 4: "under", 7: "inverse", 9: "struck" };
 const ENDS = { 22: ["bold", "dim"], 23: ["italic"], 24: ["under"], 27: ["inverse"], 29: ["struck"] };
 
+export const PLAIN = Object.freeze({ flags: new Set(), ink: null, ground: null });
+const copied = ({ flags, ink, ground }) => ({ flags: new Set(flags), ink, ground });
+
 const applied = (style, text) => {
   const codes = (text || "0").split(/[;:]/).map((code) => Number(code) || 0);
   for (let at = 0; at < codes.length; at++) {
     const code = codes[at];
-    if (code === 0) style = { flags: new Set(), ink: null, ground: null };
+    if (code === 0) style = copied(PLAIN);
     else if (FLAGS[code]) style.flags.add(FLAGS[code]);
     else if (ENDS[code]) ENDS[code].forEach((flag) => style.flags.delete(flag));
     else if (code >= 30 && code <= 37) style.ink = code - 30;
@@ -73,7 +79,18 @@ const applied = (style, text) => {
   return style;
 };
 
-const classes = (style) => {
+// Whether the style after this line does not depend on the one before it.
+export const resets = (line) => line.includes("\x1b[") && RESET.test(line);
+
+// The style that a line leaves to the next one, when it began with `style`: as in a terminal, colours go on.
+export const carried = (line, style) => {
+  if (!line.includes("\x1b[")) return style;
+  let now = copied(style);
+  for (const [, codes] of line.matchAll(/\x1b\[([0-9;:]*)m/g)) now = applied(now, codes);
+  return now;
+};
+
+export const classes = (style) => {
   const names = [...style.flags].map((flag) => `t-${flag}`);
   if (style.ink !== null) names.push(`t-ink${style.ink}`);
   if (style.ground !== null) names.push(`t-ground${style.ground}`);
@@ -111,10 +128,11 @@ const putChecked = (parent, text, css, find) => {
   emit(text.slice(at), "");
 };
 
-export const putLine = (parent, line, find) => {
+// `begin`: the style that the line begins with.
+export const putLine = (parent, line, find, begin = PLAIN) => {
   const rest = line.length - MOST;
   const text = rest > 0 ? line.slice(0, MOST) : line;
-  let style = { flags: new Set(), ink: null, ground: null };
+  let style = copied(begin);
   let at = 0;
   for (const escape of text.matchAll(ESCAPE)) {
     putChecked(parent, text.slice(at, escape.index), classes(style), find);

@@ -1,10 +1,13 @@
 // The rows of a LogModel that are in sight, and no others: a hundred thousand lines are as quick as a hundred. Where a row
 // stands is reckoned from the width of the letters, so none has to be drawn to know it. What is read stays where it is
-// while lines come in above or below; at the end, and only there, new lines pull it along.
+// while lines come in above or below; at the end, and only there, new lines pull it along. No browser has boxes high
+// enough for millions of lines: then the box is as high as can be, and `shift` is what is reckoned on top of where it is
+// scrolled to. It stays while a person goes by lines or pages, and is reckoned anew for a leap.
 
-import { plain, putLine } from "./log-text.js";
+import { PLAIN, carried, classes, plain, putLine } from "./log-text.js";
 
 const BESIDE = 12; // rows drawn above and below
+const HIGHEST = 8e6; // pixels
 const made = (tag, css, parent) => {
   const node = document.createElement(tag);
   node.className = css;
@@ -30,7 +33,7 @@ export class LogView {
     this.chosen = null; // the number of a line
     this.tester = this.finder = null;
     this.anchor = { row: 0, beyond: 0 }; // the first row in sight, and how much of it is not
-    this.top = 0;
+    this.top = this.shift = 0;
     this.isMoved = this.isDue = false;
     this.restart();
     box.addEventListener("scroll", () => this.scrolled(), { passive: true });
@@ -82,7 +85,7 @@ export class LogView {
 
   // The number of the first line in sight.
   get topLine() {
-    for (let place = this.placeAt(this.box.scrollTop + 2); place < this.count; place++) {
+    for (let place = this.placeAt(this.now + 2); place < this.count; place++) {
       const { line } = this.model.row(this.rowAt(place));
       if (line) return line;
     }
@@ -147,14 +150,38 @@ export class LogView {
 
   // ── drawing ──
 
+  get now() { return this.box.scrollTop + this.shift; }
+  get whole() { return this.topOf(this.count); }
+
+  // How far it can be scrolled: as it is reckoned, and as the box is.
+  get reach() {
+    const { clientHeight } = this.box;
+    return [Math.max(0, this.whole - clientHeight), Math.max(0, Math.min(this.whole, HIGHEST) - clientHeight)];
+  }
+
+  scrollTo(wanted) {
+    const [all, real] = this.reach, top = Math.max(0, Math.min(wanted, all));
+    this.box.scrollTop = all > real ? Math.round((top / all) * real) : top;
+    this.shift = all > real ? top - this.box.scrollTop : 0;
+  }
+
+  // A leap, or the edge of the box: where that is in all of the log.
+  leapt(moved) {
+    const [all, real] = this.reach, { scrollTop, clientHeight } = this.box;
+    if (all <= real) { this.shift = 0; return; }
+    if (scrollTop <= 0) this.shift = 0;
+    else if (scrollTop >= real - 1) this.shift = all - scrollTop;
+    else if (Math.abs(moved) > 4 * clientHeight) this.shift = Math.round((scrollTop / real) * all) - scrollTop;
+  }
+
   scrolled() {
-    const { scrollTop, clientHeight, scrollHeight } = this.box;
-    this.atEnd = scrollTop + clientHeight >= scrollHeight - 4;
-    const moved = scrollTop - this.top;
+    const { scrollTop, clientHeight } = this.box, moved = scrollTop - this.top;
+    this.leapt(moved);
+    this.atEnd = this.now + clientHeight >= this.whole - 4;
     this.top = scrollTop;
     if (this.isMoved) { this.anchor.beyond += moved; return; } // rows have changed that are not drawn yet: they tell nothing
-    const place = Math.min(this.placeAt(scrollTop), Math.max(0, this.count - 1));
-    this.anchor = { row: this.count ? this.rowAt(place) : 0, beyond: scrollTop - this.topOf(place) };
+    const place = Math.min(this.placeAt(this.now), Math.max(0, this.count - 1));
+    this.anchor = { row: this.count ? this.rowAt(place) : 0, beyond: this.now - this.topOf(place) };
     this.draw();
   }
 
@@ -166,14 +193,14 @@ export class LogView {
 
   drawNow() {
     this.refresh();
-    const whole = this.topOf(this.count);
-    this.pad.style.height = `${whole}px`;
-    if (this.isMoved) this.box.scrollTop = this.follow && this.atEnd ? whole : this.topOf(this.placeOf(this.anchor.row)) + this.anchor.beyond;
+    const { whole } = this;
+    this.pad.style.height = `${Math.min(whole, HIGHEST)}px`;
+    if (this.isMoved) this.scrollTo(this.follow && this.atEnd ? whole : this.topOf(this.placeOf(this.anchor.row)) + this.anchor.beyond);
     this.isMoved = false;
     this.top = this.box.scrollTop;
-    const first = Math.max(0, this.placeAt(this.box.scrollTop) - BESIDE);
-    const last = Math.min(this.count, this.placeAt(this.box.scrollTop + this.box.clientHeight) + BESIDE);
-    this.seen.style.top = `${this.topOf(first)}px`;
+    const first = Math.max(0, this.placeAt(this.now) - BESIDE);
+    const last = Math.min(this.count, this.placeAt(this.now + this.box.clientHeight) + BESIDE);
+    this.seen.style.top = `${this.topOf(first) - this.shift}px`;
     this.put(first, last);
     this.onDraw();
   }
@@ -182,12 +209,15 @@ export class LogView {
   put(first, last) {
     const before = this.drawn;
     this.drawn = new Map();
-    let at = this.seen.firstChild;
+    let at = this.seen.firstChild, style = PLAIN, following = -1;
     for (let place = first; place < last; place++) {
       const number = this.rowAt(place), row = this.model.row(number);
-      const key = row.gap ? `${row.gap.start} ${row.gap.stop} ${row.gap.isLost} ${this.fetching.has(row.gap.stop)}` : `${row.line} ${row.line !== null && row.line === this.chosen} ${row.text}`;
+      if (number !== following) style = this.model.styleAt(number);
+      const key = row.gap ? `${row.gap.start} ${row.gap.stop} ${row.gap.isLost} ${this.fetching.has(row.gap.stop)}` : `${row.line} ${row.line !== null && row.line === this.chosen} ${classes(style)} ${row.text}`;
       const old = before.get(number);
-      const node = old && old.key === key ? old.node : this.nodeOf(row);
+      const node = old && old.key === key ? old.node : this.nodeOf(row, style);
+      style = row.gap ? PLAIN : carried(row.text, style);
+      following = number + 1;
       this.drawn.set(number, { key, node });
       if (node === at) at = at.nextSibling;
       else this.seen.insertBefore(node, at);
@@ -195,13 +225,13 @@ export class LogView {
     while (at) { const next = at.nextSibling; at.remove(); at = next; }
   }
 
-  nodeOf({ gap, text, line }) {
+  nodeOf({ gap, text, line }, style) {
     if (gap) return this.gapNode(gap);
     const node = made("div", line !== null && line === this.chosen ? "log-row chosen" : "log-row");
     const number = made("a", "", node);
     number.tabIndex = -1;
     if (line !== null) { number.href = `#L${line}`; number.textContent = line; }
-    putLine(made("code", "", node), text, this.finder);
+    putLine(made("code", "", node), text, this.finder, style);
     return node;
   }
 

@@ -45,7 +45,7 @@
   };
 
   const choose = (id) => {
-    history.pushState(null, "", id ? linkOf(id) : page.dataset.path);
+    history.pushState(null, "", linkOf(id));
     return showPanel(Boolean(id));
   };
 

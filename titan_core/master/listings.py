@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 
 from titan_core.errors import InvalidRequest
 from titan_core.master.engine import Engine
@@ -37,7 +38,9 @@ class Listings:
         _check_state(request.state, RunState)
         known, listed = self._engine.read(lambda state: self._runs_in_memory(state, request))
         oldest = listed[-1][0] if len(listed) == request.limit else 0
-        found = self._history.runs(request.limit + len(known), request.state, request.name, oldest)
+        found = self._history.runs(
+            request.limit + len(known), request.state, request.name, oldest, request.from_wall, request.until_wall
+        )
         past = [run for run in found if run.run_id not in known]
         origins = self._history.origins(run.sequence for run in past) if past else {}
         listed += [(run.sequence, self._views.past_run(run, origins.get(run.sequence))) for run in past]
@@ -74,9 +77,16 @@ class Listings:
         self, state: State, request: messages.ListRuns
     ) -> tuple[set[str], list[tuple[int, messages.RunStatus]]]:
         """Every run id there is, and those runs that are asked for."""
-        fits = (run for run in reversed(state.runs.values()) if _run_fits(run, request))
+        bounds = self._bounds(request)
+        fits = (run for run in reversed(state.runs.values()) if _run_fits(run, request) and _went_on(run, *bounds))
         listed = [(run.sequence, self._views.run(run)) for run in itertools.islice(fits, request.limit)]
         return set(state.runs), listed
+
+    def _bounds(self, request: messages.ListRuns) -> tuple[float, float]:
+        """The instants that are asked for, on the clock of the model."""
+        from_wall = self._engine.clock.from_wall
+        until_at = from_wall(request.until_wall) if request.until_wall else math.inf
+        return from_wall(request.from_wall) if request.from_wall else -math.inf, until_at
 
     def _past_jobs(self, keys: list[tuple[str, str]]) -> list[Job]:
         """Each run is read once, however the jobs of several that grew at the same time lie among each other."""
@@ -87,6 +97,12 @@ class Listings:
 
 def _run_fits(run: Run, request: messages.ListRuns) -> bool:
     return run.name.startswith(request.name) and request.state in ("", run.state.value)
+
+
+def _went_on(run: Run, from_at: float, until_at: float) -> bool:
+    """A run whose services go on does so, too."""
+    over_at = math.inf if run.live_jobs or run.finished_at is None else run.finished_at
+    return run.submitted_at < until_at and over_at >= from_at
 
 
 def _jobs_in_memory(state: State, request: messages.ListJobs) -> list[Job]:

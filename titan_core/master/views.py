@@ -11,7 +11,7 @@ from titan_core.protocol import messages
 from titan_core.scheduler import restarts, scaling, services
 from titan_core.scheduler.attempts import address
 from titan_core.scheduler.explain import reason
-from titan_core.scheduler.model import Attempt, Job, Run, Service, Worker
+from titan_core.scheduler.model import Attempt, Job, LostWorker, Run, Service, Worker
 from titan_core.scheduler.records import RunRecord
 from titan_core.scheduler.schedule_records import OriginRecord
 from titan_core.scheduler.state import PoolGrowth, State
@@ -19,6 +19,10 @@ from titan_core.scheduler.states import JobState, WorkerState
 
 Usage = Mapping[bytes, messages.ServiceUsage]
 """What services take, by the token of their attempt."""
+
+
+LATELY_S = 86_400.0
+"""For so long a worker that was lost is shown."""
 
 
 class Views:
@@ -146,8 +150,18 @@ class Views:
         now = self._clock.monotonic()
         pools = tuple(_pool(state, name, growth, now) for name, growth in scaling.pools(state).items())
         return messages.ClusterStatus(
-            self.workers(state, sessions, history), _counts(counts), pools=pools, finished=state.finished
+            self.workers(state, sessions, history),
+            _counts(counts),
+            pools=pools,
+            finished=state.finished,
+            lost=tuple(
+                self._lost(lost) for lost in reversed(state.lost_workers.values()) if now - lost.lost_at < LATELY_S
+            ),
         )
+
+    def _lost(self, lost: LostWorker) -> messages.LostWorker:
+        capabilities = tuple(sorted(lost.capabilities))
+        return messages.LostWorker(lost.worker_id, self._wall(lost.lost_at), lost.reason, lost.attempts, capabilities)
 
     def workers(
         self, state: State, sessions: Iterable[Session], history: bool = True

@@ -420,6 +420,10 @@ class ListRuns(Message):
     state: str = tag(2, "")
     name: str = tag(3, "")
     """Only runs whose name begins so."""
+    from_wall: float = tag(4, 0.0)
+    """Only runs that went on at this instant or later."""
+    until_wall: float = tag(5, 0.0)
+    """Only runs that were submitted before this instant; 0 = whenever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -593,6 +597,18 @@ class PoolStatus(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class LostWorker(Message):
+    """One that was taken for dead, and has not come back."""
+
+    worker_id: str = tag(1)
+    lost_wall: float = tag(2, 0.0)
+    reason: str = tag(3, "")
+    attempts: int = tag(4, 0)
+    """How many it held at that moment: they are made again elsewhere, as far as their budgets go."""
+    capabilities: tuple[str, ...] = tag(5, ())
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterStatus(Message):
     workers: tuple[WorkerStatus, ...] = tag(1, ())
     counts: tuple[StateCount, ...] = tag(2, ())
@@ -603,6 +619,8 @@ class ClusterStatus(Message):
     """By capability."""
     finished: int = tag(5, 0)
     """Jobs that came to an end since the master was started."""
+    lost: tuple[LostWorker, ...] = tag(6, ())
+    """Workers taken for dead within a day, at most 20, newest first; since the master was started."""
 
 
 # ── assets ────────────────────────────────────────────────────────────────────────────────────────

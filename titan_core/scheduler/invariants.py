@@ -6,7 +6,7 @@ from collections import Counter
 
 from titan_core.scheduler import instances
 from titan_core.scheduler.core import Core
-from titan_core.scheduler.model import CHANGES_KEPT, Job, Run, Service, Worker
+from titan_core.scheduler.model import CHANGES_KEPT, LOST_KEPT, Job, Run, Service, Worker
 from titan_core.scheduler.placement import capable, strict_worker_id
 from titan_core.scheduler.schedule_model import Schedule
 from titan_core.scheduler.state import State
@@ -22,6 +22,8 @@ def check(core: Core) -> None:
             _check_job(state, job)
     for worker in state.workers.values():
         _check_worker(state, worker)
+    _require(not state.lost_workers.keys() & state.workers.keys(), "a worker that is there counts as lost")
+    _require(len(state.lost_workers) <= LOST_KEPT, f"{len(state.lost_workers)} lost workers are remembered")
     for run in state.runs.values():
         for service in run.services.values():
             _check_service(service)

@@ -21,6 +21,8 @@ USUAL_SERVICES = 32
 """Services on one worker, beside its slots, where the worker says nothing else."""
 RECENT_KEPT = 10
 """Ended attempts a worker's record shows."""
+LOST_KEPT = 20
+"""Workers that were taken for dead lately and are remembered as such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,3 +364,15 @@ class Worker:
     def load(self) -> float:
         """Attempts per slot; services count as one each."""
         return (len(self.running) + len(self.services)) / self.info.slots
+
+
+@dataclass(frozen=True, slots=True)
+class LostWorker:
+    """One that was taken for dead, though nobody had asked it to go, and has not come back."""
+
+    worker_id: str
+    lost_at: float
+    reason: str
+    attempts: int
+    """How many it held at that moment, those of services included."""
+    capabilities: frozenset[str]

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from titan_core.scheduler.actions import Action
-from titan_core.scheduler.model import Attempt, Job, Run, Service, Worker
+from titan_core.scheduler.model import Attempt, Job, LostWorker, Run, Service, Worker
 from titan_core.scheduler.placement import Placement
 from titan_core.scheduler.schedule_model import Fire, Schedule
 from titan_core.scheduler.settings import Settings
@@ -85,6 +85,8 @@ class State:
     """In order of submission."""
     workers: dict[str, Worker] = field(default_factory=dict)
     """Those that are not dead, in order of registration."""
+    lost_workers: dict[str, LostWorker] = field(default_factory=dict)
+    """The last LOST_KEPT that were taken for dead and have not come back, the latest last. Not stored."""
     attempts: dict[bytes, Attempt] = field(default_factory=dict)
     """The attempts that are on a worker, by token."""
     lost: dict[bytes, Attempt] = field(default_factory=dict)

@@ -34,7 +34,7 @@ from titan_core.scheduler.events import (
     WorkerShutdownRequested,
     WorkerTroubleChanged,
 )
-from titan_core.scheduler.model import Attempt, Worker
+from titan_core.scheduler.model import LOST_KEPT, Attempt, LostWorker, Worker
 from titan_core.scheduler.state import State
 from titan_core.scheduler.states import WorkerState
 
@@ -85,6 +85,7 @@ def on_silent(state: State, worker: Worker) -> None:
         reason = f"worker {worker.worker_id} was not heard for {state.settings.death_s:g} s"
     else:
         reason = f"worker {worker.worker_id} did not come back within {state.grace_s:g} s of the master's start"
+    _remember(state, worker, reason)
     _bury(state, worker, reason)
 
 
@@ -179,6 +180,7 @@ def _seat(state: State, worker: Worker | None, event: WorkerRegistered, same_pro
     if worker is None:
         worker = Worker(event.info, state.next_sequence(), WorkerState.ONLINE, event.session, state.now)
         state.workers[worker.worker_id] = worker
+        state.lost_workers.pop(worker.worker_id, None)
     state.timers.cancel(worker.timer)
     worker.info, worker.session, worker.connected_at, worker.timer = event.info, event.session, state.now, 0
     worker.leaving, worker.trouble = False, event.trouble
@@ -225,3 +227,14 @@ def _bury(state: State, worker: Worker, reason: str) -> None:
     state.act(RecordWorker(worker, gone=True))
     for attempt in [*worker.running.values(), *worker.services.values()]:
         attempts.on_lost(state, attempt, reason)
+
+
+def _remember(state: State, worker: Worker, reason: str) -> None:
+    """For a person, who has to see why it is gone; one that left by itself, or was asked to, is no news."""
+    if worker.leaving or worker.shutting_down:
+        return
+    held = len(worker.running) + len(worker.services)
+    lost = LostWorker(worker.worker_id, state.now, reason, held, worker.info.capabilities)
+    state.lost_workers[worker.worker_id] = lost
+    if len(state.lost_workers) > LOST_KEPT:
+        del state.lost_workers[next(iter(state.lost_workers))]

@@ -119,9 +119,17 @@ class History:
         )
         return found[0] if found else None
 
-    def runs(self, limit: int, state: str = "", name_prefix: str = "", from_sequence: int = 0) -> list[RunRecord]:
-        """At most `limit` runs in this state, named so, newest first, none with a lower number than `from_sequence`;
-        their instants are monotonic."""
+    def runs(
+        self,
+        limit: int,
+        state: str = "",
+        name_prefix: str = "",
+        from_sequence: int = 0,
+        from_wall: float = 0.0,
+        until_wall: float = 0.0,
+    ) -> list[RunRecord]:
+        """At most `limit` runs in this state, named so, newest first, none with a lower number than `from_sequence`,
+        that went on between two instants (0.0 = no bound); their own instants are monotonic."""
         where = ["sequence >= ?"]
         values: list[object] = [from_sequence]
         if state:
@@ -130,6 +138,12 @@ class History:
         if name_prefix:
             where.append("name >= ? AND name < ?")
             values += _range(name_prefix)
+        if from_wall:
+            where.append("(live_jobs > 0 OR finished_at IS NULL OR finished_at >= ?)")
+            values.append(from_wall)
+        if until_wall:
+            where.append("submitted_at < ?")
+            values.append(until_wall)
         text = f"WHERE {' AND '.join(where)} ORDER BY sequence DESC LIMIT ?"
         return self.read(read_run_rows, text, [*values, limit], self._offset_s)
 

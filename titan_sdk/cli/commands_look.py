@@ -138,6 +138,9 @@ def _cluster(context: Context, cluster: ClusterStatus) -> int:
     for pool in cluster.pools:
         if told := _pool(pool):
             out.line(f"pool {clean(pool.capability)}: {clean(told)}")
+    for lost in cluster.lost:
+        held = f"; it held {plural(lost.attempts, 'attempt')}" if lost.attempts else ""
+        out.line(f"lost {clock(lost.lost_wall)}: {clean(lost.reason)}{held}")
     return Exit.OK
 
 

@@ -106,11 +106,42 @@ def test_a_log_is_followed_and_searched(stage: Scene, stranger: Window, tmp_path
     expect(page.locator("#log-box .log-row")).to_have_count(1)
     expect(page.locator("#log-count")).to_contain_text("1 ")
     expect(box.locator(".log-row a")).to_have_text("77")
-    page.get_by_label("Filter").fill("")
+    page.get_by_label("Filter").fill("after gate")
+    expect(page.locator("#log-box .log-row")).to_have_count(1)
     _open(gate, "2")
+    expect(page.locator("#log-box .log-row")).to_have_count(2)  # new lines are filtered, too
     expect(box).to_contain_text("after gate 2")
     expect(page.locator("#log-state")).to_contain_text("over")
     expect(page.locator("#log-facts .state")).to_contain_text("COMPLETED")
+
+
+def test_colours_go_on_from_line_to_line(stage: Scene, stranger: Window) -> None:
+    script = stage.script("colours.sh", "#!/bin/sh\nprintf '\\033[31mred\\nstill red\\033[0m\\nplain\\n'\n")
+    job = stage.client.submit_job(filename=script, job_id="coloured")
+    stage.client.wait_for_job(job, 20)
+    stranger.go(f"/runs/{job.run_id}/jobs/{job.job_id}/log")
+    expect(stranger.page.locator("#log-box .t-ink1")).to_have_text(["red", "still red"])
+
+
+def test_a_log_of_millions_of_lines_is_gone_through_from_end_to_end(stage: Scene, stranger: Window) -> None:
+    """More than a browser can make a box high for."""
+    page, most = stranger.page, 2_000_000
+    job = stage.client.submit_job(filename=stage.script("many.sh", f"#!/bin/sh\nseq 1 {most}\n"), job_id="many")
+    stage.client.wait_for_job(job, 20)
+    stranger.go(f"/runs/{job.run_id}/jobs/{job.job_id}/log")
+    box, line = page.locator("#log-box"), page.locator("#log-box .log-row code")
+    expect(page.locator("#log-count")).to_have_text(f"{most:,} lines")
+    box.focus()
+    for key, number in (("Home", 1), ("End", most)):
+        page.keyboard.press(key)
+        expect(line.get_by_text(str(number), exact=True)).to_be_in_viewport()
+    page.keyboard.press("PageUp")
+    expect(line.get_by_text(str(most), exact=True)).not_to_be_in_viewport()
+    expect(line.get_by_text(str(most - 40), exact=True)).to_be_in_viewport()
+    page.get_by_label("Line").fill("1234567")
+    page.keyboard.press("Enter")
+    expect(line.get_by_text("1234567", exact=True)).to_be_in_viewport()
+    expect(page.locator("#log-box .log-row.chosen code")).to_have_text("1234567")
 
 
 # ── what a person does ────────────────────────────────────────────────────────────────────────────

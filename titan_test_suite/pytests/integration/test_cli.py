@@ -96,6 +96,15 @@ def test_status_tells_of_pools_that_have_something_to_say(titan, master):
     ]
 
 
+def test_status_tells_of_workers_that_were_lost(titan, master):
+    lost = (m.LostWorker("w:1", 1.0, "worker w:1 was not heard for 30 s\x1b[2J", 2), m.LostWorker("w:2", 1.0, "gone"))
+    script(master, m.GetClusterStatus, m.ClusterStatus((), (), lost=lost))
+    assert titan("status") == 0
+    first, second = titan.out.splitlines()[2:]
+    assert first.startswith("lost ") and first.endswith("was not heard for 30 s\\x1b[2J; it held 2 attempts")
+    assert second.endswith(": gone")
+
+
 def test_explain_prints_sentences(titan, master):
     reasons = ("No worker has GPU.", "It is first in line.")
     script(master, m.Explain, m.Explanation(RUN, "extract", "QUEUED", reasons))

@@ -139,4 +139,5 @@ def test_a_schedule_is_made_and_changed_only_if_that_is_wanted(client: TitanClie
 
 def test_history_is_there_without_workers(client: TitanClient, browser: Browser, tmp_path: Path) -> None:
     submit(client, tmp_path)
-    assert "nothing has run in this time" in browser.text("/history")
+    page = browser.text("/history?span=86400&until=1")
+    assert "Nothing ran in this time" in page and "No older run is kept" in page

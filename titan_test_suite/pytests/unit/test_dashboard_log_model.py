@@ -65,6 +65,21 @@ console.log(JSON.stringify([
 ]));
 """
 
+COLOURS = r"""
+import { LogModel } from "./log-model.js";
+import { classes, settled } from "./log-text.js";
+const text = "a\x1b[1;31mb\nc\n\x1b[0;32md\x1b[44m\ne\x1b[m\n\x1b[3mf\r10%\x1b[33m\r20%\ng\n";
+const log = new TextEncoder().encode(text);
+const model = new LogModel(), nothing = () => {};
+const shown = () => Array.from({ length: model.rows }, (_, row) => classes(model.styleAt(row)));
+const middle = log.indexOf(101); // e
+model.add(middle, log.slice(middle), nothing);
+const alone = shown();
+model.add(0, log.slice(0, 12), nothing);
+model.add(12, log.slice(12, middle), nothing);
+console.log(JSON.stringify({ alone, whole: shown(), settled: settled("\x1b[31m1%\r2%") }));
+"""
+
 
 def run(script: str, tmp_path: Path) -> object:
     if NODE is None:
@@ -97,6 +112,15 @@ def test_gaps_are_rows_and_lines_behind_them_have_no_number_until_it_is_known(tm
     assert [row.get("line") for row in found["lost"]] == [1, 2, None, 3, 4]
     assert found["lost"][2] == {"gap": {**gap, "isLost": True}}
     assert (found["gaps"], found["line"], found["none"]) == ([], 4, None)
+
+
+def test_colours_go_on_from_line_to_line_also_into_what_was_there_before(tmp_path: Path) -> None:
+    found = run(COLOURS, tmp_path)
+    assert isinstance(found, dict)
+    assert found["alone"] == ["", "", "", "t-italic t-ink3"]  # behind a gap nothing is known of what was set
+    red, green = "t-bold t-ink1", "t-ink2 t-ground4"
+    assert found["whole"] == ["", red, red, green, "", "t-italic t-ink3"]
+    assert found["settled"] == "\x1b[31m2%"
 
 
 def test_escapes_are_left_out_and_returns_overwrite(tmp_path: Path) -> None:

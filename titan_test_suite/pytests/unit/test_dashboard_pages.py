@@ -19,6 +19,7 @@ from titan_core.protocol.messages import (
     FireStatus,
     JobList,
     JobStatus,
+    LostWorker,
     PoolStatus,
     RunStatus,
     ScheduleStatus,
@@ -237,6 +238,60 @@ def test_concerns_are_in_order_and_waiting_jobs_by_reason() -> None:
         ("r/a", "busy (and 1 other)"),
         ("r/c", "no worker has GPU"),
     ]
+
+
+def test_each_number_of_the_first_page_leads_to_what_it_counts() -> None:
+    busy = WorkerStatus("box:1", "ONLINE", ("GPU",), 4, 2, services=("r/s",), jobs=("r/1", "r/2"))
+    client = FakeClient(
+        cluster=ClusterStatus((busy,), (StateCount("DEAD", 3),), pools=(PoolStatus("GPU", 1, 4, 2, 7),)),
+        services=(ServiceStatus("r", "s", "READY"), ServiceStatus("r", "t", "DEAD")),
+        schedules=(ScheduleStatus("n", "PAUSED", Timing("@daily")),),
+        schedule_history=(fire(),),
+        dead_jobs=JobList((JobStatus("r", "x", "DEAD"),), 3),
+    )
+    page = FakeDashboard(client).browser.text("/")
+    for path, words in {
+        "/jobs?state=DEAD": "3", "/jobs?state=RUNNING": "2", "/jobs?state=QUEUED&amp;requirement=GPU": "7",
+        "/workers?capability=GPU": "2", "/workers/box:1#now": "2", "/workers/box:1#services": "1",
+        "/services?state=READY": "1 service", "/services?state=DEAD": "1 service DEAD",
+        "/schedules?state=PAUSED": "1 schedule", "/runs?state=FAILED": "FAILED",
+    }.items():  # fmt: skip
+        assert re.search(rf'<a href="{re.escape(path)}"[^>]*>{words}</a>', page), path
+
+
+def test_fires_that_came_to_nothing_are_listed_where_their_number_leads() -> None:
+    client = FakeClient(schedules=(ScheduleStatus("nightly", "ACTIVE", Timing("@daily"), last=(fire(),)),))
+    client.answers["schedule_history"] = (fire(reason="the master was away"),)
+    browser = FakeDashboard(client).browser
+    assert '<a href="/schedules#missed">1 fire missed or failed in the last day</a>' in browser.text("/")
+    section = browser.text("/schedules").partition('<section id="missed"')[2]
+    assert "MISSED" in section and "the master was away" in section
+
+
+def test_jobs_are_found_by_what_they_need() -> None:
+    jobs = tuple(JobStatus("r", f"j{n}", "QUEUED", requirement="GPU" if n % 2 else "GENERAL") for n in range(6))
+    client = FakeClient(jobs=JobList(jobs, 9))
+    browser = FakeDashboard(client).browser
+    page = browser.text("/jobs?state=QUEUED&requirement=GPU")
+    assert client.called("jobs")[-1] == ("QUEUED", 2000)
+    assert page.count("<tr data-key") == 3 and "3 of 9 jobs; the first 6 were looked through" in page
+    assert 'href="/jobs?state=QUEUED&amp;requirement=GPU&amp;limit=400"' in page
+    assert "needs FPGA" in browser.text("/jobs?requirement=FPGA")
+
+
+def test_a_worker_that_was_lost_is_told_of_first_and_wherever_it_is_looked_for() -> None:
+    lost = LostWorker("gone:1", time.time() - 60, f"{EVIL} was not heard", 2, ("GPU",))
+    browser = FakeDashboard(FakeClient(cluster=ClusterStatus((WORKER,), lost=(lost,)))).browser
+    (concern,) = browser.get("/api/attention").get_json()["attention"]
+    assert (concern["kind"], concern["title"]) == ("lost", "1 worker lost")
+    assert concern["items"][0]["why"].endswith("was not heard; 2 attempts lost with it")
+    assert '<a href="/workers?state=lost">1 worker lost</a>' in browser.text("/")
+    for path, is_listed in {"/workers": True, "/workers?state=lost": True, "/workers?state=ONLINE": False}.items():
+        assert ("gone:1" in browser.text(path)) is is_listed
+    assert "box:8081" not in browser.text("/workers?state=lost")
+    assert browser.get("/api/workers").get_json()["lost"][0]["attempts"] == 2
+    answer = browser.get("/workers/gone:1")
+    assert answer.status_code == 404 and "it was lost 1m" in answer.get_data(as_text=True)
 
 
 # ── json ──────────────────────────────────────────────────────────────────────────────────────────

@@ -110,6 +110,15 @@ def test_a_run_has_a_table_for_those_without_scripts_and_a_panel_with_its_own_ad
     assert (moved.status_code, moved.headers["Location"]) == (303, "/runs/sales-1?job=load")
 
 
+def test_a_run_that_failed_shows_the_job_that_died_first() -> None:
+    dead = [JobStatus("sales-1", name, "DEAD", finished_wall=wall) for name, wall in (("later", 9.0), ("a b", 5.0))]
+    browser = FakeDashboard(client(run=run(*dead))).browser
+    moved = browser.get("/runs/sales-1")
+    assert (moved.status_code, moved.headers["Location"]) == (303, "/runs/sales-1?job=a+b")
+    assert browser.get("/runs/sales-1?job=").status_code == 200  # it was closed
+    assert browser.get("/runs/sales-1", X_Fragment="1").status_code == 200  # nor does an open page move
+
+
 def test_a_job_that_is_not_there_is_said_in_the_panel() -> None:
     page = FakeDashboard(client(job=NotFound("there is no job sales-1/nope"))).browser.text("/runs/sales-1?job=nope")
     assert "there is no job sales-1/nope" in page and 'data-job="load"' in page
@@ -129,7 +138,7 @@ def test_a_short_name_of_a_run_leads_to_its_whole_one() -> None:
 def test_a_huge_run_is_listed_by_state_and_says_why() -> None:
     jobs = [job(f"j{number}", "DEAD" if number < 3 else "QUEUED") for number in range(1600)]
     dashboard = FakeDashboard(client(run=run(*jobs)))
-    page = dashboard.browser.text("/runs/sales-1")
+    page = dashboard.browser.text("/runs/sales-1?job=")
     assert "This run has 1600 jobs. A picture of more than 1500 can not be read" in page and "run.js" not in page
     assert page.count("<tr data-job") == 3 + 200 and page.index("DEAD</span>") < page.index("QUEUED</span>")
     assert dashboard.browser.text("/runs/sales-1?state=QUEUED").count("<tr data-job") == 1597
@@ -285,6 +294,19 @@ def test_history_leads_to_jobs_and_keeps_its_time() -> None:
     assert ">gone:1</" in page and WORKER.worker_id in page
     assert "attempt 1" not in browser.text(f"/history?span=300&until={int(now) - 3000}")
     assert browser.get("/history?span=x").status_code == 400
+
+
+def test_history_goes_back_by_time_and_by_worker() -> None:
+    dashboard = FakeDashboard(client(runs=(run(),)))
+    page = dashboard.browser.text("/history?span=20&until=90&worker=box:8081")
+    assert (101, 70.0, 90.0) in dashboard.client.called("runs")  # the master finds what went on then
+    assert 'href="/history?span=20&amp;until=80&amp;worker=box%3A8081">← Earlier' in page
+    assert 'href="/history?span=20&amp;until=100&amp;worker=box%3A8081">Later →' in page
+    assert "Nothing ran in this time on box:8081" in page and 'href="/runs/sales-1"' in page
+    moved = dashboard.browser.get("/history?day=2026-03-01")
+    midnight = int(time.mktime((2026, 3, 2, 0, 0, 0, 0, 0, -1)))
+    assert moved.headers["Location"] == f"/history?span=86400&until={midnight}"
+    assert dashboard.browser.get("/history?day=tomorrow").status_code == 400
 
 
 # ── samples ───────────────────────────────────────────────────────────────────────────────────────

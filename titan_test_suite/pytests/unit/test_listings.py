@@ -59,3 +59,31 @@ def test_runs_of_memory_and_of_the_store_are_one_list(tmp_path: Path, limit: int
         listed = listings.runs(ListRuns(limit))
     newest_first = [f"run-{number}" for number in range(6, -1, -1)]
     assert [run.run_id for run in listed.runs] == newest_first[:limit]
+
+
+def test_runs_of_a_time_are_found_in_memory_and_in_the_store(tmp_path: Path) -> None:
+    clock = FakeClock()
+    with open_store(tmp_path) as store:
+        cluster = StoredCluster(store, runs_kept=2)
+        cluster.advance(clock.monotonic() - cluster.now)
+        begin_wall = clock.wall()
+        for number in range(6):  # each goes on for ten seconds, and the next one begins ten seconds later
+            cluster.submit(stored_job("a", requirement="GPU"), run_id=f"run-{number}")
+            cluster.advance(10)
+            if number != 1:
+                cluster.cancel_run(f"run-{number}")
+            cluster.advance(10)
+        cluster.flush()
+        assert "run-2" not in cluster.core.state.runs
+        listings = Listings(Engine(cluster.core, clock, store), store.history, Views(clock))
+
+        def found(from_s: float, until_s: float) -> str:
+            asked = ListRuns(9, from_wall=begin_wall + from_s, until_wall=begin_wall + until_s)
+            return " ".join(run.run_id.removeprefix("run-") for run in listings.runs(asked).runs)
+
+        assert [found(*span) for span in ((0, 1000), (-9, 0), (45, 75), (111, 1000))] == [
+            "5 4 3 2 1 0",
+            "",
+            "3 2 1",
+            "1",
+        ]

@@ -7,7 +7,7 @@ import pytest
 from titan_core.errors import Conflict, NotFound, Unavailable
 from titan_core.scheduler.actions import AcceptWorker, AcknowledgeResult, RecordWorker, ShutDownWorker, StartAttempt
 from titan_core.scheduler.events import ServiceReady, WorkerDisconnected, WorkerSaidGoodbye, WorkerShutdownRequested
-from titan_core.scheduler.model import RECENT_KEPT
+from titan_core.scheduler.model import LOST_KEPT, RECENT_KEPT
 from titan_core.scheduler.states import Outcome
 from titan_test_suite.pytests.support.cluster_model import Cluster, FakeWorker, job, report, service, started_jobs
 
@@ -252,6 +252,37 @@ def test_a_worker_is_dead_when_it_was_not_heard_for_so_long(cluster: Cluster, wo
     assert cluster.state("a") == "QUEUED"
     assert cluster.job("a").reason == "worker w:8080 was not heard for 30 s; runs again"
     assert not cluster.core.state.workers
+
+
+def test_a_worker_that_was_lost_is_remembered_until_it_is_back(cluster: Cluster, worker: FakeWorker) -> None:
+    cluster.submit(job("a"), job("b"))
+    dies(cluster, worker)
+    (lost,) = cluster.core.state.lost_workers.values()
+    assert (lost.worker_id, lost.reason, lost.attempts) == (
+        worker.worker_id,
+        "worker w:8080 was not heard for 30 s",
+        2,
+    )
+    assert lost.lost_at == cluster.now
+    cluster.register(worker)
+    assert not cluster.core.state.lost_workers
+
+
+def test_a_worker_that_left_by_itself_or_was_asked_to_is_not_lost(cluster: Cluster, worker: FakeWorker) -> None:
+    asked = cluster.join("asked")
+    cluster.drain(worker)
+    cluster.disconnect(worker)
+    cluster.handle(WorkerShutdownRequested(asked.worker_id))
+    dies(cluster, asked)
+    assert not cluster.core.state.workers
+    assert not cluster.core.state.lost_workers
+
+
+def test_of_lost_workers_the_last_are_remembered(cluster: Cluster) -> None:
+    for number in range(LOST_KEPT + 2):
+        dies(cluster, cluster.join(f"w{number}"))
+    assert len(cluster.core.state.lost_workers) == LOST_KEPT
+    assert next(iter(cluster.core.state.lost_workers)) == "w2:8080"
 
 
 def test_a_worker_silent_for_too_long_already_is_dead_at_once(cluster: Cluster, worker: FakeWorker) -> None:
