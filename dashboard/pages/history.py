@@ -8,7 +8,7 @@ from collections import defaultdict
 from flask import request
 from flask.typing import ResponseReturnValue
 
-from dashboard.api import number
+from dashboard.api import LAST_WALL, number
 from dashboard.cluster import Snapshot
 from dashboard.drawings import Lane, lane, ticks
 from dashboard.executions import Execution, of_workers
@@ -25,13 +25,12 @@ MAX_RUNS = 200
 MAX_READ = 100
 """Runs whose attempts are looked at for one picture."""
 MAX_DRAWN = 1000
-_FAR_WALL = 1 << 40
 
 
 @page.get("/history")
 def history() -> ResponseReturnValue:
     """The `span` seconds before `until`, a wall instant; without it, before now."""
-    span_s, asked_wall = number("span", DEFAULT_S, SPANS[-1][0], 10), number("until", 0, _FAR_WALL, 0)
+    span_s, asked_wall = number("span", DEFAULT_S, SPANS[-1][0], 10), number("until", 0, LAST_WALL, 0)
     until_wall = float(asked_wall) or time.time()
     from_wall = until_wall - span_s
     snapshot = parts().cluster.look()
@@ -47,7 +46,7 @@ def history() -> ResponseReturnValue:
         from_wall=from_wall,
         until_wall=until_wall,
         until=asked_wall,
-        earlier=int(until_wall - span_s / 2),
+        earlier=max(1, int(until_wall - span_s / 2)),
         later=int(until_wall + span_s / 2) if asked_wall and until_wall + span_s / 2 < time.time() else 0,
         worker=request.args.get("worker", ""),
     )

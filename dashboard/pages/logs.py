@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ServiceUnavailable
 
 from dashboard import logs
-from dashboard.api import answer, number
+from dashboard.api import answer, is_number, number
 from dashboard.page import Page, render
 from dashboard.parts import parts
 from dashboard.rings import AttemptName
@@ -93,8 +93,8 @@ def _latest(job: JobStatus) -> int:
 def _offset() -> int:
     """Where a stream goes on that has ended, or begins. Raises InvalidRequest."""
     gone = request.headers.get("Last-Event-ID", "")
-    if gone.isascii() and gone.isdigit():
-        return min(int(gone[:20]), MOST_OFFSET)
+    if is_number(gone):
+        return min(int(gone), MOST_OFFSET)
     return number("offset", 0, MOST_OFFSET, least=0)
 
 
