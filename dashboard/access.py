@@ -17,7 +17,6 @@ import hmac
 import re
 from collections.abc import Callable
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
@@ -118,7 +117,8 @@ def _check_host() -> None:
     found = _host()
     if found is None or found["name"].strip("[]") not in parts().config.hosts:
         raise MisdirectedRequest(
-            "the dashboard is not known under this name; start it with --allow-host NAME if it should be"
+            "the dashboard is not known under this name; ask for it by its own address, "
+            "or start it with --allow-host NAME"
         )
 
 
@@ -130,8 +130,12 @@ def _host() -> re.Match[str] | None:
 def _check_origin() -> None:
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     foreign_site = site is not None and site not in ("same-origin", "none")
-    if foreign_site or (origin is not None and urlsplit(origin).netloc.lower() != request.headers["Host"].lower()):
-        raise Forbidden("the request comes from a page of another site")
+    host = request.headers["Host"].lower()
+    if foreign_site or (origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}")):
+        raise Forbidden(
+            "the request comes from a page of another site; open the dashboard itself and do it there "
+            "(a proxy before it must pass Host as it is)"
+        )
 
 
 def _ask_to_log_in() -> ResponseReturnValue:

@@ -19,6 +19,7 @@ from dashboard.cluster import ClusterWatch
 from dashboard.collector import Collector
 from dashboard.config import DashboardConfig
 from dashboard.parts import Parts
+from dashboard.sessions import Sessions
 from dashboard.streams import Streams
 from titan_core.lifecycle import Component
 from titan_sdk import TitanClient
@@ -45,7 +46,7 @@ class Dashboard(Component):
         )
         self._cluster = ClusterWatch(self._client)
         self._cluster.on_failure = self._on_part_failed
-        self.parts = Parts(config, self._client, self._cluster, Streams(config.threads))
+        self.parts = Parts(config, self._client, self._cluster, Streams(config.threads), Sessions(config.token_mark))
         self.collector = self._collecting()
         self._cluster.on_read = self.parts.samples.add
         self._map: dict[int, Any] = {}

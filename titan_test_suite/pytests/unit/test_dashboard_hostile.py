@@ -1,4 +1,4 @@
-"""The dashboard and somebody who means harm, without sockets: numbers, headers, names, texts that nobody would send."""
+"""The dashboard and somebody who means harm, without sockets: numbers, headers, names and texts."""
 
 from __future__ import annotations
 
