@@ -16,6 +16,7 @@ from dashboard import logs
 from dashboard.api import answer, is_number, number
 from dashboard.page import Page, render
 from dashboard.parts import parts
+from dashboard.present import file_name
 from dashboard.rings import AttemptName
 from titan_core.protocol.messages import JobStatus, LogChunk
 
@@ -44,7 +45,7 @@ def download(run_id: str, job_id: str) -> ResponseReturnValue:
     first = next(chunks, None)
     name = f"{run_id}-{job_id}-{first.attempt if first else _attempt()}.log"
     response = Response(_data(first, chunks), content_type="text/plain; charset=utf-8")
-    response.headers.set("Content-Disposition", "attachment", filename=name)
+    response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
     return response
 
 
