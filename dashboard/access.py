@@ -38,7 +38,7 @@ _SELF_GUARDED = frozenset({"login.enter"})
 """It has a token of its own, since there is no session yet."""
 _READ_ONLY_TOO = frozenset({"login.enter", "login.leave"})
 _HOST = re.compile(r"(?P<name>[a-z0-9_.-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -166,7 +166,7 @@ def _check_csrf() -> None:
 
 
 def _finish(response: Response) -> Response:
-    response.headers.extend({name: value for name, value in _HEADERS.items() if name not in response.headers})
+    response.headers.extend({name: value for name, value in HEADERS.items() if name not in response.headers})
     if request.endpoint != "static" or response.status_code >= 400:
         response.headers["Cache-Control"] = "no-store"
     parts().traffic.count(request.method, response.status_code)

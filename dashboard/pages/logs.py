@@ -40,13 +40,13 @@ def one(run_id: str, job_id: str) -> ResponseReturnValue:
 
 @page.get("/runs/<run_id>/jobs/<job_id>/log.txt")
 def download(run_id: str, job_id: str) -> ResponseReturnValue:
-    """All that the master has of it."""
+    """All that the master has of it, in pieces as the browser takes them."""
     chunks = parts().client.log_chunks(f"{run_id}/{job_id}", _attempt())
     first = next(chunks, None)
     name = f"{run_id}-{job_id}-{first.attempt if first else _attempt()}.log"
     response = Response(_data(first, chunks), content_type="text/plain; charset=utf-8")
     response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
-    return response
+    return parts().streams.downloads.hold(response)
 
 
 @page.get("/api/runs/<run_id>/jobs/<job_id>/log")
