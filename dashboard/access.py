@@ -17,7 +17,6 @@ import hmac
 import re
 from collections.abc import Callable
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
@@ -39,7 +38,7 @@ _SELF_GUARDED = frozenset({"login.enter"})
 """It has a token of its own, since there is no session yet."""
 _READ_ONLY_TOO = frozenset({"login.enter", "login.leave"})
 _HOST = re.compile(r"(?P<name>[a-z0-9_.-]+|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
-_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; font-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -118,7 +117,8 @@ def _check_host() -> None:
     found = _host()
     if found is None or found["name"].strip("[]") not in parts().config.hosts:
         raise MisdirectedRequest(
-            "the dashboard is not known under this name; start it with --allow-host NAME if it should be"
+            "the dashboard is not known under this name; ask for it by its own address, "
+            "or start it with --allow-host NAME"
         )
 
 
@@ -130,8 +130,12 @@ def _host() -> re.Match[str] | None:
 def _check_origin() -> None:
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     foreign_site = site is not None and site not in ("same-origin", "none")
-    if foreign_site or (origin is not None and urlsplit(origin).netloc.lower() != request.headers["Host"].lower()):
-        raise Forbidden("the request comes from a page of another site")
+    host = request.headers["Host"].lower()
+    if foreign_site or (origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}")):
+        raise Forbidden(
+            "the request comes from a page of another site; open the dashboard itself and do it there "
+            "(a proxy before it must pass Host as it is)"
+        )
 
 
 def _ask_to_log_in() -> ResponseReturnValue:
@@ -162,7 +166,7 @@ def _check_csrf() -> None:
 
 
 def _finish(response: Response) -> Response:
-    response.headers.extend({name: value for name, value in _HEADERS.items() if name not in response.headers})
+    response.headers.extend({name: value for name, value in HEADERS.items() if name not in response.headers})
     if request.endpoint != "static" or response.status_code >= 400:
         response.headers["Cache-Control"] = "no-store"
     parts().traffic.count(request.method, response.status_code)

@@ -26,12 +26,21 @@ api = Blueprint("api", __name__, url_prefix="/api")
 MAX_LIMIT = 10_000
 
 
+LAST_WALL = 253_402_000_000
+"""The latest instant that may be asked for: in the year 9999, beyond which no date can be written."""
+
+
+def is_number(text: str) -> bool:
+    """Whether `int` reads it as it is written, and at once."""
+    return text.isascii() and text.isdigit() and len(text) <= 20
+
+
 def number(name: str, default: int, most: int = MAX_LIMIT, least: int = 1) -> int:
     """A number of the query. Raises InvalidRequest."""
     text = request.args.get(name, "")
     if not text:
         return default
-    if not (text.isascii() and text.isdigit() and least <= int(text[:20]) <= most):
+    if not (is_number(text) and least <= int(text) <= most):
         raise InvalidRequest(f"{name} is {text[:40]!r}; use a number from {least} to {most}", field=name)
     return int(text)
 
@@ -185,7 +194,7 @@ def schedule(name: str) -> Response:
 @api.get("/schedules/<name>/fires")
 def schedule_fires(name: str) -> Response:
     """The ledger, newest first; `outcome` and `limit` as in `titan schedule history`; slots `before` an instant."""
-    limit, before_wall = number("limit", 50), number("before", 0, 1 << 38, least=0)
+    limit, before_wall = number("limit", 50), number("before", 0, LAST_WALL, least=0)
     outcome = request.args.get("outcome", "")
     return _listed("fires", parts().client.schedule_history(name, limit, before_wall or None, outcome))
 

@@ -15,6 +15,7 @@ def create_app(parts: Parts) -> Flask:
     app.config.update(MAX_CONTENT_LENGTH=access.MAX_BODY, MAX_FORM_MEMORY_SIZE=access.MAX_BODY)
     app.jinja_env.filters.update(present.FILTERS)
     app.jinja_env.globals.update(link=links.link, links=links)  # macros see globals only
+    app.jinja_env.finalize = present.finalized
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     parts.attach(app)
     access.install(app)

@@ -1,20 +1,23 @@
 """How large a request may be before anything of it is looked at: waitress receives all of it, into a temporary file.
 
-Only who has logged in may send more than a form, so that a stranger can not fill the disk; what a view takes is for
-`access` to say afterwards. The thread `http` calls it.
+Only who has logged in may send more than a form, and only where that is asked for, so that a stranger can not fill
+the disk. What waitress refuses looks like what the application refuses. The thread `http` calls the parser.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
 from copy import copy
 from typing import Any
 
-from waitress.channel import HTTPChannel
+from flask import Flask
 from waitress.parser import HTTPRequestParser
+from waitress.task import ErrorTask
+from waitress.utilities import Error, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException
 from werkzeug.http import parse_cookie
 
-from dashboard.access import MAX_BODY
+from dashboard.access import HEADERS, MAX_BODY
 from dashboard.sessions import Sessions
 
 MAX_UPLOAD = (4 << 30) + MAX_BODY
@@ -23,32 +26,55 @@ MAX_STRANGER = MAX_BODY + 1
 """Of those who have not logged in; waitress refuses what is not smaller."""
 
 
-def install(server: Any, sessions: Sessions) -> None:
-    """Have a server of waitress, which was made with MAX_STRANGER, receive more of those who have a session."""
-    server.channel_class = _channel(lambda cookies: _known(cookies, sessions))
+def install(server: Any, app: Flask, sessions: Sessions) -> None:
+    """Have a server of waitress, which was made with MAX_STRANGER, receive more where `app` takes more."""
+    server.adj.largest_body = lambda path, cookies: largest_body(app, path) if _known(cookies, sessions) else MAX_BODY
 
 
-def _channel(is_known: Callable[[str], bool]) -> type[HTTPChannel]:
-    class Parser(HTTPRequestParser):  # type: ignore[misc]
-        adj: Any
+def largest_body(app: Flask, path: str) -> int:
+    """Bytes of a request that posts to `path`."""
+    try:
+        endpoint, _ = app.url_map.bind("localhost").match(path, "POST")
+    except HTTPException:
+        return MAX_BODY
+    return int(getattr(app.view_functions[endpoint], "max_body", MAX_BODY))
 
-        def parse_header(self, header_plus: bytes) -> None:
-            super().parse_header(header_plus)
-            if is_known(self.headers.get("COOKIE", "")):
-                adj = copy(self.adj)
-                adj.max_request_body_size = MAX_UPLOAD + 1
-                self.adj = adj
 
-        def received(self, data: bytes) -> int:
-            consumed: int = super().received(data)
-            if self.error:
-                self.expect_continue = False  # else waitress asks for the body that it refuses
-            return consumed
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    adj: Any
 
-    class Channel(HTTPChannel):  # type: ignore[misc]
-        parser_class = Parser
+    def parse_header(self, header_plus: bytes) -> None:
+        super().parse_header(header_plus)
+        if self.content_length or self.chunked:
+            adj = copy(self.adj)
+            adj.max_request_body_size = 1 + adj.largest_body(self.path, self.headers.get("COOKIE", ""))
+            self.adj = adj
 
-    return Channel
+    def received(self, data: bytes) -> int:
+        consumed: int = super().received(data)
+        if self.error:
+            self.expect_continue = False  # else waitress asks for the body that it refuses
+        return consumed
+
+
+class Refused(ErrorTask):  # type: ignore[misc]
+    """The answer to what can not be a request of ours."""
+
+    def execute(self) -> None:
+        error: Error = self.request.error
+        sentence = str(error.body)
+        if isinstance(error, RequestEntityTooLarge):
+            most = self.request.adj.max_request_body_size - 1
+            sentence = f"a request may have {most} bytes here; log in first to send more, where more is taken"
+        code = error.reason.upper().replace(" ", "_")
+        is_json = str(getattr(self.request, "path", "")).startswith("/api/")
+        body = json.dumps({"error": sentence, "code": code}) if is_json else sentence
+        self.status = f"{error.code} {error.reason}"
+        kind = "application/json" if is_json else "text/plain; charset=utf-8"
+        self.response_headers.extend([*HEADERS.items(), ("Cache-Control", "no-store"), ("Content-Type", kind)])
+        self.set_close_on_finish()
+        self.content_length = len(body.encode()) + 1
+        self.write(f"{body}\n".encode())
 
 
 def _known(cookies: str, sessions: Sessions) -> bool:

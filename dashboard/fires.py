@@ -18,8 +18,6 @@ PAGE = 50
 """Lines of the ledger at a time."""
 COMING = 5
 """Slots that are shown."""
-LAST_WALL = 1 << 38
-"""The latest instant that may be asked for, beyond the year 9999."""
 
 
 @dataclass(frozen=True, slots=True)

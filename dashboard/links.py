@@ -12,6 +12,8 @@ from markupsafe import Markup, escape
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
+from dashboard.present import finalized
+
 
 def runs(state: str = "", **filters: str) -> str:
     return _filtered("/runs", state=state, **filters)
@@ -99,8 +101,10 @@ def served(path: str) -> bool:
 def link(path: str, text: object, css: str = "") -> Markup:
     """`text`, which leads to `path` if anything is there."""
     if not path or not served(path):
-        return escape(text)
-    return Markup('<a href="{}"{}>{}</a>').format(path, Markup(' class="{}"').format(css) if css else "", text)
+        return escape(finalized(text))
+    return Markup('<a href="{}"{}>{}</a>').format(
+        path, Markup(' class="{}"').format(css) if css else "", finalized(text)
+    )
 
 
 def local(path: str) -> str:

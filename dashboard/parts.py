@@ -28,7 +28,7 @@ class Parts:
     cluster: ClusterWatch
     """For everything else."""
     streams: Streams
-    sessions: Sessions = field(default_factory=Sessions)
+    sessions: Sessions
     traffic: Traffic = field(default_factory=Traffic)
     samples: Samples = field(default_factory=Samples)
     executions: Executions = field(default_factory=Executions)

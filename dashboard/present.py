@@ -30,6 +30,19 @@ _MOST_BOXES = 16
 """Slots drawn one by one; more are drawn as one bar."""
 
 
+def finalized(value: object) -> object:
+    """What a template is about to write: of text that is not HTML yet, what does not print, or turns the direction of
+    what follows, is shown as its code. Only breaks and tabs stay, for what is preformatted."""
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return "".join(char if char in "\n\r\t" else clean(char) for char in value)
+
+
+def file_name(text: str) -> str:
+    """`text` as the name of a file that is saved: no path, and nothing that makes a name look like another one."""
+    return "".join(char if char.isprintable() and char not in '/\\:"' else "_" for char in text)
+
+
 def tone(state: str) -> str:
     """`good`, `live`, `bad`, `warn` or `wait`."""
     return TONES.get(state, "wait")

@@ -10,6 +10,7 @@ import logging
 from flask import Flask, Response, current_app, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
+from titan_sdk.cli.text import clean
 from titan_sdk.errors import (
     Conflict,
     ConnectionFailed,
@@ -91,7 +92,7 @@ def _of_http(error: HTTPException) -> Response:
 
 
 def _of_ours(error: Exception) -> Response:
-    log.exception("%s %s failed", request.method, request.path, extra={"action": "request.failed"})
+    log.exception("%s %s failed", clean(request.method), clean(request.path), extra={"action": "request.failed"})
     return refusal(500, "a defect in the dashboard; its log has the details", "DEFECT")
 
 

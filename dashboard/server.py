@@ -13,12 +13,13 @@ from typing import Any
 
 from waitress import create_server, wasyncore
 
-from dashboard import bodies
+from dashboard import bodies, connections
 from dashboard.app import create_app
 from dashboard.cluster import ClusterWatch
 from dashboard.collector import Collector
 from dashboard.config import DashboardConfig
 from dashboard.parts import Parts
+from dashboard.sessions import Sessions
 from dashboard.streams import Streams
 from titan_core.lifecycle import Component
 from titan_sdk import TitanClient
@@ -45,20 +46,24 @@ class Dashboard(Component):
         )
         self._cluster = ClusterWatch(self._client)
         self._cluster.on_failure = self._on_part_failed
-        self.parts = Parts(config, self._client, self._cluster, Streams(config.threads))
+        self.parts = Parts(config, self._client, self._cluster, Streams(config.threads), Sessions(config.token_mark))
         self.collector = self._collecting()
         self._cluster.on_read = self.parts.samples.add
         self._map: dict[int, Any] = {}
+        app = create_app(self.parts)
         self._server = create_server(
-            create_app(self.parts),
+            app,
             map=self._map,
             sockets=[self._socket],
             threads=config.threads,
             ident=None,
             channel_request_lookahead=1,  # it reads on while it answers, and so sees that a browser has left
             max_request_body_size=bodies.MAX_STRANGER,
+            max_request_header_size=connections.HEADER_BYTES,
+            connection_limit=connections.HARD_MOST,
         )
-        bodies.install(self._server, self.parts.sessions)
+        bodies.install(self._server, app, self.parts.sessions)
+        self._connections = connections.Connections(self._server)
 
     @property
     def url(self) -> str:
@@ -94,6 +99,7 @@ class Dashboard(Component):
         try:
             while not self.stopping.is_set():
                 wasyncore.loop(_LOOK_S, use_poll=True, map=self._map, count=1)
+                self._connections.tidy()
         finally:
             self._server.task_dispatcher.shutdown()
             wasyncore.close_all(self._map)

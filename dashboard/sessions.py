@@ -1,6 +1,6 @@
 """Who has logged in: a bounded set of sessions, in memory, that a random id in a cookie finds.
 
-Knows neither requests nor the token. Any thread.
+Knows no requests, and of the token only a mark: a session that was opened with another one is over. Any thread.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Session:
     csrf: str
     """What each form of this session carries; another site can not know it."""
     used_at: float
+    mark: bytes
+    """Of the token that it was opened with."""
     notices: deque[Notice] = field(default_factory=lambda: deque(maxlen=_MAX_NOTICES))
 
     def take_notices(self) -> list[Notice]:
@@ -43,14 +45,15 @@ class Session:
 
 
 class Sessions:
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        self._now = now
+    def __init__(self, mark: Callable[[], bytes], now: Callable[[], float] = time.monotonic) -> None:
+        """`mark` tells the token of now from others; empty: there is none, and nobody is known."""
+        self._mark, self._now = mark, now
         self._lock = threading.Lock()
         self._by_id: dict[str, Session] = {}
 
     def open(self) -> Session:
         """A new one; when there are too many, it takes the place of the one that was idle longest."""
-        session = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32), self._now())
+        session = Session(secrets.token_urlsafe(32), secrets.token_urlsafe(32), self._now(), self._mark())
         with self._lock:
             self._forget_idle()
             if len(self._by_id) >= MAX_SESSIONS:
@@ -63,8 +66,9 @@ class Sessions:
         with self._lock:
             self._forget_idle()
             session = self._by_id.get(session_id)
-            if session is not None:
-                session.used_at = self._now()
+        if session is None or not session.mark or session.mark != self._mark():
+            return None
+        session.used_at = self._now()
         return session
 
     def close(self, session_id: str) -> None:

@@ -1,7 +1,8 @@
 """Server-Sent Events: a browser is told that something has changed, and then asks for it.
 
 A stream takes one thread of the server for as long as it lasts, so there are at most half as many as threads; whoever
-comes then is refused with 503, and its page polls. Each lasts a minute, after which the browser comes again, and says
+comes then is refused with 503, and its page polls. So does a download that is made while it is taken: there are at
+most half as many of them again. Each lasts a minute, after which the browser comes again, and says
 something every moment: that is how it is found out that nobody listens any more.
 """
 
@@ -16,6 +17,7 @@ from flask import Response
 from werkzeug.exceptions import ServiceUnavailable
 
 from dashboard.cluster import ClusterWatch
+from titan_sdk.cli.text import plural
 
 LIFE_S = 60.0
 HEARTBEAT_S = 1.5
@@ -25,28 +27,53 @@ RETRY_MS = 1000
 HEARTBEAT = ": still here\n\n"
 
 
+class Places:
+    """So many there may be at once of what takes a thread for as long as a client likes. Any thread."""
+
+    def __init__(self, most: int, sentence: str) -> None:
+        self.most, self._sentence = most, sentence
+        self._lock = threading.Lock()
+        self._taken = 0
+
+    @property
+    def taken(self) -> int:
+        with self._lock:
+            return self._taken
+
+    def hold(self, response: Response) -> Response:
+        """Give it a place until it was sent, or nobody takes it any more. Raises ServiceUnavailable: none is free."""
+        with self._lock:
+            if self._taken >= self.most:
+                raise ServiceUnavailable(self._sentence)
+            self._taken += 1
+        response.call_on_close(_once(self._leave))  # also when its first part was never asked for
+        return response
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._taken -= 1
+
+
 class Streams:
-    """Counts the streams there are. Any thread."""
+    """Those there are. Any thread."""
 
     def __init__(self, threads: int, now: Callable[[], float] = time.monotonic) -> None:
-        self.most = max(1, threads // 2)
         self._now = now
-        self._lock = threading.Lock()
-        self._open = 0
+        most = max(1, threads // 2)
+        self._streams = Places(most, f"there are {most} streams already; the page asks from time to time")
+        most = max(1, threads // 4)
+        self.downloads = Places(most, f"at most {plural(most, 'log')} at a time can be downloaded; try again later")
 
     @property
     def open(self) -> int:
-        with self._lock:
-            return self._open
+        return self._streams.taken
 
     def respond(self, events: Iterator[str]) -> Response:
         """An answer that sends `events`, each as `event` or HEARTBEAT writes it, for LIFE_S.
 
         They must come at least every HEARTBEAT_S. Raises ServiceUnavailable if there are too many streams.
         """
-        self._enter()
-        response = Response(self._living(events), mimetype="text/event-stream")
-        response.call_on_close(_once(self._leave))  # also when its first event was never asked for
+        response = self._streams.hold(Response(self._living(events), mimetype="text/event-stream"))
         response.headers["X-Accel-Buffering"] = "no"
         return response
 
@@ -57,16 +84,6 @@ class Streams:
             yield text
             if self._now() >= until_at:
                 return
-
-    def _enter(self) -> None:
-        with self._lock:
-            if self._open >= self.most:
-                raise ServiceUnavailable(f"there are {self.most} streams already; the page asks from time to time")
-            self._open += 1
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._open -= 1
 
 
 def event(data: object) -> str:

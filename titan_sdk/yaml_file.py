@@ -20,6 +20,8 @@ MAX_DEPTH = 32
 """Mappings and lists inside each other; a pipeline needs five."""
 MAX_REPEATED = 100_000
 """Nodes that aliases may add to those that are written out."""
+MAX_BITS = 1024
+"""Of a whole number: a larger one fits no float, and beyond some thousand digits Python will not write it out."""
 
 _TOO_DEEP = "exceeded maximum nesting depth"
 """What libyaml says, which reads ahead and has a limit of its own."""
@@ -79,9 +81,12 @@ class YamlFile:
     def scalar(self, node: Node) -> Any:
         """The value of a scalar as YAML means it: a string, number, boolean or None."""
         try:
-            return self._constructor.construct_object(node)
-        except (ValueError, yaml.YAMLError):
+            value = self._constructor.construct_object(node)
+            if isinstance(value, int) and value.bit_length() > MAX_BITS:
+                raise OverflowError
+        except (ValueError, OverflowError, yaml.YAMLError):
             raise self.error(f"{shown(str(node.value))} is not a value that can be read", node) from None
+        return value
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────
 

@@ -19,6 +19,7 @@ from dashboard.access import takes_up_to
 from dashboard.bodies import MAX_UPLOAD
 from dashboard.page import Page, act, confirm, render
 from dashboard.parts import parts
+from dashboard.present import file_name
 from titan_sdk.cli.text import size
 from titan_sdk.errors import InvalidRequest
 
@@ -44,7 +45,7 @@ def content(name: str) -> ResponseReturnValue:
         file,
         mimetype="application/octet-stream",
         as_attachment=True,
-        download_name=PurePosixPath(name).name,
+        download_name=file_name(PurePosixPath(name).name),
         conditional=False,
         etag=False,
     )

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from flask import redirect, request
 from flask.typing import ResponseReturnValue
 
-from dashboard.api import number
+from dashboard.api import LAST_WALL, number
 from dashboard.cluster import Snapshot
 from dashboard.drawings import Lane, lane, ticks
 from dashboard.executions import Execution, of_workers
@@ -34,18 +34,17 @@ DEFAULT_S, DAY_S = 900, 86_400
 MAX_RUNS = 100
 """Runs whose attempts are looked at for one picture."""
 MAX_DRAWN = 1000
-_FAR_WALL = 1 << 40
 
 
 @page.get("/history")
 def history() -> ResponseReturnValue:
-    """The `span` seconds before `until`, a wall instant; without it, before now. `day`, as `YYYY-MM-DD`, stands for both;
-    `worker`: only its lane."""
+    """The `span` seconds before `until`, a wall instant; without it, before now. `day`, as `YYYY-MM-DD`, stands for
+    both; `worker`: only its lane."""
     if request.args.get("day"):
         return redirect(
             _address(DAY_S, int(_midnight_after(request.args["day"])), request.args.get("worker", "")), 303
         )
-    span_s, asked_wall = number("span", DEFAULT_S, SPANS[-1][0], 10), number("until", 0, _FAR_WALL, 0)
+    span_s, asked_wall = number("span", DEFAULT_S, SPANS[-1][0], 10), number("until", 0, LAST_WALL, 0)
     until_wall = float(asked_wall) or time.time()
     from_wall, worker = until_wall - span_s, request.args.get("worker", "")
     snapshot = parts().cluster.look()
@@ -63,7 +62,7 @@ def history() -> ResponseReturnValue:
         until_wall=until_wall,
         until=asked_wall,
         now=_address(span_s, 0, worker),
-        earlier=_address(span_s, int(until_wall - span_s / 2), worker),
+        earlier=_address(span_s, max(1, int(until_wall - span_s / 2)), worker),
         later=_address(span_s, later, worker) if asked_wall and later < time.time() else "",
         before=_before(from_wall) if not found else None,
         last=lambda run: _address(span_s, math.ceil(run.finished_wall or run.submitted_wall) + 1, worker),

@@ -21,8 +21,8 @@ page = Page("login")
 FAILED_S = 0.5
 """Each wrong token costs whoever tries it so much time."""
 _AT_ONCE = 2
-"""So many may try at the same time: the others' threads are for other requests."""
-_tries = threading.Semaphore(_AT_ONCE)
+"""So many wait at the same time, each in a thread: others that are wrong are refused at once."""
+_wrong = threading.Semaphore(_AT_ONCE)
 _secret = secrets.token_bytes(32)
 
 
@@ -36,7 +36,7 @@ def enter() -> ResponseReturnValue:
     """Nobody has a session yet: the form is known by a cookie that only our own page has set."""
     nonce, given = request.cookies.get(_nonce_cookie(), ""), request.form.get("csrf", "")
     if not nonce or not hmac.compare_digest(given.encode(), _proof(nonce).encode()):
-        raise Forbidden("the form is out of date; load the page again and repeat it")
+        raise Forbidden("the form is out of date, or its cookie is missing; load the page again and repeat it")
     target = links.local(request.form.get("next", "/"))
     if not _knows_token(request.form.get("token", "").strip()):
         return _form(target, "That is not the token of this cluster."), 403
@@ -74,16 +74,17 @@ def _opened(target: str) -> ResponseReturnValue:
 
 
 def _knows_token(given: str) -> bool:
-    """Raises NotAuthorised or ConfigError where the dashboard itself finds none."""
-    if not _tries.acquire(blocking=False):
-        raise TooManyRequests("others try to log in at this moment; try again in a second")
+    """Who knows it is not kept waiting by those who guess. Raises NotAuthorised or ConfigError where the dashboard
+    itself finds none."""
+    if hmac.compare_digest(given.encode(), parts().config.access().find_token().encode()):
+        return True
+    if not _wrong.acquire(blocking=False):
+        raise TooManyRequests("that is not the token of this cluster, and others guess as well; wait a second")
     try:
-        right = hmac.compare_digest(given.encode(), parts().config.access().find_token().encode())
-        if not right:
-            parts().cluster.stopping.wait(FAILED_S)
-        return right
+        parts().cluster.stopping.wait(FAILED_S)
+        return False
     finally:
-        _tries.release()
+        _wrong.release()
 
 
 def _proof(nonce: str) -> str:

@@ -13,9 +13,10 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import ServiceUnavailable
 
 from dashboard import logs
-from dashboard.api import answer, number
+from dashboard.api import answer, is_number, number
 from dashboard.page import Page, render
 from dashboard.parts import parts
+from dashboard.present import file_name
 from dashboard.rings import AttemptName
 from titan_core.protocol.messages import JobStatus, LogChunk
 
@@ -39,13 +40,13 @@ def one(run_id: str, job_id: str) -> ResponseReturnValue:
 
 @page.get("/runs/<run_id>/jobs/<job_id>/log.txt")
 def download(run_id: str, job_id: str) -> ResponseReturnValue:
-    """All that the master has of it."""
+    """All that the master has of it, in pieces as the browser takes them."""
     chunks = parts().client.log_chunks(f"{run_id}/{job_id}", _attempt())
     first = next(chunks, None)
     name = f"{run_id}-{job_id}-{first.attempt if first else _attempt()}.log"
     response = Response(_data(first, chunks), content_type="text/plain; charset=utf-8")
-    response.headers.set("Content-Disposition", "attachment", filename=name)
-    return response
+    response.headers.set("Content-Disposition", "attachment", filename=file_name(name))
+    return parts().streams.downloads.hold(response)
 
 
 @page.get("/api/runs/<run_id>/jobs/<job_id>/log")
@@ -93,8 +94,8 @@ def _latest(job: JobStatus) -> int:
 def _offset() -> int:
     """Where a stream goes on that has ended, or begins. Raises InvalidRequest."""
     gone = request.headers.get("Last-Event-ID", "")
-    if gone.isascii() and gone.isdigit():
-        return min(int(gone[:20]), MOST_OFFSET)
+    if is_number(gone):
+        return min(int(gone), MOST_OFFSET)
     return number("offset", 0, MOST_OFFSET, least=0)
 
 

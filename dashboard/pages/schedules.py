@@ -11,8 +11,8 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from dashboard import links
-from dashboard.api import number
-from dashboard.fires import LAST_WALL, Ledger, coming, due, kind, read_ledger, why
+from dashboard.api import LAST_WALL, number
+from dashboard.fires import Ledger, coming, due, kind, read_ledger, why
 from dashboard.page import Page, act, confirm, render
 from dashboard.parts import parts
 from titan_core.protocol.messages import FireStatus, ScheduleStatus

@@ -9,6 +9,7 @@ from flask import request
 from flask.typing import ResponseReturnValue
 
 from dashboard import links
+from dashboard.api import is_number
 from dashboard.page import Page, act, confirm, render
 from dashboard.parts import parts
 from titan_core.protocol.checks import MAX_INSTANCES
@@ -126,7 +127,7 @@ def scale(run_id: str, job_id: str) -> ResponseReturnValue:
 def _instances() -> int:
     """Those of the form. Raises InvalidRequest."""
     text = request.form.get("instances", "").strip()
-    if not (text.isascii() and text.isdigit()):
+    if not (is_number(text) and 1 <= int(text) <= MAX_INSTANCES):
         sentence = f"instances is {text[:40]!r}; use a number from 1 to {MAX_INSTANCES:,}"
         raise InvalidRequest(sentence, field="instances")
-    return int(text[:10])
+    return int(text)

@@ -12,6 +12,7 @@ from dashboard.app import create_app
 from dashboard.cluster import ClusterWatch
 from dashboard.config import DashboardConfig
 from dashboard.parts import Parts
+from dashboard.sessions import Sessions
 from dashboard.streams import Streams
 from titan_core.protocol.messages import Ack, ClusterStatus, JobList, StateCount, WorkerStatus
 from titan_sdk import TitanClient
@@ -68,7 +69,9 @@ class FakeDashboard:
         as_client = cast(TitanClient, self.client)
         self.cluster = ClusterWatch(as_client)
         self.cluster.refresh()
-        self.parts = Parts(self.config, as_client, self.cluster, Streams(self.config.threads))
+        self.parts = Parts(
+            self.config, as_client, self.cluster, Streams(self.config.threads), Sessions(self.config.token_mark)
+        )
         self.app = create_app(self.parts)
         self.browser = Browser(self)
 

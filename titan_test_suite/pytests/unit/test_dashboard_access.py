@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dashboard import sessions
@@ -53,6 +55,9 @@ def test_a_name_that_is_allowed() -> None:
     [
         {"Origin": "http://evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Origin": "localhost"},
+        {"Origin": "ftp://localhost"},
         {"Origin": "http://localhost:8000"},
         {"Sec_Fetch_Site": "cross-site"},
         {"Sec_Fetch_Site": "same-site"},
@@ -98,13 +103,15 @@ def test_a_wrong_token(token: str) -> None:
     assert "not the token" in answer.get_data(as_text=True)
 
 
-def test_only_so_many_try_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = [login._tries.acquire(blocking=False) for _ in range(2)]
+def test_who_guesses_waits_but_does_not_keep_out_who_knows() -> None:
+    """All places of those who wait are taken: one more that is wrong is refused at once, the right one let in."""
+    taken = [login._wrong.acquire(blocking=False) for _ in range(2)]
     try:
-        assert FakeDashboard().browser.log_in().status_code == 429
+        assert FakeDashboard().browser.log_in("x").status_code == 429
+        assert FakeDashboard().browser.log_in().status_code == 303
     finally:
         for _ in filter(None, taken):
-            login._tries.release()
+            login._wrong.release()
 
 
 def test_a_login_form_that_is_not_ours() -> None:
@@ -132,7 +139,7 @@ def test_logging_out() -> None:
 def test_sessions_end_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "MAX_SESSIONS", 3)
     now = [0.0]
-    known = Sessions(lambda: now[0])
+    known = Sessions(lambda: b"mark", lambda: now[0])
     first = known.open()
     others = []
     for _ in range(3):
@@ -142,6 +149,22 @@ def test_sessions_end_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     now[0] += sessions.IDLE_S
     assert known.find(others[-1].session_id) is not None
     assert known.find(others[0].session_id) is None and len(known) == 1
+
+
+def test_sessions_end_when_the_cluster_has_another_token(tmp_path: Path) -> None:
+    token = tmp_path / ".titan" / "token"
+    token.parent.mkdir()
+    token.write_text(TOKEN)
+    dashboard = FakeDashboard(token=None, home=tmp_path)
+    browser = dashboard.logged_in()
+    assert browser.post(DRAIN).status_code == 303
+    token.rename(tmp_path / "away")
+    assert browser.post(DRAIN).status_code == 401, "nobody can say that it is still the same"
+    token.write_text(TOKEN)
+    assert browser.post(DRAIN).status_code == 303
+    token.write_text(TOKEN[::-1])
+    assert browser.post(DRAIN).status_code == 401 and "Log out" not in browser.text("/")
+    assert browser.log_in(TOKEN).status_code == 403 and browser.log_in(TOKEN[::-1]).status_code == 303
 
 
 # ── who needs it ──────────────────────────────────────────────────────────────────────────────────
