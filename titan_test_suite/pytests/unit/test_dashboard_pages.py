@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -73,6 +74,21 @@ def tags(page: str) -> list[tuple[str, dict[str, str | None]]]:
 
 
 # ── pages ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_of_a_worker_that_runs_many_jobs_some_are_named() -> None:
+    busy = replace(WORKER, slots=8, jobs=tuple(f"sales-1/job-{number}" for number in range(7)))
+    dashboard = FakeDashboard(FakeClient(cluster=ClusterStatus((busy,))))
+    for path in ("/", "/workers"):
+        page = dashboard.browser.text(path)
+        assert "sales-1/job-3" in page and "sales-1/job-4" not in page and ">3 more</a>" in page
+
+
+def test_of_a_schedule_with_many_runs_some_are_named() -> None:
+    schedule = ScheduleStatus("nightly", "ACTIVE", Timing("@daily"), live=tuple(f"run-{number}" for number in range(9)))
+    dashboard = FakeDashboard(FakeClient(get_schedule=schedule))
+    page = dashboard.browser.text("/schedules/nightly")
+    assert "run-4" in page and "run-5" not in page and ">4 more</a>" in page
 
 
 @pytest.mark.parametrize("path", PAGES)
