@@ -1,7 +1,7 @@
 """The snapshot of the cluster that all pages show, and the one thread that keeps it.
 
-The thread `snapshots` asks the master about every second while somebody looks, else every ten; what it finds replaces
-the snapshot as a whole. When the master is away the last one stays, with the reason beside it, until it is back. Any
+The thread `snapshots` asks the master about every second while somebody looks, less often if the master is busy, and
+every ten while nobody does; what it finds replaces the snapshot as a whole. When the master is away the last one stays, with the reason beside it, until it is back. Any
 thread may look, or wait for a change. Knows neither HTTP nor HTML.
 """
 
@@ -28,9 +28,10 @@ from titan_sdk.errors import ClientClosed, TitanError
 
 LOOKED_S = 30.0
 """For so long after a look somebody is taken to be looking."""
-BUSY_PERIOD_S, IDLE_PERIOD_S = 1.0, 10.0
-_REST = 4.0
-"""After a turn that took t seconds the master is left alone for at least this times t."""
+BUSY_PERIOD_S, SLOW_PERIOD_S, IDLE_PERIOD_S = 1.0, 3.0, 10.0
+_EASE, _REST = 200.0, 4.0
+"""After a turn that took t seconds, which shows how busy the master is, it is left alone for _EASE times t, but no
+longer than SLOW_PERIOD_S; and for at least _REST times t."""
 RUNS, DEAD, WAITING = 25, 100, 200
 """The newest runs and dead jobs, and the first jobs in the queue, that a snapshot holds."""
 
@@ -158,11 +159,15 @@ class ClusterWatch(Component):
         since_at = self._now()
         with self._changed:
             while not self.stopping.is_set():
-                period_s = BUSY_PERIOD_S if self._is_looked_at() else IDLE_PERIOD_S
-                left_s = since_at + max(period_s, _REST * took_s) - self._now()
+                left_s = since_at + self._period_s(took_s) - self._now()
                 if left_s <= 0 or self._hurry:
                     return
                 self._changed.wait(left_s)
+
+    def _period_s(self, took_s: float) -> float:
+        """From the end of a turn to the next one."""
+        eased_s = max(BUSY_PERIOD_S, min(SLOW_PERIOD_S, _EASE * took_s))
+        return max(eased_s if self._is_looked_at() else IDLE_PERIOD_S, _REST * took_s)
 
     def _is_looked_at(self) -> bool:
         return self._now() - self._looked_at < LOOKED_S

@@ -85,7 +85,8 @@ def test_of_a_worker_that_runs_many_jobs_some_are_named() -> None:
 
 
 def test_of_a_schedule_with_many_runs_some_are_named() -> None:
-    schedule = ScheduleStatus("nightly", "ACTIVE", Timing("@daily"), live=tuple(f"run-{number}" for number in range(9)))
+    live = tuple(f"run-{number}" for number in range(9))
+    schedule = ScheduleStatus("nightly", "ACTIVE", Timing("@daily"), live=live)
     dashboard = FakeDashboard(FakeClient(get_schedule=schedule))
     page = dashboard.browser.text("/schedules/nightly")
     assert "run-4" in page and "run-5" not in page and ">4 more</a>" in page
