@@ -39,8 +39,8 @@ _FAR_WALL = 1 << 40
 
 @page.get("/history")
 def history() -> ResponseReturnValue:
-    """The `span` seconds before `until`, a wall instant; without it, before now. `day`, as `YYYY-MM-DD`, stands for both;
-    `worker`: only its lane."""
+    """The `span` seconds before `until`, a wall instant; without it, before now. `day`, as `YYYY-MM-DD`, stands for
+    both. `worker`: only its lane."""
     if request.args.get("day"):
         return redirect(
             _address(DAY_S, int(_midnight_after(request.args["day"])), request.args.get("worker", "")), 303

@@ -259,6 +259,15 @@ def test_each_number_of_the_first_page_leads_to_what_it_counts() -> None:
         assert re.search(rf'<a href="{re.escape(path)}"[^>]*>{words}</a>', page), path
 
 
+def test_fires_of_one_schedule_are_told_together() -> None:
+    fires = (*(fire("RAN", slot=50.0 - n, run_state="FAILED") for n in range(3)), fire(reason="the master was away"))
+    (concern,) = concerns(Snapshot(fires=fires))
+    assert [(item.name, item.state, item.why, item.wall) for item in concern.items[:1]] == [
+        ("nightly", "FAILED", "2 more like it", 50.0)
+    ]
+    assert (concern.items[1].why, concern.count, concern.more) == ("the master was away", 4, 0)
+
+
 def test_fires_that_came_to_nothing_are_listed_where_their_number_leads() -> None:
     client = FakeClient(schedules=(ScheduleStatus("nightly", "ACTIVE", Timing("@daily"), last=(fire(),)),))
     client.answers["schedule_history"] = (fire(reason="the master was away"),)
