@@ -79,7 +79,8 @@ def _services(snapshot: Snapshot) -> Iterator[Concern]:
                 Item(key, links.service(key), state, service.reason)
                 for key, service in zip(keys, found, strict=False)
             )
-            title = f"{plural(len(found), 'service')} {state}"
+            words = "waiting to be started again" if state == "WAITING" else state
+            title = f"{plural(len(found), 'service')} {words}"
             tone = "warn" if state in ("DEGRADED", "WAITING") else "bad"
             yield Concern("services", title, tone, links.services(state), items, len(found))
 
