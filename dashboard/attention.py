@@ -13,6 +13,8 @@ from titan_sdk.cli.text import plural
 
 SHOWN = 8
 """Items of a concern that are named; the rest is behind its link."""
+_TONES = ("bad", "warn", "wait")
+"""The worst first."""
 _BAD_SERVICES = ("DEAD", "CRASHLOOP", "DEGRADED", "WAITING")
 """WAITING only if it has crashed: else it has just been started."""
 
@@ -50,7 +52,8 @@ class Concern:
 def concerns(snapshot: Snapshot) -> list[Concern]:
     """Empty: nothing needs anybody."""
     found = (_master(snapshot), _dead(snapshot), *_services(snapshot), _lost(snapshot), _workers(snapshot))
-    return [one for one in (*found, _fires(snapshot), _pools(snapshot), _waiting(snapshot)) if one is not None]
+    all_of_them = (*found, _fires(snapshot), _pools(snapshot), _waiting(snapshot))
+    return sorted((one for one in all_of_them if one is not None), key=lambda one: _TONES.index(one.tone))
 
 
 def _master(snapshot: Snapshot) -> Concern | None:

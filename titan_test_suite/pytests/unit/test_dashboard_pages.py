@@ -233,7 +233,7 @@ def test_concerns_are_in_order_and_waiting_jobs_by_reason() -> None:
             services=(ServiceStatus("r", "s", "DEGRADED"), ServiceStatus("r", "t", "CRASHLOOP")),
         )
     )
-    assert [one.kind for one in found] == ["master", "services", "services", "workers", "fires", "pools", "waiting"]
+    assert [one.kind for one in found] == ["master", "services", "workers", "fires", "services", "pools", "waiting"]
     assert [(item.name, item.why) for item in found[-1].items] == [
         ("r/a", "busy (and 1 other)"),
         ("r/c", "no worker has GPU"),
