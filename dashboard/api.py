@@ -74,7 +74,7 @@ def attention() -> Response:
         {
             "kind": one.kind,
             "title": one.title,
-            "count": one.count or len(one.items),
+            "count": one.count,
             "items": [{"name": item.name, "state": item.state, "why": item.why} for item in one.items],
         }
         for one in concerns(snapshot)

@@ -13,6 +13,8 @@ from titan_sdk.cli.text import plural
 
 SHOWN = 8
 """Items of a concern that are named; the rest is behind its link."""
+_TONES = ("bad", "warn", "wait")
+"""The worst first."""
 _BAD_SERVICES = ("DEAD", "CRASHLOOP", "DEGRADED", "WAITING")
 """WAITING only if it has crashed: else it has just been started."""
 
@@ -39,16 +41,19 @@ class Concern:
     items: tuple[Item, ...] = ()
     count: int = 0
     """How many there are, also those that are no items."""
+    together: int = 0
+    """How many of them the items stand for; 0: one each."""
 
     @property
     def more(self) -> int:
-        return self.count - len(self.items) if self.items else 0
+        return self.count - (self.together or len(self.items)) if self.items else 0
 
 
 def concerns(snapshot: Snapshot) -> list[Concern]:
     """Empty: nothing needs anybody."""
     found = (_master(snapshot), _dead(snapshot), *_services(snapshot), _lost(snapshot), _workers(snapshot))
-    return [one for one in (*found, _fires(snapshot), _pools(snapshot), _waiting(snapshot)) if one is not None]
+    all_of_them = (*found, _fires(snapshot), _pools(snapshot), _waiting(snapshot))
+    return sorted((one for one in all_of_them if one is not None), key=lambda one: _TONES.index(one.tone))
 
 
 def _master(snapshot: Snapshot) -> Concern | None:
@@ -77,7 +82,8 @@ def _services(snapshot: Snapshot) -> Iterator[Concern]:
                 Item(key, links.service(key), state, service.reason)
                 for key, service in zip(keys, found, strict=False)
             )
-            title = f"{plural(len(found), 'service')} {state}"
+            words = "waiting to be started again" if state == "WAITING" else state
+            title = f"{plural(len(found), 'service')} {words}"
             tone = "warn" if state in ("DEGRADED", "WAITING") else "bad"
             yield Concern("services", title, tone, links.services(state), items, len(found))
 
@@ -124,15 +130,27 @@ def _worker_trouble(worker: WorkerStatus) -> str:
 
 
 def _fires(snapshot: Snapshot) -> Concern | None:
+    """By schedule, and by what became of them."""
     found = snapshot.fires
     if not found:
         return None
+    by_schedule: dict[tuple[str, str], list[FireStatus]] = defaultdict(list)
+    for fire in found:
+        by_schedule[fire.schedule, _fire_state(fire)].append(fire)
+    shown = list(by_schedule.items())[:SHOWN]
     items = tuple(
-        Item(fire.schedule, links.schedule(fire.schedule), _fire_state(fire), fire.reason, fire.slot_wall)
-        for fire in found[:SHOWN]
+        Item(name, links.schedule(name), state, _fires_of(fires), fires[0].slot_wall)
+        for (name, state), fires in shown
     )
     title = f"{plural(len(found), 'fire')} missed or failed in the last day"
-    return Concern("fires", title, "bad", links.missed(), items, len(found))
+    together = sum(len(fires) for _, fires in shown)
+    return Concern("fires", title, "bad", links.missed(), items, len(found), together)
+
+
+def _fires_of(fires: list[FireStatus]) -> str:
+    """Why the newest came to nothing, and how many like it there are."""
+    rest = f"{len(fires) - 1} more like it" if len(fires) > 1 else ""
+    return "; ".join(filter(None, (fires[0].reason, rest)))
 
 
 def _fire_state(fire: FireStatus) -> str:
@@ -157,9 +175,10 @@ def _waiting(snapshot: Snapshot) -> Concern | None:
         by_reason[job.reason].append(key)
     if not by_reason:
         return None
-    items = tuple(_waiters(reason, keys) for reason, keys in list(by_reason.items())[:SHOWN])
-    path = links.jobs("QUEUED")
-    return Concern("waiting", f"{plural(waiting.total, 'job')} waiting for a slot", "wait", path, items)
+    shown = list(by_reason.items())[:SHOWN]
+    items = tuple(_waiters(reason, keys) for reason, keys in shown)
+    title, together = f"{plural(waiting.total, 'job')} waiting for a slot", sum(len(keys) for _, keys in shown)
+    return Concern("waiting", title, "wait", links.jobs("QUEUED"), items, waiting.total, together)
 
 
 def _waiters(reason: str, keys: list[str]) -> Item:

@@ -1,8 +1,9 @@
 """The snapshot of the cluster that all pages show, and the one thread that keeps it.
 
 The thread `snapshots` asks the master about every second while somebody looks, less often if the master is busy, and
-every ten while nobody does; what it finds replaces the snapshot as a whole. When the master is away the last one stays,
-with the reason beside it, until it is back. Any thread may look, or wait for a change. Knows neither HTTP nor HTML.
+every ten while nobody does; what it finds replaces the snapshot as a whole. When the master is away the last one
+stays, with the reason beside it, until it is back. Any thread may look, or wait for a change. Knows neither HTTP nor
+HTML.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from flask import Blueprint, current_app, jsonify, redirect, render_template, request
 from flask.typing import ResponseReturnValue
@@ -64,13 +65,14 @@ def confirm(
 
 
 def act(action: Callable[[], Ack | str], then: str) -> ResponseReturnValue:
-    """Do it, and show `then` with what became of it. A program gets JSON, or the error as its status."""
+    """Do it, and show `then` with what became of it; or, where it was refused, the page that asked for it with the
+    reason beside the button. A program gets JSON, or the error as its status."""
     if wants_json():
         return jsonify(text=_said(action()))
     try:
         notice = Notice(_said(action()))
     except TitanError as error:
-        notice = Notice(str(error), bad=True)
+        notice, then = Notice(str(error), bad=True), quote(request.path, safe="/:@")
     parts().cluster.renew()
     known = session()
     if known is not None and notice.text:

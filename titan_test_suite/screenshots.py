@@ -3,8 +3,8 @@
     python -m titan_test_suite.screenshots [--out DIR] [--only NAMES]
 
 A master, four workers and a dashboard start on free ports in a temporary home, and get something of everything to do:
-a pipeline that goes on, jobs that fail, services, schedules with a past. Needs chromium and playwright. How it
-ends is a matter of the `stage`.
+a pipeline that goes on, jobs that fail, a worker that is killed, services, schedules with a past. Needs
+chromium and playwright. How it ends is a matter of the `stage`.
 """
 
 from __future__ import annotations
@@ -112,10 +112,12 @@ class Demo:
         """What comes first: workers, files, services, schedules."""
         for capability, slots in (("GENERAL", 4), ("GENERAL", 4), ("GPU", 2), ("ARCHIVE", 1)):
             self.cluster.start_worker(capability, slots=slots)
+        self.cluster.start_worker("ARCHIVE", slots=1).kill()  # it is taken for dead before the first picture
         self._upload()
         self._serve()
         self._schedule()
-        archive = next(worker for worker in self.client.workers() if "ARCHIVE" in worker.capabilities)
+        workers = [worker for worker in self.client.workers() if worker.state == "ONLINE"]
+        archive = next(worker for worker in workers if "ARCHIVE" in worker.capabilities)
         self.client.drain_worker(archive.worker_id)
 
     def go_on(self, seconds: float) -> None:
@@ -138,7 +140,7 @@ class Demo:
         return [
             Shot("run", run),
             Shot("run-dark", run, dark=True),
-            Shot("run-job", f"/runs/{self.failed}?job=post", prepare=_to_panel),
+            Shot("run-job", f"/runs/{self.failed}"),
             Shot("run-narrow", run, narrow=True),
             Shot("log", log),
             Shot("log-search", log, dark=True, prepare=_search),
@@ -238,10 +240,6 @@ def _take(stage: Stage, browser: Browser, url: str, token: str, shot: Shot, out:
         stage.claim(file.stat().st_size <= MOST_BYTES, f"{file.name}: {file.stat().st_size // 1000} kB")
         for trouble in one.troubles:
             stage.claim(False, f"{shot.name}: {trouble}")
-
-
-def _to_panel(one: Window) -> None:
-    one.page.locator("#panel").evaluate("(panel) => panel.scrollIntoView()")
 
 
 def _search(one: Window) -> None:

@@ -39,7 +39,7 @@ MAX_DRAWN = 1000
 @page.get("/history")
 def history() -> ResponseReturnValue:
     """The `span` seconds before `until`, a wall instant; without it, before now. `day`, as `YYYY-MM-DD`, stands for
-    both; `worker`: only its lane."""
+    both. `worker`: only its lane."""
     if request.args.get("day"):
         return redirect(
             _address(DAY_S, int(_midnight_after(request.args["day"])), request.args.get("worker", "")), 303

@@ -110,7 +110,9 @@ def _full(state: State, job: Job, fitting: list[Worker]) -> str:
     if job.spec.service:
         return _no_place(state, job, fitting)
     workers = "one worker" if len(fitting) == 1 else f"{len(fitting)} workers"
-    return f"all {sum(w.info.slots for w in fitting)} slots of the {workers} with {job.spec.requirement} are busy"
+    slots = sum(w.info.slots for w in fitting)
+    all_of_them, are = ("the one slot", "is") if slots == 1 else (f"all {slots} slots", "are")
+    return f"{all_of_them} of the {workers} with {job.spec.requirement} {are} busy"
 
 
 def _no_place(state: State, job: Job, fitting: list[Worker]) -> str:

@@ -55,7 +55,8 @@ def used_up(attempt: Attempt) -> str:
     if not spec.max_attempts or used < spec.max_attempts:
         return ""
     unknown = "outcome unknown: " if attempt.outcome is Outcome.LOST else ""
-    return f"{unknown}{attempt.reason}; {_times(used, 'attempt')} of {spec.max_attempts} used"
+    attempts = "attempt" if used == 1 else "attempts"
+    return f"{unknown}{attempt.reason}; {used} {attempts} of {spec.max_attempts} used"
 
 
 def _over_budget(attempt: Attempt) -> str:
@@ -67,7 +68,8 @@ def _over_budget(attempt: Attempt) -> str:
             return f"{attempt.reason}; lost with its worker {job.losses} times, {INFRASTRUCTURE_BUDGET} is the most"
         return ""
     if job.failures > spec.retries:
-        return attempt.reason if not spec.retries else f"{attempt.reason}; all {_times(spec.retries, 'retry')} used"
+        used = "its one retry" if spec.retries == 1 else f"all {spec.retries} retries"
+        return f"{attempt.reason}; {used} used" if spec.retries else attempt.reason
     return ""
 
 
@@ -76,8 +78,3 @@ def describe(attempt: Attempt) -> str:
     if attempt.outcome in INFRASTRUCTURE:
         return "runs again"
     return f"retry {attempt.job.failures} of {attempt.job.spec.retries}"
-
-
-def _times(count: int, noun: str) -> str:
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-    return f"{count} {noun if count == 1 else plural}"

@@ -150,11 +150,11 @@ def test_a_log_of_millions_of_lines_is_gone_through_from_end_to_end(stage: Scene
 def test_a_worker_is_drained_and_given_work_again(stage: Scene, stranger: Window) -> None:
     page = stranger.page
     stranger.go(f"/workers/{stage.worker}")
-    expect(page.get_by_role("link", name="Drain…")).to_have_count(0)
+    expect(page.get_by_role("link", name="Drain: no more jobs…")).to_have_count(0)
     stranger.log_in(stage.token)
     stranger.go(f"/workers/{stage.worker}")
     state = page.locator("#facts .state").first
-    page.get_by_role("link", name="Drain…").click()
+    page.get_by_role("link", name="Drain: no more jobs…").click()
     assert stage.client.workers()[0].state == "ONLINE"  # it asks first
     page.locator("form.confirm button").click()
     expect(page.locator(".notice.good")).to_be_visible()
@@ -163,6 +163,66 @@ def test_a_worker_is_drained_and_given_work_again(stage: Scene, stranger: Window
     page.locator("form.confirm button").click()
     expect(state).to_contain_text("ONLINE")
     assert {worker.state for worker in stage.client.workers()} == {"ONLINE"}
+
+
+def test_a_run_is_cancelled_and_retried(stage: Scene, person: Window, tmp_path: Path) -> None:
+    page, gate = person.page, tmp_path / "gate"
+    run = stage.dag("by-hand", gate)
+    person.go(f"/runs/{run}")
+    state = page.locator("#facts .state").first
+    page.get_by_role("link", name="Cancel the run…").click()
+    assert not stage.client.run(run).final  # it asks first
+    page.get_by_role("link", name="Leave it").click()
+    page.get_by_role("link", name="Cancel the run…").click()
+    page.get_by_role("button", name="Cancel the run").click()
+    expect(page.locator(".notice.good")).to_be_visible()
+    expect(state).to_contain_text("CANCELLED")
+    page.get_by_role("link", name="Retry the run…").click()
+    page.get_by_role("button", name="Retry the run").click()
+    expect(state).to_contain_text("RUNNING")
+    _open(gate, *(job.job_id for job in stage.client.run(run).jobs))
+    expect(state).to_contain_text("COMPLETED")
+
+
+def test_a_schedule_is_fired_paused_and_resumed(stage: Scene, person: Window) -> None:
+    page = person.page
+    person.go("/schedules/nightly")
+    fires, state = page.locator("#fires tbody tr"), page.locator("#facts .state").first
+    before = fires.count()
+    page.get_by_role("link", name="Fire now…").click()
+    page.locator("form.confirm button").click()
+    expect(fires).to_have_count(before + 1)
+    expect(fires.first).to_contain_text("COMPLETED")
+    page.get_by_role("link", name="Pause the schedule…").click()
+    page.get_by_label("Why (kept with it)").fill("the disk is being replaced")
+    page.locator("form.confirm button").click()
+    expect(state).to_contain_text("PAUSED")
+    expect(page.locator("#facts")).to_contain_text("the disk is being replaced")
+    page.get_by_role("link", name="Resume the schedule…").click()
+    page.locator("form.confirm button").click()
+    expect(state).to_contain_text("ACTIVE")
+
+
+def test_what_is_refused_says_why_beside_the_button(stage: Scene, person: Window, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    run = stage.dag("refused", gate)
+    person.go(f"/runs/{run}/cancel")
+    stage.client.cancel(run)  # somebody else was first
+    person.page.get_by_role("button", name="Cancel the run").click()
+    expect(person.page.locator("form.confirm [role=alert]")).to_be_visible()
+    assert person.page.url.endswith("/cancel")
+
+
+def test_a_run_that_failed_shows_the_failure_first(stage: Scene, stranger: Window) -> None:
+    page = stranger.page
+    stranger.go(f"/runs/{stage.failed.run_id}")
+    expect(page.locator("#panel-title")).to_have_text(stage.failed.job_id)
+    expect(page.locator("#panel")).to_contain_text("exit code 3")
+    expect(page.locator("#panel-title")).to_be_in_viewport()
+    page.locator("#panel-close").click()
+    expect(page.locator("#panel")).to_be_hidden()
+    page.reload()
+    expect(page.locator("#panel")).to_be_hidden()  # as it was left
 
 
 def test_a_wrong_token_is_refused_in_words(stranger: Window) -> None:
@@ -189,7 +249,7 @@ def test_everything_can_be_done_by_keyboard(stage: Scene, person: Window) -> Non
     expect(page.locator(".skip")).to_be_in_viewport()
     page.keyboard.press("Enter")
     expect(page.locator("#main")).to_be_focused()
-    reached = _tabs_to(person, "Drain…")
+    reached = _tabs_to(person, "Drain: no more jobs…")
     assert "Jobs" not in reached and "Log out" not in reached, reached  # what was skipped
     page.keyboard.press("Enter")
     expect(page.locator("form.confirm")).to_be_visible()

@@ -46,7 +46,7 @@ def test_what_happened_is_told_in_order_and_with_reasons(
     assert changes[:3] == ["BLOCKED → QUEUED", "QUEUED → RUNNING", "RUNNING → FAILED"]
     assert changes[-1] == "FAILED → DEAD"
     last = json.loads(cluster.cli("events", job.key, "--json").stdout.splitlines()[-1])
-    assert (last["after"], last["attempt"], last["reason"]) == ("DEAD", 2, "exit code 3; all 1 retry used")
+    assert (last["after"], last["attempt"], last["reason"]) == ("DEAD", 2, "exit code 3; its one retry used")
     assert last["worker"] in {worker.worker_id for worker in client.workers()}
     missing = cluster.cli("events", f"{job.run_id}/none")
     assert (missing.returncode, missing.stdout) == (4, "")

@@ -281,12 +281,13 @@ def test_what_can_not_be_used(wrong: dict[str, int]) -> None:
         DashboardConfig(**wrong)  # type: ignore[arg-type]
 
 
-def test_an_action_that_is_refused_is_told_on_the_next_page() -> None:
+def test_an_action_that_is_refused_says_why_beside_its_button() -> None:
     dashboard = FakeDashboard(FakeClient(drain_worker=Conflict("it stops already")))
     browser = dashboard.logged_in()
     answer = browser.post(DRAIN)
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/workers/box:8081")
-    assert "it stops already" in browser.text("/workers/box:8081")
-    assert "it stops already" not in browser.text("/workers/box:8081")
+    assert (answer.status_code, answer.headers["Location"]) == (303, DRAIN)
+    form = browser.text(DRAIN).partition('class="confirm"')[2].partition("</form>")[0]
+    assert "it stops already" in form
+    assert "it stops already" not in browser.text(DRAIN)
     program = browser.post(DRAIN, Accept="application/json")
     assert (program.status_code, program.get_json()["code"]) == (409, "CONFLICT")

@@ -250,7 +250,7 @@ def test_concerns_are_in_order_and_waiting_jobs_by_reason() -> None:
             services=(ServiceStatus("r", "s", "DEGRADED"), ServiceStatus("r", "t", "CRASHLOOP")),
         )
     )
-    assert [one.kind for one in found] == ["master", "services", "services", "workers", "fires", "pools", "waiting"]
+    assert [one.kind for one in found] == ["master", "services", "workers", "fires", "services", "pools", "waiting"]
     assert [(item.name, item.why) for item in found[-1].items] == [
         ("r/a", "busy (and 1 other)"),
         ("r/c", "no worker has GPU"),
@@ -274,6 +274,15 @@ def test_each_number_of_the_first_page_leads_to_what_it_counts() -> None:
         "/schedules?state=PAUSED": "1 schedule", "/runs?state=FAILED": "FAILED",
     }.items():  # fmt: skip
         assert re.search(rf'<a href="{re.escape(path)}"[^>]*>{words}</a>', page), path
+
+
+def test_fires_of_one_schedule_are_told_together() -> None:
+    fires = (*(fire("RAN", slot=50.0 - n, run_state="FAILED") for n in range(3)), fire(reason="the master was away"))
+    (concern,) = concerns(Snapshot(fires=fires))
+    assert [(item.name, item.state, item.why, item.wall) for item in concern.items[:1]] == [
+        ("nightly", "FAILED", "2 more like it", 50.0)
+    ]
+    assert (concern.items[1].why, concern.count, concern.more) == ("the master was away", 4, 0)
 
 
 def test_fires_that_came_to_nothing_are_listed_where_their_number_leads() -> None:

@@ -192,12 +192,11 @@ def test_actions_need_a_login_and_the_token_of_the_session(path: str, method: st
     assert browser.post(path).status_code == 303 and dashboard.client.called(method) == [(key,)]
 
 
-def test_a_refusal_is_told_on_the_page_of_the_run() -> None:
-    dashboard = FakeDashboard(client(cancel=Conflict("sales-1 is over")))
-    answer = dashboard.logged_in().post("/runs/sales-1/cancel")
-    assert answer.headers["Location"] == "/runs/sales-1" and "sales-1 is over" in dashboard.browser.text(
-        "/runs/sales-1"
-    )
+def test_a_refusal_is_told_where_it_was_asked_for_whatever_the_name() -> None:
+    browser = FakeDashboard(client(cancel=Conflict("it is over"))).logged_in()
+    answer = browser.post("/runs/sales-1/jobs/a%3F%20b/cancel")
+    assert answer.headers["Location"] == "/runs/sales-1/jobs/a%3F%20b/cancel"
+    assert "it is over" in browser.text("/runs/sales-1/jobs/a%3F%20b/cancel")
 
 
 @pytest.mark.parametrize("path", [path for path, _, _ in ACTIONS] + ["/submit"])

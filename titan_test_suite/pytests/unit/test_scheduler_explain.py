@@ -79,6 +79,9 @@ def test_queued_for_the_only_worker(cluster: Cluster) -> None:
     cluster.join("w")
     cluster.submit(*(job(f"j{number}") for number in range(5)))
     assert cluster.explain("j4")[0] == "all 4 slots of the one worker with GENERAL are busy"
+    cluster.join("small", "GPU", slots=1)
+    cluster.submit(job("g1", requirement="GPU"), job("g2", requirement="GPU"), run_id="gpu")
+    assert cluster.explain("g2")[0] == "the one slot of the one worker with GPU is busy"
 
 
 def test_queued_service(cluster: Cluster) -> None:
