@@ -67,6 +67,13 @@ def test_a_service_is_scaled_to_no_such_number(text: str) -> None:
     assert not dashboard.client.called("scale_service")
 
 
+@pytest.mark.parametrize("name", ["If-Modified-Since", "If-Unmodified-Since", "If-Range"])
+def test_a_date_of_no_year_in_a_header(name: str) -> None:
+    date = "Sun, 06 Nov 99999999994 08:49:37 GMT"
+    answer = FakeDashboard().browser.get("/static/style.css", **{name: date, "Accept": "application/json"})
+    assert answer.status_code == 400 and "in no year" in answer.get_json()["error"]
+
+
 # ── pipelines ─────────────────────────────────────────────────────────────────────────────────────
 
 
