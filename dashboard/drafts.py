@@ -30,6 +30,8 @@ SOURCE = "pipeline.yaml"
 """What a text is called: the name of its pipeline, if it gives it none, comes from it."""
 MAX_READ = 2 * MIB
 """Bytes of a text that is read: beyond, what YAML takes of time and memory is too much for a page of many."""
+MAX_SIGNS = 100_000
+"""Line ends, commas and colons of a text that is read: each stands for a value, which takes some ten microseconds."""
 _PROJECT = re.compile(r"^(['\"]?)project\1\s*:", re.MULTILINE)
 
 
@@ -84,6 +86,8 @@ def _loaded(raw: bytes) -> Pipeline:
     """The SDK reads files only; of its sentences only the name of this one is left. Raises InvalidRequest."""
     if MAX_READ < len(raw) <= MAX_BYTES:
         raise InvalidRequest(f"{SOURCE} is larger than {MAX_READ // MIB} MiB; use `titan apply` for it")
+    if len(raw) <= MAX_READ and sum(map(raw.count, (b"\n", b",", b":"))) > MAX_SIGNS:
+        raise InvalidRequest(f"{SOURCE} has more than {MAX_SIGNS:,} lines and values; use `titan apply` for it")
     with tempfile.TemporaryDirectory(prefix="titan-") as directory:
         file = Path(directory) / SOURCE
         file.write_bytes(raw)

@@ -97,6 +97,8 @@ def test_archives_go_by_their_own_names() -> None:
     [
         (b"#" * (16 * 1024 * 1024 + 1), "pipeline.yaml is larger than 16 MiB, which no pipeline is"),
         (b"#" * (3 * 1024 * 1024), "larger than 2 MiB; use `titan apply`"),
+        (b"jobs: [" + b"1," * 900_000 + b"]", "more than 100,000 lines and values; use `titan apply`"),
+        (b"a: &a [x]\njobs: [" + b"*a," * 90_000 + b"]", "its aliases"),
         (b"[" * 100_000, "levels of nesting"),
         (b'jobs: !!python/object/apply:os.system ["id"]', "the tag"),
         (b"\xff", "is not UTF-8"),
