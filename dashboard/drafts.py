@@ -32,6 +32,8 @@ MAX_READ = 2 * MIB
 """Bytes of a text that is read: beyond, what YAML takes of time and memory is too much for a page of many."""
 MAX_SIGNS = 100_000
 """Line ends, commas and colons of a text that is read: each stands for a value, which takes some ten microseconds."""
+MAX_COMPARED = 10_000
+"""Names that are compared with one that is missing, for all that are missing: that takes half a second."""
 _PROJECT = re.compile(r"^(['\"]?)project\1\s*:", re.MULTILINE)
 
 
@@ -117,12 +119,14 @@ def _of_project(pipeline: Pipeline, raw: bytes) -> Iterator[Problem]:
 
 
 def _of_files(pipeline: Pipeline, published: frozenset[str]) -> Iterator[Problem]:
+    hints = MAX_COMPARED // max(1, len(published))
     for job in pipeline.jobs:
-        sentence = _file_trouble(job, published)
+        sentence = _file_trouble(job, published, hints > 0)
         if sentence:
+            hints -= 1
             yield Problem(pipeline.line(job.job_id, "filename"), f"job {shown(job.job_id)}: {sentence}")
     for alert, job in _alert_jobs(pipeline):
-        sentence = _file_trouble(job, published)
+        sentence = _file_trouble(job, published, hints > 0)
         if sentence:
             line = pipeline.line_at_fault({"alert": alert, "field": "filename"})
             yield Problem(line, f"{alert}: {sentence}")
@@ -136,8 +140,8 @@ def _alert_jobs(pipeline: Pipeline) -> Iterator[tuple[str, TitanJob]]:
                 yield name, told
 
 
-def _file_trouble(job: TitanJob, published: frozenset[str]) -> str:
-    """Why its file can not be run; empty: it can."""
+def _file_trouble(job: TitanJob, published: frozenset[str], hint: bool) -> str:
+    """Why its file can not be run, and with `hint` which one may be meant; empty: it can."""
     try:
         name = split_archive(job.filename)[0] if job.is_archive else job.filename
     except InvalidRequest as error:
@@ -150,7 +154,7 @@ def _file_trouble(job: TitanJob, published: frozenset[str]) -> str:
         )
     if name in published:
         return ""
-    close = difflib.get_close_matches(name, published, n=1) if len(published) <= 1000 else []
+    close = difflib.get_close_matches(name, published, n=1) if hint else []
     return f"there is no {shown(name)} in the master's perm_files/" + (
         f"; did you mean {close[0]!r}?" if close else ""
     )
