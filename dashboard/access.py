@@ -3,6 +3,7 @@
 Every request passes `_guard` before anything else sees it:
 
     a foreign Host                          421: a name that was pointed at us, to read us from another page
+    a page of another site, which embeds us 403: it could learn from how we answer, or keep us busy
     not a GET, from a foreign Origin        403: another page sends it
     nobody has logged in, and must have     a person is shown the login, a program gets 401
     not a GET, without the session's token  403: nobody on a page of ours has meant it
@@ -21,7 +22,7 @@ from typing import TypeVar
 from flask import Flask, Response, current_app, g, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
-from werkzeug.exceptions import Forbidden, MisdirectedRequest, RequestEntityTooLarge, Unauthorized
+from werkzeug.exceptions import BadRequest, Forbidden, MisdirectedRequest, RequestEntityTooLarge, Unauthorized
 
 from dashboard.parts import parts
 from dashboard.refusals import wants_json
@@ -101,8 +102,8 @@ def csrf_field() -> Markup:
 def _guard() -> ResponseReturnValue | None:
     g.session, g.may_read = None, False
     _check_host()
-    if request.method not in SAFE:
-        _check_origin()
+    _check_origin()
+    _check_dates()
     g.session = parts().sessions.find(request.cookies.get(cookie_name(), ""))
     acts = request.method not in SAFE
     if request.endpoint not in _FOR_ALL and g.session is None and (acts or not parts().config.on_loopback):
@@ -128,18 +129,30 @@ def _host() -> re.Match[str] | None:
 
 
 def _check_origin() -> None:
+    """Another site may have a link to us, and nothing else. Browsers say so themselves; programs need not."""
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
-    foreign_site = site is not None and site not in ("same-origin", "none")
     host = request.headers["Host"].lower()
-    if foreign_site or (origin is not None and origin.lower() not in (f"http://{host}", f"https://{host}")):
+    is_link = request.method in SAFE and request.headers.get("Sec-Fetch-Dest") == "document"
+    foreign = site not in (None, "same-origin", "none") and not is_link
+    if request.method not in SAFE and origin is not None:
+        foreign = foreign or origin.lower() not in (f"http://{host}", f"https://{host}")
+    if foreign:
         raise Forbidden(
             "the request comes from a page of another site; open the dashboard itself and do it there "
             "(a proxy before it must pass Host as it is)"
         )
 
 
+def _check_dates() -> None:
+    try:
+        _ = request.if_modified_since, request.if_unmodified_since, request.if_range
+    except OverflowError:
+        raise BadRequest("a date in the headers of the request is in no year that there is") from None
+
+
 def _ask_to_log_in() -> ResponseReturnValue:
-    if request.method == "GET" and not wants_json() and not request.headers.get("X-Fragment"):
+    is_page = request.blueprint != "probes" and not wants_json() and not request.headers.get("X-Fragment")
+    if request.method == "GET" and is_page:
         return redirect(url_for("login.form", next=request.full_path.rstrip("?")), 303)
     raise Unauthorized("log in first, at /login: this needs the token of the cluster")
 

@@ -202,7 +202,7 @@ def schedule_fires(name: str) -> Response:
 @api.get("/schedules/<name>/next")
 def schedule_next(name: str) -> Response:
     """When it is due next, as in `titan schedule next`; `limit`: so many slots."""
-    found = parts().client.next_fires(name, number("limit", 10))
+    found = parts().client.next_fires(name, number("limit", 10, 1000))
     return _listed("next", map(schedule_rows.record, found))
 
 

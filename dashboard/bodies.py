@@ -11,7 +11,7 @@ from copy import copy
 from typing import Any
 
 from flask import Flask
-from waitress.parser import HTTPRequestParser
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask
 from waitress.utilities import Error, RequestEntityTooLarge
 from werkzeug.exceptions import HTTPException
@@ -44,7 +44,13 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     adj: Any
 
     def parse_header(self, header_plus: bytes) -> None:
-        super().parse_header(header_plus)
+        """Raises ParsingError."""
+        try:
+            super().parse_header(header_plus)
+        except ValueError:  # an address or a length that Python can not read
+            raise ParsingError("the address or the length of the request can not be read") from None
+        if self.chunked and "CONTENT_LENGTH" in self.headers:  # a proxy may have taken the other one for true
+            raise ParsingError("a request has either a Content-Length or a Transfer-Encoding")
         if self.content_length or self.chunked:
             adj = copy(self.adj)
             adj.max_request_body_size = 1 + adj.largest_body(self.path, self.headers.get("COOKIE", ""))

@@ -21,7 +21,7 @@ from dashboard.config import DashboardConfig, is_loopback
 from dashboard.rings import AttemptName, Rings
 from titan_core.lifecycle import Component
 from titan_sdk import TitanClient
-from titan_sdk.datagrams import KEY_BYTES, MAX_DATAGRAM, read_datagram
+from titan_sdk.datagrams import KEY_BYTES, MAX_DATAGRAM, Printed, read_datagram
 from titan_sdk.errors import ConfigError, ProtocolError, TitanError
 
 log = logging.getLogger("titan.dashboard")
@@ -32,6 +32,8 @@ RETRY_S = 1.0
 """So soon the master is asked again when it was away."""
 BUFFER_BYTES = 8 * 1024 * 1024
 """What the kernel is asked to keep for us; it gives less if it allows no more."""
+MAX_OFFSET = 1 << 48
+"""Of a log: no job prints so much, and pages count beyond only with care."""
 _AT_ONCE = 256
 """Datagrams that are read before whoever waits is told."""
 _WILDCARDS = ("", "0.0.0.0", "::")
@@ -110,14 +112,21 @@ class Collector(Component):
         with contextlib.suppress(OSError):  # BlockingIOError: there is no more
             for _ in range(_AT_ONCE):
                 datagram = one.recv(MAX_DATAGRAM + 1)
-                try:
-                    printed = read_datagram(self._key, datagram)
-                except ProtocolError:
+                printed = self._read(datagram)
+                if printed is None:
                     refused += 1
                     continue
                 name = AttemptName(printed.run_id, printed.job_id, printed.attempt)
                 taken.append((name, printed.offset, printed.data))
         self._rings.add(taken, refused)
+
+    def _read(self, datagram: bytes) -> Printed | None:
+        """What a worker of this cluster has sent; None: nobody of them has."""
+        try:
+            printed = read_datagram(self._key, datagram)
+        except ProtocolError:
+            return None
+        return printed if printed.offset <= MAX_OFFSET else None
 
     def _close(self) -> None:
         for one in (*self._sockets, self._wake, self._woken):

@@ -30,6 +30,10 @@ SOURCE = "pipeline.yaml"
 """What a text is called: the name of its pipeline, if it gives it none, comes from it."""
 MAX_READ = 2 * MIB
 """Bytes of a text that is read: beyond, what YAML takes of time and memory is too much for a page of many."""
+MAX_SIGNS = 100_000
+"""Line ends, commas and colons of a text that is read: each stands for a value, which takes some ten microseconds."""
+MAX_COMPARED = 10_000
+"""Names that are compared with one that is missing, for all that are missing: that takes half a second."""
 _PROJECT = re.compile(r"^(['\"]?)project\1\s*:", re.MULTILINE)
 
 
@@ -84,6 +88,8 @@ def _loaded(raw: bytes) -> Pipeline:
     """The SDK reads files only; of its sentences only the name of this one is left. Raises InvalidRequest."""
     if MAX_READ < len(raw) <= MAX_BYTES:
         raise InvalidRequest(f"{SOURCE} is larger than {MAX_READ // MIB} MiB; use `titan apply` for it")
+    if len(raw) <= MAX_READ and sum(map(raw.count, (b"\n", b",", b":"))) > MAX_SIGNS:
+        raise InvalidRequest(f"{SOURCE} has more than {MAX_SIGNS:,} lines and values; use `titan apply` for it")
     with tempfile.TemporaryDirectory(prefix="titan-") as directory:
         file = Path(directory) / SOURCE
         file.write_bytes(raw)
@@ -113,12 +119,14 @@ def _of_project(pipeline: Pipeline, raw: bytes) -> Iterator[Problem]:
 
 
 def _of_files(pipeline: Pipeline, published: frozenset[str]) -> Iterator[Problem]:
+    hints = MAX_COMPARED // max(1, len(published))
     for job in pipeline.jobs:
-        sentence = _file_trouble(job, published)
+        sentence = _file_trouble(job, published, hints > 0)
         if sentence:
+            hints -= 1
             yield Problem(pipeline.line(job.job_id, "filename"), f"job {shown(job.job_id)}: {sentence}")
     for alert, job in _alert_jobs(pipeline):
-        sentence = _file_trouble(job, published)
+        sentence = _file_trouble(job, published, hints > 0)
         if sentence:
             line = pipeline.line_at_fault({"alert": alert, "field": "filename"})
             yield Problem(line, f"{alert}: {sentence}")
@@ -132,8 +140,8 @@ def _alert_jobs(pipeline: Pipeline) -> Iterator[tuple[str, TitanJob]]:
                 yield name, told
 
 
-def _file_trouble(job: TitanJob, published: frozenset[str]) -> str:
-    """Why its file can not be run; empty: it can."""
+def _file_trouble(job: TitanJob, published: frozenset[str], hint: bool) -> str:
+    """Why its file can not be run, and with `hint` which one may be meant; empty: it can."""
     try:
         name = split_archive(job.filename)[0] if job.is_archive else job.filename
     except InvalidRequest as error:
@@ -146,7 +154,7 @@ def _file_trouble(job: TitanJob, published: frozenset[str]) -> str:
         )
     if name in published:
         return ""
-    close = difflib.get_close_matches(name, published, n=1) if len(published) <= 1000 else []
+    close = difflib.get_close_matches(name, published, n=1) if hint else []
     return f"there is no {shown(name)} in the master's perm_files/" + (
         f"; did you mean {close[0]!r}?" if close else ""
     )

@@ -5,6 +5,7 @@ While the master is away `titan_up` is 0 and the cluster's series are left out: 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -144,4 +145,6 @@ def _escaped(text: str) -> str:
 
 
 def _number(value: float) -> str:
+    if not math.isfinite(value):
+        return "NaN"
     return str(int(value)) if value == int(value) else repr(float(value))

@@ -57,10 +57,13 @@ def state(word: str) -> Markup:
 
 
 def instant(wall: float, now_wall: float | None = None) -> Markup:
-    """A wall instant as local time, with the date where it is not today's; empty for 0."""
+    """A wall instant as local time, with the date where it is not today's; empty for 0, `?` for one in no year."""
     if not wall:
         return Markup("")
-    stamp = datetime.fromtimestamp(wall, UTC)
+    try:
+        stamp = datetime.fromtimestamp(wall, UTC)
+    except (ValueError, OverflowError, OSError):  # somebody's clock, or the date of a file
+        return Markup("?")
     full = time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(wall))
     return Markup('<time datetime="{}" title="{}">{}</time>').format(
         stamp.strftime("%Y-%m-%dT%H:%M:%SZ"), full, clock(wall, now_wall)

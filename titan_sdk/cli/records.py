@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 from titan_core.protocol.codec import Message
@@ -31,12 +32,14 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has no word for it
     return value.hex() if isinstance(value, bytes) else value
 
 
 def _field(name: str, value: Any) -> Any:
     if name.endswith("_wall"):
-        return value or None
+        return plain(value) or None
     if name == "exit_code":
         return value if value >= 0 else None
     if name == "counts":

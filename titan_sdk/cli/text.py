@@ -5,6 +5,7 @@ Pure functions; knows neither messages nor terminals.
 
 from __future__ import annotations
 
+import math
 import time
 import unicodedata
 
@@ -40,7 +41,9 @@ def clock(wall: float, now_wall: float | None = None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`35ms`, `4.2s`, `2m05s`, `1h02m`, `3d04h`."""
+    """`35ms`, `4.2s`, `2m05s`, `1h02m`, `3d04h`; `?` for what is no time."""
+    if not math.isfinite(seconds):
+        return "?"
     if seconds < 0.9995:
         return f"{max(0.0, seconds) * 1000:.0f}ms"
     if seconds < 59.95:

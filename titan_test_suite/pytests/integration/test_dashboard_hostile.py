@@ -175,7 +175,13 @@ def test_a_large_body_is_refused_before_it_comes_where_it_is_not_asked_for(dashb
 def test_what_is_no_request_is_refused_in_the_form_of_all_answers(dashboard: Dashboard) -> None:
     status, text = ask(dashboard, "POST", "/api/cluster", Content_Length=str(1 << 40))
     assert status == 413 and "1048576 bytes" in json.loads(text)["error"] and "REQUEST" in json.loads(text)["code"]
-    for sent in ("GET / HTTP/1.1\r\nHost: localhost\r\nX: " + "x" * 40_000, "GET / HTTP/1.1\r\nno header\r\n\r\n"):
+    for sent in (
+        GET.format("/") + "X: " + "x" * 40_000,
+        "GET / HTTP/1.1\r\nno header\r\n\r\n",
+        GET.format("http://[") + "\r\n",
+        GET.format("/") + "Content-Length: " + "9" * 5000 + "\r\n\r\n",
+        GET.format("/") + "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ):
         with connected(dashboard, sent) as one:
             answer = b"".join(iter(lambda: one.recv(4096), b"")).decode()
         assert answer.split()[1] in ("431", "400") and "X-Content-Type-Options: nosniff" in answer

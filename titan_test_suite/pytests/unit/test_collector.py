@@ -17,7 +17,7 @@ from dashboard import collector as collectors
 from dashboard.collector import Collector
 from dashboard.config import DashboardConfig
 from dashboard.logs import joined
-from dashboard.rings import AttemptName, Found, Rings
+from dashboard.rings import ATTEMPTS, AttemptName, Found, Rings
 from titan_core.protocol.datagrams import KEY_BYTES, Printed, datagrams
 from titan_sdk import TitanClient
 from titan_sdk.errors import ConfigError, ConnectionFailed
@@ -171,6 +171,27 @@ def test_what_workers_send_is_in_the_rings_and_what_others_send_is_counted() -> 
         send(port, *datagrams(key, printed), b"noise", *datagrams(b"o" * KEY_BYTES, printed), b"")
         wait_until(lambda: rings.figures().refused == 6, explain=rings.figures)
         assert bytes_of(rings.read(NAME)) == [(0, printed.data)]
+
+
+def test_whoever_sends_what_it_should_not_is_counted_and_takes_no_memory() -> None:
+    """Cut short, changed, said again, far beyond any log; and of a thousand jobs that nobody knows."""
+    client = Attached()
+    with collecting(client) as (_, rings):
+        wait_until(lambda: client.calls)
+        port, key, _, _ = client.calls[0]
+        [good] = datagrams(key, Printed(*NAME, 0, 1.0, b"line\n"))
+        [far] = datagrams(key, Printed(*NAME, 1 << 60, 1.0, b"line\n"))
+        [last] = datagrams(key, Printed("run", "last", 1, 0, 1.0, b"x"))
+        cut = [good[:size] for size in range(0, len(good), 7)]
+        changed = [bytes([*good[:at], good[at] ^ 1, *good[at + 1 :]]) for at in range(0, len(good), 5)]
+        send(port, good, good, good, far, *cut, *changed)
+        wait_until(lambda: rings.figures().refused == 1 + len(cut) + len(changed), explain=rings.figures)
+        assert bytes_of(rings.read(NAME)) == [(0, b"line\n")] and rings.figures().repeated == 2
+        for at in range(1000):
+            send(port, *datagrams(key, Printed("run", f"job-{at}", 1, 0, 1.0, b"x" * 1000)))
+        wait_until(lambda: (send(port, last), rings.read(AttemptName("run", "last", 1)).pieces)[1])
+        figures = rings.figures()
+        assert figures.attempts <= ATTEMPTS and figures.kept_bytes <= ATTEMPTS * 1000
 
 
 def test_on_loopback_both_families_are_listened_to() -> None:

@@ -70,6 +70,17 @@ def test_a_form_of_another_site_is_refused(headers: dict[str, str]) -> None:
     assert not dashboard.client.called("drain_worker")
 
 
+@pytest.mark.parametrize("path", ["/", "/api/cluster", "/events", "/static/style.css", "/login", "/livez"])
+def test_another_site_may_link_to_it_but_not_embed_it(path: str) -> None:
+    browser = FakeDashboard().browser
+    for site in ("cross-site", "same-site"):
+        for kind in ("iframe", "script", "image", "empty", "embed"):
+            assert browser.get(path, Sec_Fetch_Site=site, Sec_Fetch_Dest=kind).status_code == 403
+        if path != "/events":
+            assert browser.get(path, Sec_Fetch_Site=site, Sec_Fetch_Dest="document").status_code == 200
+    assert browser.post("/login", Sec_Fetch_Site="cross-site", Sec_Fetch_Dest="document").status_code == 403
+
+
 def test_a_form_of_ours_is_not() -> None:
     dashboard = FakeDashboard()
     answer = dashboard.logged_in().post(DRAIN, Origin="http://localhost", Sec_Fetch_Site="same-origin")
@@ -174,15 +185,18 @@ def open_to_the_network(**config: object) -> FakeDashboard:
     return FakeDashboard(host="192.0.2.1", **config)
 
 
-@pytest.mark.parametrize("path", ["/", "/workers", "/metrics", "/readyz", "/events", "/nope", DRAIN])
+@pytest.mark.parametrize("path", ["/", "/workers", "/nope", DRAIN])
 def test_a_stranger_reads_nothing_from_the_network(path: str) -> None:
     answer = open_to_the_network().browser.get(path, Accept="text/html")
     assert answer.status_code == 303 and answer.headers["Location"].startswith("/login?next=")
 
 
 def test_a_stranger_that_is_a_program_gets_401() -> None:
-    answer = open_to_the_network().browser.get("/api/cluster")
+    """A monitor that was sent to the login would take that page for an answer."""
+    browser = open_to_the_network().browser
+    answer = browser.get("/api/cluster")
     assert answer.status_code == 401 and answer.get_json()["code"] == "UNAUTHORIZED"
+    assert [browser.get(path).status_code for path in ("/metrics", "/readyz", "/events")] == [401, 401, 401]
 
 
 @pytest.mark.parametrize("path", ["/login", "/livez", "/static/live.js"])
@@ -259,6 +273,8 @@ def test_headers_of_every_answer(path: str) -> None:
     policy = headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none';") and "unsafe" not in policy and "frame-ancestors 'none'" in policy
     assert headers["X-Content-Type-Options"] == "nosniff" and headers["Cross-Origin-Opener-Policy"] == "same-origin"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin" and headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "same-origin"
     assert (headers["Cache-Control"] == "no-store") == (not path.startswith("/static"))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -65,6 +67,30 @@ def test_a_service_is_scaled_to_no_such_number(text: str) -> None:
     answer = dashboard.logged_in().post("/services/a/b/scale", {"instances": text}, Accept="application/json")
     assert answer.status_code == 400 and "use a number from 1 to 1,000" in answer.get_json()["error"]
     assert not dashboard.client.called("scale_service")
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 1e300, 1e18, 253402300800.0])
+def test_a_worker_or_a_file_with_a_clock_of_its_own_breaks_no_page(odd: float) -> None:
+    late = replace(WORKER, cpu_percent=odd, started_wall=odd, connected_wall=odd)
+    tried = AttemptStatus(1, "box:8081", "RUNNING", started_wall=odd, finished_wall=odd)
+    browser = FakeDashboard(
+        client(
+            cluster=ClusterStatus((late,)),
+            job=replace(job(attempts=(tried,)), started_wall=odd, finished_wall=odd),
+            assets=(AssetInfo("a", "0" * 64, 1, odd),),
+        )
+    ).browser
+    for path in ("/", "/workers", "/workers/box:8081", "/runs/sales-1?job=load", LOG, "/assets", "/metrics"):
+        assert browser.get(path).status_code == 200, path
+    for path in ("/api/cluster", "/api/runs/sales-1/jobs/load", "/api/assets"):
+        assert not re.search("NaN|Infinity", browser.text(path))
+
+
+@pytest.mark.parametrize("name", ["If-Modified-Since", "If-Unmodified-Since", "If-Range"])
+def test_a_date_of_no_year_in_a_header(name: str) -> None:
+    date = "Sun, 06 Nov 99999999994 08:49:37 GMT"
+    answer = FakeDashboard().browser.get("/static/style.css", **{name: date, "Accept": "application/json"})
+    assert answer.status_code == 400 and "in no year" in answer.get_json()["error"]
 
 
 # ── pipelines ─────────────────────────────────────────────────────────────────────────────────────

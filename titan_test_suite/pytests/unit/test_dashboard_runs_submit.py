@@ -74,6 +74,20 @@ def test_every_problem_has_its_line() -> None:
     ]
 
 
+def test_many_missing_files_among_many_take_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What may be meant is told of the first ones only."""
+    compared: list[int] = []
+
+    def close(name: str, names: frozenset[str], n: int) -> list[str]:
+        compared.append(len(names))
+        return []
+
+    monkeypatch.setattr(drafts.difflib, "get_close_matches", close)
+    text = "jobs:\n" + "".join(f" - {{id: j{number}, file: f{number}.py}}\n" for number in range(2000))
+    found = drafts.read(text.encode(), [f"g{number}.py" for number in range(1000)]).problems
+    assert len(found) == 2000 and sum(compared) == drafts.MAX_COMPARED
+
+
 def test_a_project_has_no_folder_here() -> None:
     [(line, sentence)] = problems("name: x\nproject: true\njobs:\n  - {id: a, file: etl.py}\n")
     assert line == 2 and "there is none" in sentence
@@ -97,6 +111,8 @@ def test_archives_go_by_their_own_names() -> None:
     [
         (b"#" * (16 * 1024 * 1024 + 1), "pipeline.yaml is larger than 16 MiB, which no pipeline is"),
         (b"#" * (3 * 1024 * 1024), "larger than 2 MiB; use `titan apply`"),
+        (b"jobs: [" + b"1," * 900_000 + b"]", "more than 100,000 lines and values; use `titan apply`"),
+        (b"a: &a [x]\njobs: [" + b"*a," * 90_000 + b"]", "its aliases"),
         (b"[" * 100_000, "levels of nesting"),
         (b'jobs: !!python/object/apply:os.system ["id"]', "the tag"),
         (b"\xff", "is not UTF-8"),
