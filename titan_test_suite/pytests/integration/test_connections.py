@@ -121,6 +121,7 @@ class TestAuthentication:
     def test_a_recorded_handshake_is_of_no_use(self, server):
         with _Recorder(server.port) as recorder:
             dial("127.0.0.1", recorder.port, TOKEN, "client").close()
+        wait_until(lambda: server.roles == ["client"])
         assert [frame.opcode for frame in server.answers(recorder.sent)] == [Opcode.AUTH_CHALLENGE, Opcode.ERROR]
         assert server.roles == ["client"]
 
