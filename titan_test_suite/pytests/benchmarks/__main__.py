@@ -21,6 +21,7 @@ from titan_test_suite.pytests.benchmarks import (
     dashboard,
     delays,
     endurance,
+    followed,
     idle,
     latency,
     places,
@@ -53,6 +54,7 @@ MEASUREMENTS: dict[str, Callable[[Plan], list[Figure]]] = {
     "endurance": endurance.measure,
     "idle": idle.measure,
     "dashboard": dashboard.measure,
+    "followed": followed.measure,
 }
 INTERRUPTED = 130
 
