@@ -80,7 +80,7 @@ class Worker(Component):
         self._health = HealthWatch(self._tell, self._house)
         self._usage = UsageWatch(self._house.left_by)
         self._common = worker_part(os.environ, config.home, config.token_file, self._master)
-        self._warm = Warm(self._common)
+        self.warm = Warm(self._common)
         self._foreman = self._make_foreman(workspace, Ports())
         self.link = self._make_link(token, Terms(workspace.directory / "terms"))
         self._solitude = Solitude(self.link.alone_s, self._is_busy, self.stop)
@@ -93,7 +93,7 @@ class Worker(Component):
             self._health,
             self._usage,
             self._nursery,
-            self._warm,
+            self.warm,
             self._solitude,
         )
         for part in self._parts:
@@ -118,7 +118,8 @@ class Worker(Component):
             log.warning("ended %d processes of a worker that was killed", ended, extra={"action": "leftovers.ended"})
         self._house.enclose(self._registry)
         # Now that what it starts is enclosed, and soon, so that it is ready for the first job.
-        self._warm.start()
+        if self.config.warm:
+            self.warm.start()
         # Before anything is said: the first registration tells what a predecessor could not.
         self._restore_results()
         self._disk.start()
@@ -212,7 +213,7 @@ class Worker(Component):
             ports,
             self._health,
             self._usage,
-            self._warm,
+            self.warm,
         )
 
     def _make_link(self, token: str, terms: Terms) -> Link:

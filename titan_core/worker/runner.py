@@ -25,7 +25,7 @@ from titan_core.worker.environment import attempt_environment, filled
 from titan_core.worker.health import HealthWatch
 from titan_core.worker.logs import AttemptLog, LogFollower
 from titan_core.worker.ports import Ports, with_port
-from titan_core.worker.process import Ending, Execution, Launch, signal_name, start_process
+from titan_core.worker.process import Ending, Execution, Launch, StartProcess, signal_name, start_process
 from titan_core.worker.process_registry import ProcessRegistry
 from titan_core.worker.process_tree import OrphanHouse
 from titan_core.worker.results import Results
@@ -134,10 +134,14 @@ class Runner:
         self._follower.follow(attempt_log)
         watch = self._watcher(control, start, launch)
         try:
-            start_it = start_process if start.service else self._warm.start_process
-            return Execution(launch, control, self._house, self._registry, start_it).run(watch)
+            how = self._start_of(start)
+            return Execution(launch, control, self._house, self._registry, how).run(watch)
         except OSError as error:
             raise commands.explain(error, command, start.task.entry or start.task.asset) or error from None
+
+    def _start_of(self, start: StartAttempt) -> StartProcess:
+        """Services are started cold: they live long, and outlive the fork server's idea of what is installed."""
+        return self._warm.start_process if start.task.warm and not start.service else start_process
 
     def _watcher(self, control: Control, start: StartAttempt, launch: Launch) -> Callable[[int], object]:
         """To be called as soon as the process is there: what is looked at from then on."""
