@@ -27,6 +27,7 @@ if __name__ == "__main__":
 # What many a job imports, as far as nothing in it depends on the moment or the environment in which it is imported:
 # logging notes the time and has something to do at the end, hashlib and ssl read files of settings.
 import argparse  # noqa: F401
+import atexit
 import base64  # noqa: F401
 import builtins
 import csv  # noqa: F401
@@ -38,6 +39,7 @@ import gc
 import itertools
 import json  # noqa: F401
 import linecache
+import operator
 import os
 import pathlib
 import posix
@@ -49,7 +51,8 @@ import subprocess  # noqa: F401
 import threading
 import time
 import types
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, NoReturn
 
 NO_PROCESS = 0
@@ -68,6 +71,13 @@ _CLONE_CHILD_SETTID = 0x1000000
 _CLONE_INTO_CGROUP = 0x200000000
 _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
 _PR_GET_TID_ADDRESS = 40
+
+_MANY_OBJECTS = 20_000
+_KEEP_FILES = ("_sqlite3", "_dbm", "_gdbm", "readline")
+_EXTENSIONS = os.path.dirname(str(getattr(sys.modules["_ctypes"], "__file__", "")))
+_ancestors = type.__dict__["__mro__"].__get__
+_attributes = type.__dict__["__dict__"].__get__
+"""Of a class, whatever that says itself."""
 
 _c = ctypes.PyDLL(None, use_errno=True)
 _c.malloc.restype = _c.sbrk.restype = _c.fopen.restype = ctypes.c_void_p
@@ -289,22 +299,77 @@ def _program(request: Request) -> Callable[..., object]:
     """A `sys.excepthook` that runs the script: it is called when no frame is left, and is itself none.
 
     Below a function of ours, the script would find that in its stack. So what has to be done is a chain of calls of
-    built-in functions, and the hook another one that walks along it. The interpreter goes on as after a script of
-    its own: where that ended by an exception, with the end of the process and its code; else `Py_Exit` is next.
+    built-in functions, and the hook another one that walks along it. If an exception ends the script, the interpreter
+    goes on as after one of its own, with the end of the process and its code; if not, `at_end` is next.
     """
     script = request.command[2]
     file = _c.fopen(script, b"rbe")
     if file is None:
         _execute(request)
     results = map(_c.PyRun_AnyFileExFlags, [ctypes.c_void_p(file)], [script], [1], [None])
+    ends: list[Callable[[], object]] = [_End().leave_if_nothing_is_left, functools.partial(_c.Py_Exit, 0)]
+    at_end: Iterable[object] = map(operator.call, ends)
     steps = itertools.chain(
         itertools.starmap(setattr, [(sys, "excepthook", sys.__excepthook__)]),
         map(sys.__dict__.pop, ("last_type", "last_value", "last_traceback", "last_exc"), itertools.repeat(None)),
         itertools.starmap(_c.Py_LeaveRecursiveCall, [()] * 3),  # for the three calls that lead to the script
-        map(_c.Py_Exit, itertools.filterfalse(None, results)),
+        itertools.chain.from_iterable(map([at_end, ()].__getitem__, results)),  # 0, or -1 after an exception
     )
     _c.PySequence_List.argtypes = [ctypes.py_object] * 4  # it takes one, and the rest is what a hook is told
     return functools.partial(_c.PySequence_List, steps)
+
+
+class _End:
+    """What is there before the script, to see after it whether anybody could notice that it is not tidied away.
+
+    To take all modules and objects apart costs as much as all the rest. What is worth it are finalizers, callbacks
+    and buffers; none of the objects made by the script may have any, nor have anything to do with who might.
+    """
+
+    def __init__(self) -> None:
+        self._streams = (sys.stdin, sys.stdout, sys.stderr)
+        self._modules = set(sys.modules)
+        self._frozen = gc.get_freeze_count()
+
+    def leave_if_nothing_is_left(self) -> None:
+        if self._is_alone() and self._knows_all_modules() and _no_finalizers():
+            _c.exit(0)
+
+    def _is_alone(self) -> bool:
+        """Whether nothing is to be called or waited for."""
+        return (
+            _threads() == 1
+            and not atexit._ncallbacks()
+            and (sys.stdin, sys.stdout, sys.stderr) == self._streams
+            and gc.get_freeze_count() <= self._frozen  # what the script freezes is not listed
+            and not (gc.callbacks or gc.garbage or gc.get_debug() or sys.gettrace() or sys.getprofile())
+        )
+
+    def _knows_all_modules(self) -> bool:
+        """Whether all that were imported are written in Python, or are part of it, and keep no files of their own."""
+        for name in sys.modules.keys() - self._modules:
+            module = sys.modules[name]
+            if type(module) is not types.ModuleType:
+                return False
+            file = str(module.__dict__.get("__file__"))
+            if name in _KEEP_FILES or (file.endswith(".so") and os.path.dirname(file) != _EXTENSIONS):
+                return False
+        return True
+
+
+def _no_finalizers() -> bool:
+    """Whether no object that the script has made, as far as the collector knows it, does anything when it ends."""
+    objects = gc.get_objects()
+    if len(objects) > _MANY_OBJECTS:
+        return False
+    kinds = {type(thing) for thing in objects}
+    if any("__del__" in _attributes(kind) for kind in set(itertools.chain.from_iterable(map(_ancestors, kinds)))):
+        return False
+    return not any(
+        isinstance(thing, weakref.ReferenceType)
+        and isinstance(thing.__callback__, types.FunctionType | types.MethodType)
+        for thing in objects
+    )
 
 
 if __name__ == "__main__":
