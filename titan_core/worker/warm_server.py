@@ -13,7 +13,7 @@ the server ends at once, and says so.
 
 A script is run by the very function of the interpreter that runs `python FILE`, when the frames of this module are
 gone: see `_program`. What that function is not for (an archive, a script that sees a module of its own in place of
-one that is imported here) is executed by a new Python in the same process. The end of the socket is the server's.
+one that is imported here) is given back. The end of the socket is the server's.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ import os
 import pathlib
 import posix
 import random  # noqa: F401
-import signal
 import site
 import socket
+import stat
 import subprocess  # noqa: F401
 import threading
 import time
 import types
 import weakref
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 NO_PROCESS = 0
-"""The system makes none, or not there: start the job without this server."""
+"""The system makes none, or it is not for this server to make: start the job without it."""
 RENEW = -1
 """The same; and this server is no longer what a Python that starts now is."""
 MOST_BYTES = 64 * 1024
@@ -73,6 +73,8 @@ _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
 _PR_GET_TID_ADDRESS = 40
 
 _MANY_OBJECTS = 20_000
+_END_OF_ARCHIVE = 65_557
+"""So many bytes before the end of a file there may be what tells that it is an archive."""
 _KEEP_FILES = ("_sqlite3", "_dbm", "_gdbm", "readline")
 _EXTENSIONS = os.path.dirname(str(getattr(sys.modules["_ctypes"], "__file__", "")))
 _ancestors = type.__dict__["__mro__"].__get__
@@ -81,8 +83,8 @@ _attributes = type.__dict__["__dict__"].__get__
 
 _c = ctypes.PyDLL(None, use_errno=True)
 _c.malloc.restype = _c.sbrk.restype = _c.fopen.restype = ctypes.c_void_p
-_c.PyImport_GetImporter.restype = ctypes.py_object
 _c.PySequence_List.restype = ctypes.c_void_p
+_c.PySequence_List.argtypes = [ctypes.py_object] * 4  # it takes one, and the rest is what `sys.excepthook` is told
 
 
 class _CloneArguments(ctypes.Structure):
@@ -129,77 +131,103 @@ class _Server:
     """Raises OSError where the kernel has not what it needs."""
 
     def __init__(self, descriptor: int) -> None:
-        if _customized() or os.fstat(1).st_size:
+        if not {"sitecustomize", "usercustomize"}.isdisjoint(sys.modules) or os.fstat(1).st_size:
             raise OSError("a Python that starts here does something of its own (sitecustomize, usercustomize, .pth)")
         self._socket = socket.socket(fileno=descriptor)
         self._thread = _thread_address()
-        self._memory = _memory_map()
-        _show(self._memory, [os.fsencode(word) for word in sys.orig_argv], [])
-        self._set_by_itself = {name: value for name, value in os.environb.items() if name not in posix.environ}
+        started_with = _environment_at_start()
+        self._command = [os.fsencode(word) for word in sys.orig_argv]
+        self._memory = _MemoryOfWords()  # and what is there from the start can not be read any more
+        self._set_by_itself = {name: value for name, value in os.environb.items() if name not in started_with}
         self._hidden = {name.partition(".")[0] for name in sys.modules.keys() - _AT_START}
-        self._installed = _installed()
+        self._packages = [place for place in (*sys.path, site.USER_SITE or "") if place.endswith("-packages")]
+        self._installed = _installed(self._packages)
+        self._end = _End()
+        sys.path.insert(0, "")
 
-    def serve(self) -> Request:
-        """Say that it is ready, and answer requests; returns in a process that has become a job's: what to run."""
+    def serve(self) -> Callable[..., object]:
+        """Say that it is ready, and answer requests. Returns in a process that has become a job's: what runs it."""
         self._answer(NO_PROCESS)
         while True:
             packet, descriptors, _, _ = socket.recv_fds(self._socket, MOST_BYTES, 2)
             if not packet:
                 os._exit(0)
-            request = Request.parse(packet)
-            if self._fork(request, *descriptors[1:]):
-                self._become(request, descriptors)
-                return request
+            if _threads() > 1 or _installed(self._packages) != self._installed:
+                self._answer(RENEW)
+            elif program := self._start(Request.parse(packet), descriptors):
+                return program
             for descriptor in descriptors:
                 os.close(descriptor)
 
-    def _fork(self, request: Request, cgroup: int | None = None) -> bool:
-        """True in the new process, which gives the answer; where there is none, it is given here."""
-        if _threads() > 1 or _installed() != self._installed:
-            self._answer(RENEW)
-            return False
+    def _start(self, request: Request, descriptors: list[int]) -> Callable[..., object] | None:
+        """A process for it, if there is one to be had. What runs it, in the new process."""
+        file = self._opened(request)
         try:
-            os.chdir(request.directory)
-            if _clone(self._thread, cgroup) == 0:
-                return True
+            if file:
+                self._prepare(request)
+                program = _program(request.command[2], file, self._end)
+                if _clone(self._thread, *descriptors[1:]) == 0:
+                    self._become(descriptors)
+                    return program
+            else:
+                self._answer(NO_PROCESS)
         except OSError:
             self._answer(NO_PROCESS)
-        os.chdir("/")
-        return False
+        self._tidy(file)
+        return None
 
-    def _answer(self, number: int) -> None:
-        self._socket.send(number.to_bytes(4, sys.byteorder, signed=True))
+    def _opened(self, request: Request) -> int:
+        """The script's FILE, in the job's directory; 0 = it must be run by a Python that looks at it by itself."""
+        script = request.command[2]
+        try:
+            os.chdir(request.directory)
+            beside = os.listdir(os.path.dirname(os.path.realpath(script)))
+        except OSError:
+            return 0
+        if not self._hidden.isdisjoint(os.fsdecode(name).partition(".")[0] for name in beside):
+            return 0  # it would import from there what has been imported here already
+        file: int = _c.fopen(script, b"rbe") or 0
+        if file and not _is_source(_c.fileno(ctypes.c_void_p(file))):
+            _c.fclose(ctypes.c_void_p(file))
+            return 0
+        return file
 
-    def _become(self, request: Request, descriptors: list[int]) -> None:
-        """What is the process's own, as if it had been executed."""
+    def _prepare(self, request: Request) -> None:
+        """What is the next process's, and does not matter to this one. There, each page that is written is copied."""
+        self._memory.show(request.command, request.environment)
+        given = [entry.partition(b"=") for entry in request.environment]
+        _set_environment({name: value for name, _, value in given} | self._set_by_itself)
+        sys.orig_argv[:] = map(os.fsdecode, request.command)
+        sys.argv[:] = sys.orig_argv[2:]
+        sys.path[0] = os.path.dirname(os.path.realpath(sys.argv[0]))
+
+    def _become(self, descriptors: list[int]) -> None:
+        """In the new process: what can not be prepared."""
         os.setsid()
-        _show(self._memory, request.command, request.environment)
-        self._answer(os.getpid())  # not before its group can be signalled, and it can be told by its environment
+        self._answer(os.getpid())  # not before its group can be signalled
         os.dup2(descriptors[0], 1)
         os.dup2(descriptors[0], 2)
         for descriptor in (*descriptors, self._socket.detach()):
             os.close(descriptor)
-        _set_environment(request.environment, self._set_by_itself)
-        script = request.command[2]
-        directory = os.path.dirname(os.path.realpath(script))
-        if _c.PyImport_GetImporter(ctypes.py_object(os.fsdecode(script))) is not None or self._sees_own(directory):
-            _execute(request)
-        sys.path.insert(0, os.fsdecode(directory))
-        sys.orig_argv[:] = map(os.fsdecode, request.command)
-        sys.argv[:] = sys.orig_argv[2:]
         sys.modules["__main__"] = _main_module()
         threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
         linecache.clearcache()
+        self._end.begin()
 
-    def _sees_own(self, directory: bytes) -> bool:
-        """Whether a script there would import something else where a module has been imported here already."""
-        return any(os.fsdecode(name).partition(".")[0] in self._hidden for name in os.listdir(directory))
+    def _tidy(self, file: int) -> None:
+        if file:
+            _c.fclose(ctypes.c_void_p(file))
+        self._memory.show(self._command, [])
+        os.chdir("/")
+
+    def _answer(self, number: int) -> None:
+        self._socket.send(number.to_bytes(4, sys.byteorder, signed=True))
 
 
 # ── a process ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _clone(thread: int, cgroup: int | None) -> int:
+def _clone(thread: int, cgroup: int | None = None) -> int:
     """As `os.fork`, but a child of this one's parent, born into that cgroup. Raises OSError."""
     arguments = _CloneArguments(_CLONE_PARENT | _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID, child_tid=thread)
     if cgroup is not None:
@@ -224,29 +252,33 @@ def _thread_address() -> int:
     return address.value
 
 
-def _memory_map() -> _MemoryMap:
-    raw = pathlib.Path("/proc/self/stat").read_bytes()
-    known = [0, 0, 0, *map(int, raw[raw.rindex(b")") + 4 :].split())]  # numbered as in proc(5), from 1
-    return _MemoryMap(
-        start_code=known[25],
-        end_code=known[26],
-        start_stack=known[27],
-        start_data=known[44],
-        end_data=known[45],
-        start_brk=known[46],
-        exe_fd=0xFFFFFFFF,  # as it is
-    )
+class _MemoryOfWords:
+    """What /proc shows of a process's command and environment, at a place of its own. Raises OSError."""
 
+    def __init__(self) -> None:
+        raw = pathlib.Path("/proc/self/stat").read_bytes()
+        known = [0, 0, 0, *map(int, raw[raw.rindex(b")") + 4 :].split())]  # numbered as in proc(5), but from 0
+        self._start: int = _c.malloc(MOST_BYTES)
+        self._map = _MemoryMap(
+            start_code=known[25],
+            end_code=known[26],
+            start_stack=known[27],
+            start_data=known[44],
+            end_data=known[45],
+            start_brk=known[46],
+            exe_fd=0xFFFFFFFF,  # as it is
+        )
+        self.show([os.fsencode(word) for word in sys.orig_argv], [])
 
-def _show(memory: _MemoryMap, command: list[bytes], environment: list[bytes]) -> None:
-    """Have /proc show this command and environment. They stay in memory to the end. Raises OSError."""
-    words, variables = (b"".join(word + b"\0" for word in block) for block in (command, environment))
-    start = _c.malloc(len(words) + len(variables))
-    ctypes.memmove(start, words + variables, len(words) + len(variables))
-    memory.arg_start, memory.arg_end = start, start + len(words)
-    memory.env_start, memory.env_end = memory.arg_end, memory.arg_end + len(variables)
-    memory.brk = _c.sbrk(0)
-    _check(_c.prctl(_PR_SET_MM, _PR_SET_MM_MAP, ctypes.byref(memory), ctypes.sizeof(memory), 0))
+    def show(self, command: list[bytes], environment: list[bytes]) -> None:
+        """At most MOST_BYTES."""
+        words, variables = (b"".join([word + b"\0" for word in block]) for block in (command, environment))
+        ctypes.memmove(self._start, words + variables, len(words) + len(variables))
+        self._map.arg_start = self._start
+        self._map.arg_end = self._map.env_start = self._start + len(words)
+        self._map.env_end = self._map.env_start + len(variables)
+        self._map.brk = _c.sbrk(0)
+        _check(_c.prctl(_PR_SET_MM, _PR_SET_MM_MAP, ctypes.byref(self._map), ctypes.sizeof(self._map), 0))
 
 
 def _check(result: int) -> None:
@@ -254,32 +286,33 @@ def _check(result: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def _customized() -> bool:
-    return not {"sitecustomize", "usercustomize"}.isdisjoint(sys.modules)
-
-
 def _threads() -> int:
     return os.stat("/proc/self/task").st_nlink - 2
 
 
-def _installed() -> list[int]:
-    """When something was last installed or removed where Python looks for that as it starts; 0 = no such place."""
-    places = [place for place in (*sys.path, site.USER_SITE or "") if place.endswith("-packages")]
+def _installed(places: list[str]) -> list[int]:
+    """When something was last installed or removed there; 0 = there is no such place."""
     return [os.stat(place).st_mtime_ns if os.path.isdir(place) else 0 for place in places]
 
 
-def _execute(request: Request) -> NoReturn:
-    """Start from the beginning, with a new Python in this process."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which this one ignores
-        signal.signal(number, signal.SIG_DFL)
-    os.execve(request.command[0], request.command, dict(entry.split(b"=", 1) for entry in request.environment))
+def _environment_at_start() -> set[bytes]:
+    """The names of the variables that the process was given. What else there is, the interpreter has set itself."""
+    return {entry.partition(b"=")[0] for entry in pathlib.Path("/proc/self/environ").read_bytes().split(b"\0")}
+
+
+def _is_source(descriptor: int) -> bool:
+    """Whether a file is none of the others that Python runs: a directory, an archive."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        return False
+    end = os.pread(descriptor, _END_OF_ARCHIVE, max(0, status.st_size - _END_OF_ARCHIVE))
+    return b"PK\5\6" not in end
 
 
 # ── what a Python that has just started is ────────────────────────────────────────────────────────
 
 
-def _set_environment(entries: list[bytes], set_by_itself: dict[bytes, bytes]) -> None:
-    variables = set_by_itself | dict(entry.split(b"=", 1) for entry in entries)
+def _set_environment(variables: dict[bytes, bytes]) -> None:
     _c.clearenv()
     for name, value in variables.items():
         os.putenv(name, value)
@@ -295,19 +328,15 @@ def _main_module() -> types.ModuleType:
     return module
 
 
-def _program(request: Request) -> Callable[..., object]:
+def _program(script: bytes, file: int, end: _End) -> Callable[..., object]:
     """A `sys.excepthook` that runs the script: it is called when no frame is left, and is itself none.
 
     Below a function of ours, the script would find that in its stack. So what has to be done is a chain of calls of
     built-in functions, and the hook another one that walks along it. If an exception ends the script, the interpreter
     goes on as after one of its own, with the end of the process and its code; if not, `at_end` is next.
     """
-    script = request.command[2]
-    file = _c.fopen(script, b"rbe")
-    if file is None:
-        _execute(request)
     results = map(_c.PyRun_AnyFileExFlags, [ctypes.c_void_p(file)], [script], [1], [None])
-    ends: list[Callable[[], object]] = [_End().leave_if_nothing_is_left, functools.partial(_c.Py_Exit, 0)]
+    ends: list[Callable[[], object]] = [end.leave_if_nothing_is_left, functools.partial(_c.Py_Exit, 0)]
     at_end: Iterable[object] = map(operator.call, ends)
     steps = itertools.chain(
         itertools.starmap(setattr, [(sys, "excepthook", sys.__excepthook__)]),
@@ -315,7 +344,6 @@ def _program(request: Request) -> Callable[..., object]:
         itertools.starmap(_c.Py_LeaveRecursiveCall, [()] * 3),  # for the three calls that lead to the script
         itertools.chain.from_iterable(map([at_end, ()].__getitem__, results)),  # 0, or -1 after an exception
     )
-    _c.PySequence_List.argtypes = [ctypes.py_object] * 4  # it takes one, and the rest is what a hook is told
     return functools.partial(_c.PySequence_List, steps)
 
 
@@ -329,10 +357,13 @@ class _End:
     def __init__(self) -> None:
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
         self._modules = set(sys.modules)
-        self._frozen = gc.get_freeze_count()
+        self._made_last: list[object] = []
+
+    def begin(self) -> None:
+        self._made_last = []  # the collector lists it, if the script does not have it list nothing (`gc.freeze`)
 
     def leave_if_nothing_is_left(self) -> None:
-        if self._is_alone() and self._knows_all_modules() and _no_finalizers():
+        if self._is_alone() and self._knows_all_modules() and self._no_finalizers():
             _c.exit(0)
 
     def _is_alone(self) -> bool:
@@ -341,7 +372,6 @@ class _End:
             _threads() == 1
             and not atexit._ncallbacks()
             and (sys.stdin, sys.stdout, sys.stderr) == self._streams
-            and gc.get_freeze_count() <= self._frozen  # what the script freezes is not listed
             and not (gc.callbacks or gc.garbage or gc.get_debug() or sys.gettrace() or sys.getprofile())
         )
 
@@ -356,20 +386,18 @@ class _End:
                 return False
         return True
 
-
-def _no_finalizers() -> bool:
-    """Whether no object that the script has made, as far as the collector knows it, does anything when it ends."""
-    objects = gc.get_objects()
-    if len(objects) > _MANY_OBJECTS:
-        return False
-    kinds = {type(thing) for thing in objects}
-    if any("__del__" in _attributes(kind) for kind in set(itertools.chain.from_iterable(map(_ancestors, kinds)))):
-        return False
-    return not any(
-        isinstance(thing, weakref.ReferenceType)
-        and isinstance(thing.__callback__, types.FunctionType | types.MethodType)
-        for thing in objects
-    )
+    def _no_finalizers(self) -> bool:
+        """Whether no object that the script has made, as far as the collector knows it, does anything at its end."""
+        objects = gc.get_objects()
+        if len(objects) > _MANY_OBJECTS or not any(thing is self._made_last for thing in objects):
+            return False
+        kinds = {type(thing) for thing in objects}
+        attributes = map(_attributes, set(itertools.chain.from_iterable(map(_ancestors, kinds))))
+        calls = (thing.__callback__ for thing in objects if isinstance(thing, weakref.ReferenceType))
+        return not (
+            any("__del__" in names for names in attributes)
+            or any(isinstance(call, types.FunctionType | types.MethodType) for call in calls)
+        )
 
 
 if __name__ == "__main__":
@@ -380,5 +408,5 @@ if __name__ == "__main__":
         sys.exit(IMPOSSIBLE)
     gc.collect()
     gc.freeze()
-    sys.excepthook = _program(_server.serve())
+    sys.excepthook = _server.serve()
     raise _Begin

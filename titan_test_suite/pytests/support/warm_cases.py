@@ -21,7 +21,7 @@ class Case:
     file: str = "main.py"
     """The script's own path."""
     warm: bool = True
-    """Whether it is started by the fork server. (It may execute a new Python all the same.)"""
+    """Whether it is started by the fork server; what that is not for is started cold."""
 
 
 def _cases(text: str) -> list[Case]:
@@ -64,8 +64,7 @@ print(os.getcwd(), pathlib.Path.cwd(), os.listdir())
 
 ## environment
 import os, posix, subprocess
-own = lambda variables: {k: v for k, v in variables.items() if not k.startswith("LC_")}
-print(own(os.environ), list(posix.environ) == list(os.environb), os.environb[b"PATH"])
+print(os.environ, list(posix.environ) == list(os.environb), os.environb[b"PATH"])
 os.environ["ADDED"] = "1"
 del os.environ["HOME"]
 print(subprocess.run(["env"], capture_output=True, text=True).stdout, os.getenv("HOME"))
@@ -693,11 +692,15 @@ _BESIDES = [
         "neighbour_with_the_name_of_a_library",
         "import random, csv\nprint(random.x, csv.__name__)",
         files={"random.py": "x = 'mine'"},
+        warm=False,
     ),
     Case(
-        "package_with_the_name_of_a_library", "import json\nprint(json.x)", files={"json/__init__.py": "x = 'mine'"}
+        "package_with_the_name_of_a_library",
+        "import json\nprint(json.x)",
+        files={"json/__init__.py": "x = 'mine'"},
+        warm=False,
     ),
-    Case("script_with_the_name_of_a_library", "import base64\nprint(__name__, base64.__file__)", file="base64.py"),
+    Case("script_with_the_name_of_a_library", "import base64\nprint(base64.__file__)", file="base64.py", warm=False),
     Case(
         "script_in_a_package",
         "import sys\nprint(sys.path[0], __package__)\nimport one",
@@ -724,10 +727,10 @@ _BESIDES = [
         "sys.path.insert(0, 'a.zip')\n"
         "import zipimport, inside",
     ),
-    Case("script_that_is_an_archive", "ZIP"),
+    Case("script_that_is_an_archive", "ZIP", warm=False),
     Case("script_that_is_compiled", "PYC"),
-    Case("script_that_is_a_directory", "", file="main.py/x"),
-    Case("script_that_is_not_there", "", file="other.py"),
+    Case("script_that_is_a_directory", "", file="main.py/x", warm=False),
+    Case("script_that_is_not_there", "", file="other.py", warm=False),
     Case("script_with_a_null", "x = 1\0"),
     Case("script_without_end_of_line", "print(1)"),
     Case("script_with_carriage_returns", "print('a')\r\nprint('''b\r\nc''')\r\n"),

@@ -105,6 +105,7 @@ if os.fork() == 0:
         note("daemon", os.getpid()); time.sleep(600)
     os._exit(0)
 os.wait()
+while not os.path.exists(os.environ["TITAN_SHARED"] + "/daemon"): time.sleep(0.005)
 note("leader", os.getpid())
 time.sleep(600)
 """

@@ -8,20 +8,22 @@ import re
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from titan_core.worker.cgroup import SlotCgroup
-from titan_core.worker.process import Launch, Leader, StartProcess, start_process
+from titan_core.worker.process import Launch, StartProcess, start_process
 from titan_core.worker.warm import Warm, WarmProcess
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.warm_cases import CASES, LATIN_1, Case
 
 COMMON = {"PATH": os.environ["PATH"], "HOME": "/", "LANG": "C.UTF-8", "PARENT": str(os.getpid())}
+NO_LOCALE = {name: value for name, value in COMMON.items() if name != "LANG"}
+"""A Python that is started in it sets a variable by itself."""
+LOCALE = {"environment", "variables", "flags_and_paths", "stdio", "locales", "subprocesses", "text_of_all_kinds"}
+"""Cases that look at what it is."""
 AT_ONCE = 4
 ADDRESS = re.compile(rb"0x[0-9a-f]{8,}")
 """Of an object: no two runs have the same."""
@@ -34,55 +36,64 @@ class Seen(NamedTuple):
     """The exit code, or minus the signal."""
 
 
-@pytest.fixture(scope="module")
-def warm() -> Iterator[Warm]:
-    warm = Warm(COMMON)
-    warm.start()
-    wait_until(lambda: warm.server_pid)
-    yield warm
-    warm.stop()
-    assert warm.join(5)
+class Both(NamedTuple):
+    cold: Seen
+    warm: Seen
+    was_warm: bool
 
 
 @pytest.fixture(scope="module")
-def seen(warm: Warm, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Seen, Seen]]:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Both]:
     """Of every case, what a cold and what a warm run showed."""
-    place = tmp_path_factory.mktemp("cases")
-
-    def both(case: Case) -> tuple[Seen, Seen]:
-        def start_warm(launch: Launch, cgroup: SlotCgroup | None) -> Leader:
-            process = warm.start_process(launch, cgroup)
-            assert isinstance(process, WarmProcess) == case.warm, case.name
-            return process
-
-        return _run(case, place / case.name, start_process), _run(case, place / case.name, start_warm)
-
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return dict(zip((case.name for case in CASES), pool.map(both, CASES), strict=True))
+    return _run_all(CASES, COMMON, tmp_path_factory.mktemp("cases"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_warm_run_is_as_a_cold_one(case: Case, seen: dict[str, tuple[Seen, Seen]]) -> None:
-    cold, warm = seen[case.name]
-    assert warm == cold
+def test_a_warm_run_is_as_a_cold_one(case: Case, seen: dict[str, Both]) -> None:
+    both = seen[case.name]
+    assert both.warm == both.cold
+    assert both.was_warm == case.warm
 
 
-def test_there_are_many_cases_and_they_end_in_many_ways(seen: dict[str, tuple[Seen, Seen]]) -> None:
+def test_there_are_many_cases_and_they_end_in_many_ways(seen: dict[str, Both]) -> None:
     assert len(seen) == len(CASES) > 100
-    endings = {cold.ending for cold, _ in seen.values()}
-    assert {0, 1, 2, 3, 120, -2, -9, -11, -15} <= endings
+    assert {0, 1, 2, 3, 120, -2, -9, -11, -15} <= {both.cold.ending for both in seen.values()}
 
 
-def _run(case: Case, place: Path, start: StartProcess) -> Seen:
-    """Always at the same place, for its path is seen."""
+def test_where_a_python_sets_a_variable_by_itself(tmp_path: Path) -> None:
+    looking = [case for case in CASES if case.name in LOCALE]
+    for both in _run_all(looking, NO_LOCALE, tmp_path).values():
+        assert both.warm == both.cold
+        assert both.was_warm
+
+
+def _run_all(cases: list[Case], common: dict[str, str], place: Path) -> dict[str, Both]:
+    warm = Warm(common)
+    warm.start()
+    wait_until(lambda: warm.server_pid)
+
+    def run_both(case: Case) -> Both:
+        cold, _ = _run(case, common, place / case.name, start_process)
+        return Both(cold, *_run(case, common, place / case.name, warm.start_process))
+
+    try:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return dict(zip((case.name for case in cases), pool.map(run_both, cases), strict=True))
+    finally:
+        warm.stop()
+        assert warm.join(5)
+
+
+def _run(case: Case, common: dict[str, str], place: Path, start: StartProcess) -> tuple[Seen, bool]:
+    """What it shows, and whether it was warm. Always at the same place, for its path is seen."""
     script = _write(case, place)
     scratch = place.with_suffix(".scratch")
     log = os.open(place.with_suffix(".log"), os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
     try:
-        env = {**COMMON, "SCRATCH": str(scratch), **case.env}
+        env = {**common, "SCRATCH": str(scratch), **case.env}
         process = start(Launch([sys.executable, "-u", str(script), *case.args], str(place), env, log), None)
         ending = process.wait()
-        return Seen(ADDRESS.sub(b"0x", os.pread(log, 1 << 24, 0)), ending)
+        return Seen(ADDRESS.sub(b"0x", os.pread(log, 1 << 24, 0)), ending), isinstance(process, WarmProcess)
     finally:
         os.close(log)
         shutil.rmtree(place)
