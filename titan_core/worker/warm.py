@@ -24,9 +24,10 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from titan_core.lifecycle import Component
-from titan_core.worker import procfs, sigkill, warm_server
+from titan_core.worker import procfs, sigkill
 from titan_core.worker.cgroup import SlotCgroup
 from titan_core.worker.process import FORK_GATE, Launch, Leader, start_process
 from titan_core.worker.warm_server import IMPOSSIBLE, MOST_BYTES, NO_PROCESS, RENEW, Request
@@ -40,6 +41,7 @@ ANSWER_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 30.0
 """Before the next server, when one has ended by itself: twice as long each time, until one lasts."""
 _LASTING_S = 10.0
+_PROGRAM = str(Path(__file__).with_name("warm_main.py"))
 _LAST_BYTES = 2_000
 _READ_AT_START = ("PYTHON", "LC_", "LD_", "MALLOC_", "GLIBC_")
 _READ_AT_START_NAMES = ("HOME", "LANG", "LANGUAGE", "LOCPATH", "GCONV_PATH", "VIRTUAL_ENV")
@@ -202,7 +204,7 @@ class _Server:
     def _start(self, theirs: socket.socket, environment: dict[str, str]) -> subprocess.Popen[bytes]:
         with FORK_GATE:
             return subprocess.Popen(
-                [sys.executable, "-u", warm_server.__file__, str(theirs.fileno())],
+                [sys.executable, "-u", _PROGRAM, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._output,

@@ -1,6 +1,6 @@
 """The fork server: a Python that has started already, and becomes a job's whenever it is asked to.
 
-A program of its own, `python -u warm_server.py DESCRIPTOR`, with one thread, that imports nothing but the standard
+A program of its own, `python -u warm_main.py DESCRIPTOR`, with one thread, that imports nothing but the standard
 library. Each packet on its socket asks for one process; the answer is its pid, or why there is none:
 
     <number of words> NUL <directory> NUL <words of the command…> NUL <NAME=value…> NUL        ─▶  <int32>
@@ -21,13 +21,10 @@ from __future__ import annotations
 import sys
 
 _AT_START = frozenset(sys.modules)
-if __name__ == "__main__":
-    del sys.path[0]  # the directory of this file: nothing is imported from there
 
 # What many a job imports, as far as nothing in it depends on the moment or the environment in which it is imported:
 # logging notes the time and has something to do at the end, hashlib and ssl read files of settings.
 import argparse  # noqa: F401
-import atexit
 import base64  # noqa: F401
 import builtins
 import csv  # noqa: F401
@@ -51,9 +48,10 @@ import subprocess  # noqa: F401
 import threading
 import time
 import types
-import weakref
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
+
+from titan_core.worker.warm_end import End, number_of_threads
 
 NO_PROCESS = 0
 """The system makes none, or it is not for this server to make: start the job without it."""
@@ -72,15 +70,8 @@ _CLONE_INTO_CGROUP = 0x200000000
 _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
 _PR_GET_TID_ADDRESS = 40
 
-_MANY_OBJECTS = 20_000
 _END_OF_ARCHIVE = 65_557
 """So many bytes before the end of a file there may be what tells that it is an archive."""
-_KEEP_FILES = ("_sqlite3", "_dbm", "_gdbm", "readline")
-_EXTENSIONS = os.path.dirname(str(getattr(sys.modules["_ctypes"], "__file__", "")))
-_ancestors = type.__dict__["__mro__"].__get__
-_attributes = type.__dict__["__dict__"].__get__
-"""Of a class, whatever that says itself."""
-
 _c = ctypes.PyDLL(None, use_errno=True)
 _c.malloc.restype = _c.sbrk.restype = _c.fopen.restype = ctypes.c_void_p
 _c.PySequence_List.restype = ctypes.c_void_p
@@ -123,7 +114,7 @@ class Request(NamedTuple):
         return cls(directory, words[: int(count)], words[int(count) :])
 
 
-class _Begin(BaseException):
+class Begin(BaseException):
     """Unwinds the frames of this module, in a process that has become a job's."""
 
 
@@ -142,7 +133,7 @@ class _Server:
         self._hidden = {name.partition(".")[0] for name in sys.modules.keys() - _AT_START}
         self._packages = [place for place in (*sys.path, site.USER_SITE or "") if place.endswith("-packages")]
         self._installed = _installed(self._packages)
-        self._end = _End()
+        self._end = End()
         sys.path.insert(0, "")
 
     def serve(self) -> Callable[..., object]:
@@ -152,7 +143,7 @@ class _Server:
             packet, descriptors, _, _ = socket.recv_fds(self._socket, MOST_BYTES, 2)
             if not packet:
                 os._exit(0)
-            if _threads() > 1 or _installed(self._packages) != self._installed:
+            if number_of_threads() > 1 or _installed(self._packages) != self._installed:
                 self._answer(RENEW)
             elif program := self._start(Request.parse(packet), descriptors):
                 return program
@@ -286,10 +277,6 @@ def _check(result: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
-def _threads() -> int:
-    return os.stat("/proc/self/task").st_nlink - 2
-
-
 def _installed(places: list[str]) -> list[int]:
     """When something was last installed or removed there; 0 = there is no such place."""
     return [os.stat(place).st_mtime_ns if os.path.isdir(place) else 0 for place in places]
@@ -328,7 +315,7 @@ def _main_module() -> types.ModuleType:
     return module
 
 
-def _program(script: bytes, file: int, end: _End) -> Callable[..., object]:
+def _program(script: bytes, file: int, end: End) -> Callable[..., object]:
     """A `sys.excepthook` that runs the script: it is called when no frame is left, and is itself none.
 
     Below a function of ours, the script would find that in its stack. So what has to be done is a chain of calls of
@@ -347,66 +334,16 @@ def _program(script: bytes, file: int, end: _End) -> Callable[..., object]:
     return functools.partial(_c.PySequence_List, steps)
 
 
-class _End:
-    """What is there before the script, to see after it whether anybody could notice that it is not tidied away.
-
-    To take all modules and objects apart costs as much as all the rest. What is worth it are finalizers, callbacks
-    and buffers; none of the objects made by the script may have any, nor have anything to do with who might.
-    """
-
-    def __init__(self) -> None:
-        self._streams = (sys.stdin, sys.stdout, sys.stderr)
-        self._modules = set(sys.modules)
-        self._made_last: list[object] = []
-
-    def begin(self) -> None:
-        self._made_last = []  # the collector lists it, if the script does not have it list nothing (`gc.freeze`)
-
-    def leave_if_nothing_is_left(self) -> None:
-        if self._is_alone() and self._knows_all_modules() and self._no_finalizers():
-            _c.exit(0)
-
-    def _is_alone(self) -> bool:
-        """Whether nothing is to be called or waited for."""
-        return (
-            _threads() == 1
-            and not atexit._ncallbacks()
-            and (sys.stdin, sys.stdout, sys.stderr) == self._streams
-            and not (gc.callbacks or gc.garbage or gc.get_debug() or sys.gettrace() or sys.getprofile())
-        )
-
-    def _knows_all_modules(self) -> bool:
-        """Whether all that were imported are written in Python, or are part of it, and keep no files of their own."""
-        for name in sys.modules.keys() - self._modules:
-            module = sys.modules[name]
-            if type(module) is not types.ModuleType:
-                return False
-            file = str(module.__dict__.get("__file__"))
-            if name in _KEEP_FILES or (file.endswith(".so") and os.path.dirname(file) != _EXTENSIONS):
-                return False
-        return True
-
-    def _no_finalizers(self) -> bool:
-        """Whether no object that the script has made, as far as the collector knows it, does anything at its end."""
-        objects = gc.get_objects()
-        if len(objects) > _MANY_OBJECTS or not any(thing is self._made_last for thing in objects):
-            return False
-        kinds = {type(thing) for thing in objects}
-        attributes = map(_attributes, set(itertools.chain.from_iterable(map(_ancestors, kinds))))
-        calls = (thing.__callback__ for thing in objects if isinstance(thing, weakref.ReferenceType))
-        return not (
-            any("__del__" in names for names in attributes)
-            or any(isinstance(call, types.FunctionType | types.MethodType) for call in calls)
-        )
-
-
-if __name__ == "__main__":
+def main(descriptor: int) -> Callable[..., object]:
+    """Be the fork server. Returns in a process that has become a job's: the hook that runs it. Ends the process where
+    the machine can have no server."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "titan_core"]:
+        del sys.modules[name]  # a job that imports Titan gets one of its own
     try:
-        _server = _Server(int(sys.argv[1]))
-    except OSError as _error:
-        print(f"no warm start on this machine: {_error}", file=sys.stderr)
+        server = _Server(descriptor)
+    except OSError as error:
+        print(f"no warm start on this machine: {error}", file=sys.stderr)
         sys.exit(IMPOSSIBLE)
     gc.collect()
     gc.freeze()
-    sys.excepthook = _server.serve()
-    raise _Begin
+    return server.serve()

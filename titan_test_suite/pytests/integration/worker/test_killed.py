@@ -178,4 +178,4 @@ def test_a_successor_ends_what_began_in_a_fork_server(
 
 
 def _is_server(process: psutil.Process) -> bool:
-    return any(word.endswith("warm_server.py") for word in process.cmdline())
+    return any(word.endswith("warm_main.py") for word in process.cmdline())

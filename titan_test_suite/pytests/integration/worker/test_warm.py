@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from titan_core.worker import procfs, warm, warm_server
+from titan_core.worker import procfs, warm, warm_main
 from titan_core.worker.app import Worker
 from titan_core.worker.process import Launch, Leader
 from titan_core.worker.warm import Warm, WarmProcess
@@ -321,7 +321,7 @@ def answer(ours: socket.socket) -> int:
 def test_the_server_ends_with_whoever_has_started_it(started: list[Warm]) -> None:
     one = started_warm(started)
     process = psutil.Process(wait_until(lambda: one.server_pid))
-    assert process.cmdline()[1:3] == ["-u", warm_server.__file__]
+    assert process.cmdline()[1:3] == ["-u", warm_main.__file__]
     one.stop()
     assert one.join(5)
     assert not process.is_running()
