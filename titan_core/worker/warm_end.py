@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import ctypes
 import gc
-import itertools
 import os
 import sys
 import types
@@ -25,6 +24,7 @@ _ancestors = type.__dict__["__mro__"].__get__
 _attributes = type.__dict__["__dict__"].__get__
 """Of a class, whatever that says itself."""
 
+_callback = weakref.ReferenceType.__dict__["__callback__"].__get__
 _exit = ctypes.PyDLL(None).exit
 
 
@@ -73,10 +73,20 @@ class End:
         objects = gc.get_objects()
         if len(objects) > _MANY_OBJECTS or not any(thing is self._made_last for thing in objects):
             return False
-        kinds = {type(thing) for thing in objects}
-        attributes = map(_attributes, set(itertools.chain.from_iterable(map(_ancestors, kinds))))
-        calls = (thing.__callback__ for thing in objects if isinstance(thing, weakref.ReferenceType))
-        return not (
-            any("__del__" in names for names in attributes)
-            or any(isinstance(call, types.FunctionType | types.MethodType) for call in calls)
-        )
+        # No method of an object is called here, nor one of its class's class: they are the script's.
+        kinds = {id(kind): kind for kind in map(type, objects)}
+        kinds |= {
+            id(kind): kind for kind in objects if issubclass(type(kind), type)
+        }  # of objects that are not listed
+        return not any(map(_finalizes, kinds.values())) and not any(map(_calls_back, objects))
+
+
+def _finalizes(kind: type) -> bool:
+    return issubclass(kind, weakref.ProxyTypes) or any("__del__" in _attributes(one) for one in _ancestors(kind))
+
+
+def _calls_back(thing: object) -> bool:
+    """Whether something that is written in Python is called when the object ends to which this is a reference."""
+    if not issubclass(type(thing), weakref.ReferenceType):
+        return False
+    return issubclass(type(_callback(thing)), types.FunctionType | types.MethodType)

@@ -96,7 +96,7 @@ print(main.ident == threading.get_ident(), threading.stack_size(), threading.exc
 import signal
 print([(number, signal.getsignal(number)) for number in sorted(signal.valid_signals()) if number not in (32, 33)])
 print(signal.pthread_sigmask(signal.SIG_BLOCK, []), signal.sigpending(), signal.getitimer(signal.ITIMER_REAL))
-print([line for line in open("/proc/self/status") if line.startswith("Sig")])
+print([line for line in open("/proc/self/status") if line.startswith(("SigB", "SigI", "SigC"))])
 
 ## limits
 import resource
@@ -424,6 +424,64 @@ thing = Thing()
 weakref.finalize(thing, print, "finalized")
 weakref.finalize(print, print, "at exit")
 print("last line")
+
+## a_callback_of_a_weak_reference
+import weakref
+class Thing: pass
+thing = Thing()
+thing.itself = thing
+kept = weakref.ref(thing, lambda _: print("gone"))
+
+## objects_that_the_collector_does_not_list
+class Number(int):
+    __slots__ = ()
+    def __del__(self): print("end of", int(self))
+number = Number(5)
+
+## frozen_objects
+import gc
+class Loud:
+    def __del__(self): print("end")
+loud = Loud()
+gc.freeze()
+
+## a_database_that_nobody_closes
+import os, sqlite3
+base = sqlite3.connect("base")
+base.execute("create table t (x)"); base.execute("insert into t values (1)"); base.commit()
+base.execute("insert into t values (2)")
+print(sorted(os.listdir()))
+
+## classes_that_say_odd_things_of_themselves
+class Meta(type):
+    def __hash__(cls): print("hash of a class"); return 1
+    def __eq__(cls, other): print("equal"); return True
+    def __getattribute__(cls, name): print("asked for", name); return super().__getattribute__(name)
+class Odd(metaclass=Meta):
+    @property
+    def __class__(self): print("asked for its class"); return int
+    def __getattr__(self, name): print("asked for", name); raise AttributeError
+    def __eq__(self, other): print("compared"); return True
+odd = Odd()
+print("last line")
+
+## modules_that_are_none
+import sys
+class Fake:
+    def __getattr__(self, name): print("asked for", name); raise AttributeError(name)
+    def __eq__(self, other): print("compared"); return True
+sys.modules["fake"] = Fake()
+print("last line")
+
+## streams_that_were_replaced
+import io, sys
+sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)))
+print("it is in a buffer until the end")
+
+## a_trace_to_the_end
+import sys
+def trace(frame, event, arg): return None
+sys.setprofile(lambda *a: None)
 
 ## context_variables_and_generators
 def g():

@@ -13,8 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from titan_core.config import WorkerConfig
+from titan_core.protocol.messages import SpawnWorker
 from titan_core.worker import procfs, warm, warm_main
 from titan_core.worker.app import Worker
+from titan_core.worker.nursery import spawn_command
 from titan_core.worker.process import Launch, Leader
 from titan_core.worker.warm import Warm, WarmProcess
 from titan_core.worker.warm_server import NO_PROCESS, RENEW, Request
@@ -75,6 +78,12 @@ def test_a_worker_may_be_told_to_start_all_cold(master: WorkerMaster, start_work
     master.wait_for_worker()
     assert how(master) == "cold"
     assert not worker.warm.server_pid
+
+
+def test_a_worker_that_starts_all_cold_starts_others_that_do(tmp_path: Path) -> None:
+    for setting in (True, False):
+        command = spawn_command(WorkerConfig(home=tmp_path, warm=setting), "here:1", SpawnWorker(2, ()))
+        assert ("--no-warm" in command) == (not setting)
 
 
 @pytest.mark.usefixtures("worker")
