@@ -153,6 +153,8 @@ class WorkerConfig:
     """Jobs at the same time."""
     max_services: int = setting(32, whole(0, MAX_SERVICES))
     """Services beside them."""
+    warm: bool = setting(True, switch, flag="--no-warm")
+    """Python scripts begin in a process that has started already, as far as they can."""
     hostname: str = setting(socket.gethostname, host_name)
     """With the port, the worker's name in the cluster."""
     token_file: str | None = setting(None, path_text, "TITAN_TOKEN_FILE", "TITAN_TOKEN")

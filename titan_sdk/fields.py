@@ -293,6 +293,7 @@ READERS: dict[str, Callable[[object], Any]] = {
     "max_attempts": integer,
     "stop_signal": signal_number,
     "stop_grace": seconds,
+    "warm": boolean,
     "type": one_of("run", "service"),
     "restart": one_of(*RESTARTS),
     "min_uptime": seconds,

@@ -57,6 +57,8 @@ class TitanJob:
     """Its name ("TERM", "SIGINT") or number."""
     stop_grace: float = 10.0
     """Seconds after the stop signal before the job is killed."""
+    warm: bool = True
+    """False: a Python script begins in a Python of its own, not in one that has started already."""
     type: str = "run"
     """`run`, or `service`: meant to keep running. What follows is for services only."""
     restart: str = "always"
@@ -164,6 +166,7 @@ def _task(job: TitanJob, source: Source) -> Task:
         stop_grace_s=job.stop_grace,
         health=_health(job),
         max_memory=job.max_memory,
+        warm=job.warm,
     )
 
 

@@ -107,6 +107,8 @@ class Task(Message):
     health: Health = tag(10, Health())
     max_memory: int = tag(11, 0)
     """Bytes of resident memory of all its processes together, above which a service is restarted; 0 = no limit."""
+    warm: bool = tag(12, True)
+    """A Python script of a job that is no service may begin in a process of the worker that has started already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,8 +37,9 @@ class SpecWriter:
         task: messages.Task = spec.task
         common = (
             task.asset, task.sha256, task.entry, task.env, task.timeout_s, task.port, task.stop_signal,
-            task.stop_grace_s, task.health, task.max_memory, spec.requirement, spec.priority, spec.delay_s,
-            spec.affinity.value, spec.retries, spec.retry_backoff_s, spec.max_attempts, spec.service, spec.policy,
+            task.stop_grace_s, task.health, task.max_memory, task.warm, spec.requirement, spec.priority,
+            spec.delay_s, spec.affinity.value, spec.retries, spec.retry_backoff_s, spec.max_attempts, spec.service,
+            spec.policy,
         )  # fmt: skip
         body = self._bodies.get(common)
         if body is None:
@@ -129,6 +130,7 @@ def _with_args(task: messages.Task, args: tuple[str, ...]) -> messages.Task:
         task.stop_grace_s,
         task.health,
         task.max_memory,
+        task.warm,
     )
 
 

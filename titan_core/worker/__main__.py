@@ -148,6 +148,13 @@ def _add_flags(parser: argparse.ArgumentParser) -> None:
     )
     add("--slots", metavar="N", help="jobs at the same time (4)")
     add("--max-services", metavar="N", help="services beside them (32)")
+    add(
+        "--no-warm",
+        dest="warm",
+        action="store_const",
+        const=False,
+        help="start each Python script in a Python of its own, which takes longer",
+    )
     add("--hostname", help="the worker's name in the cluster, with its port (this host's name)")
     add("--address", metavar="HOST", help="where its services are reached (from where it dials the master)")
     add("--home", metavar="DIR", help="directory of titan_workspace/ (TITAN_HOME, else the current directory)")

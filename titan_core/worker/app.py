@@ -36,6 +36,7 @@ from titan_core.worker.runner import Runner
 from titan_core.worker.solitude import Solitude
 from titan_core.worker.terms import Terms
 from titan_core.worker.usage import UsageWatch
+from titan_core.worker.warm import Warm
 from titan_core.worker.workspace import Workspace
 
 log = logging.getLogger("titan.worker")
@@ -78,6 +79,8 @@ class Worker(Component):
         self._results = Results(self._follower, self._journal)
         self._health = HealthWatch(self._tell, self._house)
         self._usage = UsageWatch(self._house.left_by)
+        self._common = worker_part(os.environ, config.home, config.token_file, self._master)
+        self.warm = Warm(self._common)
         self._foreman = self._make_foreman(workspace, Ports())
         self.link = self._make_link(token, Terms(workspace.directory / "terms"))
         self._solitude = Solitude(self.link.alone_s, self._is_busy, self.stop)
@@ -90,6 +93,7 @@ class Worker(Component):
             self._health,
             self._usage,
             self._nursery,
+            self.warm,
             self._solitude,
         )
         for part in self._parts:
@@ -113,6 +117,9 @@ class Worker(Component):
         if ended:
             log.warning("ended %d processes of a worker that was killed", ended, extra={"action": "leftovers.ended"})
         self._house.enclose(self._registry)
+        # Now that what it starts is enclosed, and soon, so that it is ready for the first job.
+        if self.config.warm:
+            self.warm.start()
         # Before anything is said: the first registration tells what a predecessor could not.
         self._restore_results()
         self._disk.start()
@@ -199,13 +206,14 @@ class Worker(Component):
             self._registry,
             self._follower,
             self._results,
-            worker_part(os.environ, config.home, config.token_file, self._master),
+            self._common,
             config.max_log_bytes,
             self._house,
             self._disk,
             ports,
             self._health,
             self._usage,
+            self.warm,
         )
 
     def _make_link(self, token: str, terms: Terms) -> Link:

@@ -30,6 +30,7 @@ import select
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from titan_core.worker import procfs, sigkill
@@ -140,6 +141,15 @@ class SlotCgroup:
         self._path = path
         self._full_name = f"{above}/{path.name}"
         self._enter()
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[int]:
+        """A descriptor of it, for a process that another one gives birth to in it. Raises OSError."""
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def has_processes(self) -> bool:
         """Whether anything of the slot's executions lives."""

@@ -225,7 +225,8 @@ def spawn_command(config: WorkerConfig, parent: str, order: SpawnWorker) -> list
     if config.address:
         flags["--address"] = config.address
     given = [text for flag in flags.items() for text in flag]
-    return [sys.executable, "-m", WORKER_MODULE, *given, *(["--ephemeral"] if order.ephemeral else [])]
+    switches = ["--ephemeral"] * order.ephemeral + ["--no-warm"] * (not config.warm)
+    return [sys.executable, "-m", WORKER_MODULE, *given, *switches]
 
 
 def spawn_environment(config: WorkerConfig, environ: Mapping[str, str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from titan_core.worker.cgroup import SlotCgroup
 from titan_core.worker.control import Control, Stop
@@ -74,8 +74,22 @@ class _Waited(Enum):
     LATE = 3
 
 
-def start_process(launch: Launch) -> subprocess.Popen[bytes]:
-    """Start the process. Raises OSError when the system makes none of it."""
+class Leader(Protocol):
+    """The first process of an execution, a child of this one."""
+
+    pid: int
+    returncode: int | None
+    """As of `subprocess`: None until it has been reaped, by whomever."""
+
+    def wait(self) -> int: ...
+
+
+StartProcess = Callable[[Launch, SlotCgroup | None], Leader]
+"""Makes the process, in that cgroup, which the calling thread is in. Raises OSError when there is none."""
+
+
+def start_process(launch: Launch, cgroup: SlotCgroup | None = None) -> subprocess.Popen[bytes]:
+    """Start the process; it is born where the calling thread is. Raises OSError when the system makes none of it."""
     with FORK_GATE:
         return subprocess.Popen(
             launch.command,
@@ -91,8 +105,16 @@ def start_process(launch: Launch) -> subprocess.Popen[bytes]:
 class Execution:
     """One process tree from its start until nothing of it is left."""
 
-    def __init__(self, launch: Launch, control: Control, house: OrphanHouse, registry: ProcessRegistry) -> None:
+    def __init__(
+        self,
+        launch: Launch,
+        control: Control,
+        house: OrphanHouse,
+        registry: ProcessRegistry,
+        start: StartProcess = start_process,
+    ) -> None:
         self._launch = launch
+        self._start = start
         self._control = control
         self._house = house
         self._registry = registry
@@ -102,7 +124,7 @@ class Execution:
         entry = self._registry.open(self._control.token.hex())
         try:
             cgroup = self._house.slot_cgroup()
-            process = start_process(self._launch)
+            process = self._start(self._launch, cgroup)
             try:
                 entry.record(process.pid)
                 return _Watch(process, self._control, cgroup, self._house).see_through(on_started)
@@ -115,9 +137,7 @@ class Execution:
 class _Watch:
     """A running process, and the two descriptors its slot sleeps on."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], control: Control, cgroup: SlotCgroup | None, house: OrphanHouse
-    ) -> None:
+    def __init__(self, process: Leader, control: Control, cgroup: SlotCgroup | None, house: OrphanHouse) -> None:
         self._process = process
         self._control = control
         self._house = house
@@ -178,7 +198,7 @@ class _Watch:
     def _reap(self) -> Ending:
         _, status, usage = os.wait4(self._process.pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        self._process.returncode = code  # so that `subprocess` never waits for this pid again
+        self._process.returncode = code  # so that nobody waits for this pid again
         number = max(0, -code)
         return Ending(128 + number if number else code, number, usage.ru_maxrss * 1024, self._stopped_at is not None)
 
@@ -193,7 +213,7 @@ class _Watch:
         return _wait(self._poll, self._pidfd, self._wake, until_at)
 
 
-def _abandon(process: subprocess.Popen[bytes]) -> None:
+def _abandon(process: Leader) -> None:
     """Where something failed on the way, the process must not go on unwatched."""
     if process.returncode is None:
         os.killpg(process.pid, signal.SIGKILL)

@@ -138,6 +138,11 @@ def children(pid: int) -> list[int]:
     return [int(child) for thread in threads for child in _read(f"{thread}/children").split()]
 
 
+def children_of_thread(thread: int) -> list[int]:
+    """The children of one of this process's threads."""
+    return [int(child) for child in _read(f"/proc/self/task/{thread}/children").split()]
+
+
 def descendants(pid: int) -> set[Process]:
     """The children of a process, their children, and so on, as they are now."""
     found: set[Process] = set()

@@ -25,11 +25,12 @@ from titan_core.worker.environment import attempt_environment, filled
 from titan_core.worker.health import HealthWatch
 from titan_core.worker.logs import AttemptLog, LogFollower
 from titan_core.worker.ports import Ports, with_port
-from titan_core.worker.process import Ending, Execution, Launch, signal_name
+from titan_core.worker.process import Ending, Execution, Launch, StartProcess, signal_name, start_process
 from titan_core.worker.process_registry import ProcessRegistry
 from titan_core.worker.process_tree import OrphanHouse
 from titan_core.worker.results import Results
 from titan_core.worker.usage import UsageWatch
+from titan_core.worker.warm import Warm
 from titan_core.worker.workspace import Place, Workspace
 
 log = logging.getLogger("titan.worker")
@@ -59,6 +60,7 @@ class Runner:
         ports: Ports,
         health: HealthWatch,
         usage: UsageWatch,
+        warm: Warm,
     ) -> None:
         self.workspace = workspace
         self._disk = disk
@@ -71,6 +73,7 @@ class Runner:
         self._ports = ports
         self._health = health
         self._usage = usage
+        self._warm = warm
         self.worker_id = ""
         """Set before the first attempt, when the master has said it."""
 
@@ -131,9 +134,14 @@ class Runner:
         self._follower.follow(attempt_log)
         watch = self._watcher(control, start, launch)
         try:
-            return Execution(launch, control, self._house, self._registry).run(watch)
+            how = self._start_of(start)
+            return Execution(launch, control, self._house, self._registry, how).run(watch)
         except OSError as error:
             raise commands.explain(error, command, start.task.entry or start.task.asset) or error from None
+
+    def _start_of(self, start: StartAttempt) -> StartProcess:
+        """Services are started cold: they live long, and outlive the fork server's idea of what is installed."""
+        return self._warm.start_process if start.task.warm and not start.service else start_process
 
     def _watcher(self, control: Control, start: StartAttempt, launch: Launch) -> Callable[[int], object]:
         """To be called as soon as the process is there: what is looked at from then on."""

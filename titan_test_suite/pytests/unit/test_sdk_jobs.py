@@ -50,6 +50,7 @@ def test_every_field_reaches_the_wire() -> None:
         max_attempts=4,
         stop_signal="INT",
         stop_grace="2s",
+        warm=False,
         type="service",
     )
     task = Task(
@@ -60,6 +61,7 @@ def test_every_field_reaches_the_wire() -> None:
         port=8000,
         stop_signal=signal.SIGINT,
         stop_grace_s=2.0,
+        warm=False,
     )
     parents = ("extract", "other-run/x")
     assert job_spec(job, Contents()) == JobSpec(

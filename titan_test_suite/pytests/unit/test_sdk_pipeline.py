@@ -73,6 +73,7 @@ def test_every_key_in_every_spelling(tmp_path: Path) -> None:
             max_attempts: 1
             stop_signal: INT
             stop_grace: 3
+            warm: false
           - {id: b, filename: b.zip/x/y.py, is_archive: true, dependencies: a, affinity: true, type: run}
           - {id: c, file: c.sh, parents: [a, b], type: service, port: 8080, delay: 250ms}
         """,
@@ -93,6 +94,7 @@ def test_every_key_in_every_spelling(tmp_path: Path) -> None:
             max_attempts=1,
             stop_signal=2,
             stop_grace=3,
+            warm=False,
         ),
         TitanJob("b", "b.zip/x/y.py", is_archive=True, parents=["a"], affinity=True),
         TitanJob("c", "c.sh", parents=["a", "b"], type="service", port=8080, delay=250),

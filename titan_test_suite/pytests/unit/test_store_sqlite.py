@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given
 
 from titan_core.clock import FakeClock, SystemClock
 from titan_core.errors import ConfigError, Unavailable
@@ -19,9 +20,11 @@ from titan_core.protocol import messages
 from titan_core.scheduler.model import WorkerInfo
 from titan_core.scheduler.records import Batch, JobRecord, RunRecord
 from titan_core.store import schema
+from titan_core.store.specs import SpecReader, SpecWriter, scheduler_spec
 from titan_core.store.sqlite import Store
 from titan_core.store.volatile import Volatile
 from titan_test_suite.pytests.support.cluster_model import FakeWorker
+from titan_test_suite.pytests.support.messages import values
 from titan_test_suite.pytests.support.stored_cluster import StoredCluster, open_store, stored_job
 from titan_test_suite.pytests.support.waiting import wait_until
 
@@ -40,6 +43,12 @@ def batch_of(*runs: RunRecord) -> Batch:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path
+
+
+@given(values(messages.Task))
+def test_a_task_is_stored_with_all_its_fields(task: messages.Task) -> None:
+    job = scheduler_spec(messages.JobSpec("a", task))
+    assert SpecReader().spec("a", *SpecWriter().row(job)) == job
 
 
 # ── promises ──────────────────────────────────────────────────────────────────────────────────────

@@ -8,9 +8,11 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from titan_core.protocol.messages import LogPosition, Register, ServiceReady
+from titan_core.worker import procfs
 from titan_test_suite.pytests.support.cluster import Program
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import TOKEN, WorkerMaster
@@ -149,3 +151,31 @@ def test_a_service_is_told_again_to_a_master_that_adopts_it(master: WorkerMaster
     master.drop_session()
     master.wait_for_worker(2)
     assert master.started(token).pid == pid
+
+
+def test_a_successor_ends_what_began_in_a_fork_server(
+    master: WorkerMaster, start: StartProgram, ledger: Path
+) -> None:
+    """A killed worker's server ends by itself. Its jobs, and what has hidden from them, are left to the successor."""
+    hide = (
+        "import os, time\n"
+        "note = lambda: open('ledger', 'a').write(f'{os.getpid()}\\n')\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0: note(); time.sleep(600)\n"
+        "    os._exit(0)\n"
+        "os.wait(); note(); time.sleep(600)\n"
+    )
+    program = start()
+    (server,) = wait_until(lambda: [p for p in psutil.Process(program.pid).children() if _is_server(p)])
+    master.start(hide, "job.py")
+    pids = wait_until(lambda: ledger.exists() and len(found := ledger.read_text().split()) == 2 and found)
+    program.kill()
+    wait_until(lambda: not server.is_running())
+    start()
+    left = [status for pid in pids if (status := procfs.status(int(pid))) is not None]
+    assert {status.state for status in left} <= {"Z"}, left  # whoever is their parent now may not have looked yet
+
+
+def _is_server(process: psutil.Process) -> bool:
+    return any(word.endswith("warm_main.py") for word in process.cmdline())

@@ -1,0 +1,277 @@
+"""Warm starts: a small Python job begins in a process that has started already. The worker's side of `warm_server`.
+
+The thread `warm` keeps one fork server running: it starts it, and replaces it when it has ended, after so many
+jobs, and when something was installed since. The kernel lists what the server forks as children of the thread that
+started the server; as orphans go to the main thread, they are never taken for one.
+
+Whatever can not be started warm is started cold, and nobody notices but by the time it takes: another program than
+the worker's Python, variables that a Python reads only as it starts, a server that is not there or does not answer.
+If that has made the process before it ended, but could not say so, the process is found among the thread's children.
+
+`start_process` is called by the slots' threads, and holds the lock for as long as a fork takes. Knows no jobs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from titan_core.lifecycle import Component
+from titan_core.worker import procfs, sigkill
+from titan_core.worker.cgroup import SlotCgroup
+from titan_core.worker.process import FORK_GATE, Launch, Leader, start_process
+from titan_core.worker.warm_server import IMPOSSIBLE, MOST_BYTES, NO_PROCESS, RENEW, Request
+
+log = logging.getLogger("titan.worker")
+
+MOST_JOBS = 10_000
+"""A server that was asked for so many is replaced."""
+ANSWER_S = 5.0
+"""A server that takes longer for an answer is ended."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 30.0
+"""Before the next server, when one has ended by itself: twice as long each time, until one lasts."""
+_LASTING_S = 10.0
+_PROGRAM = str(Path(__file__).with_name("warm_main.py"))
+_LAST_BYTES = 2_000
+_READ_AT_START = ("PYTHON", "LC_", "LD_", "MALLOC_", "GLIBC_")
+_READ_AT_START_NAMES = ("HOME", "LANG", "LANGUAGE", "LOCPATH", "GCONV_PATH", "VIRTUAL_ENV")
+"""Variables of which a Python makes, as it starts, what does not change any more. (Below HOME may be packages.)"""
+
+
+class WarmProcess:
+    """A child of this process that another one has made."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        """Set by whoever reaps it."""
+
+    def wait(self) -> int:
+        _, status = os.waitpid(self.pid, 0)
+        self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+
+class Warm(Component):
+    """`environment`: what all jobs have in common. Before `start`, and where the machine can not do it, every start
+    is a cold one."""
+
+    def __init__(self, environment: Mapping[str, str], most_jobs: int = MOST_JOBS) -> None:
+        super().__init__("warm")
+        self._environment = dict(environment)
+        self._settings = _settings(environment)
+        self._most_jobs = most_jobs
+        self._lock = threading.Lock()
+        self._thread = 0
+        self._newest: _Server | None = None
+        self._asked: _Server | None = None
+        """The one that answers; None = there is none at the moment."""
+        self._children: list[WarmProcess] = []
+
+    def start(self) -> None:
+        self.spawn("warm", self._run)
+
+    def on_stop(self) -> None:
+        newest = self._newest
+        if newest is not None:
+            newest.end()
+
+    @property
+    def server_pid(self) -> int:
+        """Of the server that answers; 0 = there is none at the moment."""
+        asked = self._asked
+        return asked.process.pid if asked is not None else 0
+
+    def start_process(self, launch: Launch, cgroup: SlotCgroup | None = None) -> Leader:
+        """Start it, warm if that can be. `cgroup`: that of the calling thread. Raises OSError."""
+        packet = _packet(launch) if self._fits(launch) else b""
+        process = self._start_warm(packet, launch.output, cgroup) if packet else None
+        return process or start_process(launch)
+
+    def _fits(self, launch: Launch) -> bool:
+        program, *rest = launch.command
+        is_script = program == sys.executable and rest[:1] == ["-u"] and rest[1].endswith(".py")
+        return is_script and launch.output >= 0 and _settings(launch.env) == self._settings
+
+    def _start_warm(self, packet: bytes, output: int, cgroup: SlotCgroup | None) -> WarmProcess | None:
+        with self._lock, cgroup.opened() if cgroup is not None else contextlib.nullcontext() as directory:
+            if self._asked is None:
+                return None
+            pid = self._ask(self._asked, packet, [output] if directory is None else [output, directory])
+            if pid <= 0:
+                return None
+            process = WarmProcess(pid)
+            self._children = [*(child for child in self._children if child.returncode is None), process]
+            return process
+
+    # ── holding the lock ──────────────────────────────────────────────────────────────────────────
+
+    def _ask(self, server: _Server, packet: bytes, descriptors: list[int]) -> int:
+        """The pid of the process; NO_PROCESS and RENEW are none."""
+        try:
+            answer = server.ask(packet, descriptors)
+        except OSError as error:
+            log.warning("the fork server is lost: %s", error, extra={"action": "warm.lost"})
+            self._asked = None
+            return self._made_by_the_dead(server)
+        if answer == RENEW or server.asked >= self._most_jobs:
+            self._asked, server.retired = None, True
+            server.end()
+        return answer
+
+    def _made_by_the_dead(self, server: _Server) -> int:
+        """The process that a server has made, and could not tell of; NO_PROCESS: it made none."""
+        server.end()
+        server.wait(sigkill.DEATH_S)
+        known = {child.pid for child in self._children if child.returncode is None}
+        made = set(procfs.children_of_thread(self._thread)) - known - {server.process.pid}
+        return made.pop() if made else NO_PROCESS
+
+    # ── its thread ────────────────────────────────────────────────────────────────────────────────
+
+    def _run(self) -> None:
+        self._thread = threading.get_native_id()
+        pause_s = _FIRST_PAUSE_S
+        while not self.stopping.is_set():
+            began_at = time.monotonic()
+            try:
+                server = self._begin()
+            except OSError as error:
+                log.warning("no fork server could be started: %s", error, extra={"action": "warm.failed"})
+            else:
+                self._see_through(server)
+                if server.process.returncode == IMPOSSIBLE:
+                    return
+                if server.retired or time.monotonic() - began_at > _LASTING_S:
+                    pause_s = _FIRST_PAUSE_S
+                    continue
+            self.stopping.wait(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _begin(self) -> _Server:
+        with self._lock:  # whoever looks for the process that a dead one has made must not find the next one
+            self._newest = _Server(self._environment)
+        if self.stopping.is_set():  # too late for `on_stop`
+            self._newest.end()
+        return self._newest
+
+    def _see_through(self, server: _Server) -> None:
+        if server.is_ready():
+            self._asked = server
+        else:
+            server.end()
+        server.wait()
+        with self._lock:
+            self._asked = None
+            server.close()
+        if not (server.retired or self.stopping.is_set()):
+            level = logging.INFO if server.process.returncode == IMPOSSIBLE else logging.WARNING
+            log.log(level, "the fork server has ended: %s", server.last_words, extra={"action": "warm.ended"})
+
+
+class _Server:
+    """A fork server that has been started. Raises OSError."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.retired = False
+        """Ended because it was to be."""
+        self.asked = 0
+        self.last_words = ""
+        self._output = os.memfd_create("warm-server", os.MFD_CLOEXEC)
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.settimeout(ANSWER_S)
+        self._lock = threading.Lock()
+        self._pidfd = -1
+        try:
+            self.process = self._start(theirs, environment)
+            self._pidfd = os.pidfd_open(self.process.pid)
+        except OSError:
+            self._close_descriptors()
+            raise
+        finally:
+            theirs.close()
+
+    def _start(self, theirs: socket.socket, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        with FORK_GATE:
+            return subprocess.Popen(
+                [sys.executable, "-u", _PROGRAM, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                cwd="/",
+                env=environment,
+                start_new_session=True,
+                pass_fds=[theirs.fileno()],
+            )
+
+    def is_ready(self) -> bool:
+        """Wait for its first word; False: it has ended, or takes too long."""
+        with contextlib.suppress(OSError):
+            return self._answer() == NO_PROCESS
+        return False
+
+    def ask(self, packet: bytes, descriptors: list[int]) -> int:
+        """What it answers. Raises OSError when it does not."""
+        self.asked += 1
+        socket.send_fds(self._socket, [packet], descriptors)
+        return self._answer()
+
+    def end(self) -> None:
+        """Any thread may, at any time."""
+        with self._lock, contextlib.suppress(ProcessLookupError):
+            if self._pidfd >= 0:
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def wait(self, timeout_s: float | None = None) -> None:
+        """For its end; not after `close`."""
+        poller = select.poll()
+        poller.register(self._pidfd, select.POLLIN)
+        poller.poll(None if timeout_s is None else timeout_s * 1000)
+
+    def close(self) -> None:
+        """It has ended."""
+        self.process.wait()
+        self.last_words = os.pread(self._output, _LAST_BYTES, 0).decode(errors="replace").strip()
+        self._close_descriptors()
+
+    def _answer(self) -> int:
+        answer = self._socket.recv(4)
+        if not answer:
+            raise ConnectionResetError("it has ended")
+        return int.from_bytes(answer, sys.byteorder, signed=True)
+
+    def _close_descriptors(self) -> None:
+        self._socket.close()
+        os.close(self._output)
+        with self._lock:
+            pidfd, self._pidfd = self._pidfd, -1
+        if pidfd >= 0:
+            os.close(pidfd)
+
+
+def _settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a Python that is started in this environment makes of it once and for all."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in _READ_AT_START_NAMES or name.startswith(_READ_AT_START)
+    }
+
+
+def _packet(launch: Launch) -> bytes:
+    """The request for it; empty: it is none that a server takes."""
+    environment = [os.fsencode(f"{name}={value}") for name, value in launch.env.items()]
+    request = Request(os.fsencode(launch.cwd), [os.fsencode(word) for word in launch.command], environment)
+    packet = request.packet()
+    words = len(request.command) + len(request.environment) + 2
+    return packet if len(packet) <= MOST_BYTES and packet.count(b"\0") == words else b""
