@@ -72,6 +72,9 @@ _PR_GET_TID_ADDRESS = 40
 
 _END_OF_ARCHIVE = 65_557
 """So many bytes before the end of a file there may be what tells that it is an archive."""
+_CALLS_THAT_COUNT = 3 if sys.version_info < (3, 12) else 0
+"""Of those that lead to the script, how many there are less for its recursion. Later, only its own count."""
+
 _c = ctypes.PyDLL(None, use_errno=True)
 _c.malloc.restype = _c.sbrk.restype = _c.fopen.restype = ctypes.c_void_p
 _c.PySequence_List.restype = ctypes.c_void_p
@@ -328,7 +331,7 @@ def _program(script: bytes, file: int, end: End) -> Callable[..., object]:
     steps = itertools.chain(
         itertools.starmap(setattr, [(sys, "excepthook", sys.__excepthook__)]),
         map(sys.__dict__.pop, ("last_type", "last_value", "last_traceback", "last_exc"), itertools.repeat(None)),
-        itertools.starmap(_c.Py_LeaveRecursiveCall, [()] * 3),  # for the three calls that lead to the script
+        itertools.starmap(_c.Py_LeaveRecursiveCall, [()] * _CALLS_THAT_COUNT),
         itertools.chain.from_iterable(map([at_end, ()].__getitem__, results)),  # 0, or -1 after an exception
     )
     return functools.partial(_c.PySequence_List, steps)
