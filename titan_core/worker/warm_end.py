@@ -86,7 +86,12 @@ def _finalizes(kind: type) -> bool:
 
 
 def _calls_back(thing: object) -> bool:
-    """Whether something that is written in Python is called when the object ends to which this is a reference."""
+    """Whether something is called when the object ends to which this is a reference. What abstract classes have
+    called, a built-in function of another reference, only makes room."""
     if not issubclass(type(thing), weakref.ReferenceType):
         return False
-    return issubclass(type(_callback(thing)), types.FunctionType | types.MethodType)
+    callback = _callback(thing)
+    is_of_abstract_classes = (
+        type(callback) is types.BuiltinFunctionType and type(callback.__self__) is weakref.ReferenceType
+    )
+    return callback is not None and not is_of_abstract_classes

@@ -432,6 +432,13 @@ thing = Thing()
 thing.itself = thing
 kept = weakref.ref(thing, lambda _: print("gone"))
 
+## a_callback_that_is_no_function_of_the_script
+import functools, weakref
+class Thing: pass
+thing, other = Thing(), Thing()
+kept = weakref.ref(thing, functools.partial(print, "gone"))
+also = weakref.ref(other, print)
+
 ## objects_that_the_collector_does_not_list
 class Number(int):
     __slots__ = ()
