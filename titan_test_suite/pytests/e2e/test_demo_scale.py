@@ -53,7 +53,7 @@ def test_ctrl_c_stops_the_workers_that_were_started_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1"}], ids=["colours", "no colours"])
 def test_a_terminal_gets_a_picture_unless_it_wants_no_colours(variables: dict[str, str]) -> None:
     shown = on_a_terminal({"TERM": "xterm-256color", "COLUMNS": "100", "LINES": "40", **variables})
-    pictured = all(part in shown for part in ("■■■■", "ephemeral", "jobs that wait", "▅", "\x1b["))
+    pictured = all(part in shown for part in ("■■■■", "ephemeral", "jobs that wait", "█", "\x1b["))
     assert pictured == (not variables), shown
     assert "Traceback" not in shown
     assert shown.replace("\r", "").endswith("\ninterrupted; everything was stopped\n")
