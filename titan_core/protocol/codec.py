@@ -17,6 +17,7 @@ an older one. A tag, once given, is never reused for another meaning.
 from __future__ import annotations
 
 import dataclasses
+import operator
 import struct
 import typing
 from collections.abc import Callable
@@ -52,11 +53,25 @@ class _Field(typing.NamedTuple):
 
 
 class Message:
-    """Base of every message. Subclasses are `@dataclass(frozen=True, slots=True)` with `tag()` fields."""
+    """Base of every message. Subclasses are `@dataclass(frozen=True, slots=True, repr=False, eq=False)` with `tag()`
+    fields: to write the methods that are here for each of them would take a third of any program's start."""
 
     __slots__ = ()
     _layouts: ClassVar[dict[type, tuple[_Field, ...]]] = {}
     _by_tag: ClassVar[dict[type, dict[int, _Field]]] = {}
+    _takers: ClassVar[dict[type, Callable[[Message], tuple[object, ...]]]] = {}
+
+    def __repr__(self) -> str:
+        fields = (f"{field.name}={getattr(self, field.name)!r}" for field in dataclasses.fields(self))  # type: ignore[arg-type]
+        return f"{type(self).__name__}({', '.join(fields)})"
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self is other or _values(self) == _values(other)
+
+    def __hash__(self) -> int:
+        return hash(_values(self))
 
     def encode(self) -> bytes:
         """The body of this message."""
@@ -91,6 +106,18 @@ class Message:
                 _store(cls, values, field, body[offset:stop])
             offset = stop
         return _build(cls, values)
+
+
+def _values(message: Message) -> tuple[object, ...]:
+    """Of its fields."""
+    cls = type(message)
+    take = Message._takers.get(cls)
+    if take is None:
+        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        # Of one name, and of none, an attrgetter makes no tuple.
+        take = operator.attrgetter(*names, names[0]) if names else lambda message: ()
+        Message._takers[cls] = take
+    return take(message)
 
 
 def _store(cls: type[Message], values: dict[str, Any], field: _Field, raw: bytes) -> None:

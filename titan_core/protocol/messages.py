@@ -16,7 +16,7 @@ from titan_core.protocol.opcodes import Opcode
 # ── proving knowledge of the token ────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class AuthHello(Message):
     nonce: bytes = tag(1)
     """32 random bytes of the side that dialled."""
@@ -24,19 +24,19 @@ class AuthHello(Message):
     """`client` or `worker`; for the log."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class AuthChallenge(Message):
     nonce: bytes = tag(1)
     """32 random bytes of the side that listens."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class AuthProof(Message):
     mac: bytes = tag(1)
     """HMAC-SHA256(token, "titan-dialler" | dialler's nonce | listener's nonce)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class AuthWelcome(Message):
     mac: bytes = tag(1)
     """HMAC-SHA256(token, "titan-listener" | dialler's nonce | listener's nonce)."""
@@ -45,7 +45,7 @@ class AuthWelcome(Message):
 # ── answers every request may get ─────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Ack(Message):
     text: str = tag(1, "")
     """A sentence for the user, where there is something to say."""
@@ -53,7 +53,7 @@ class Ack(Message):
     """What the request concerned, by its full names: jobs, a service or a worker (at most 100,000 of them)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Error(Message):
     code: str = tag(1)
     """Stable; the `code` of a class in `titan_core.errors`."""
@@ -66,7 +66,7 @@ class Error(Message):
 # ── what is to be run ─────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Health(Message):
     """When a service counts as ready, and as unhealthy. Without `http` and `command` it is its port that is dialled,
     and one without a port is ready once its process has lasted half a second."""
@@ -85,7 +85,7 @@ class Health(Message):
     """An attempt that is not ready after so long is ended; 0 = no limit."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Task(Message):
     """What a worker executes. The scheduler carries it and does not look inside."""
 
@@ -111,7 +111,7 @@ class Task(Message):
     """A Python script of a job that is no service may begin in a process of the worker that has started already."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class JobSpec(Message):
     """One job as it is submitted."""
 
@@ -140,7 +140,7 @@ class JobSpec(Message):
     """Of a service: `cluster`, or `run`: stopped when nothing else of its run goes on."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class AssetContent(Message):
     """A small file that travels inside the submission that needs it."""
 
@@ -148,7 +148,7 @@ class AssetContent(Message):
     data: bytes = tag(2, b"")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class SubmitRun(Message):
     name: str = tag(1)
     """The name of the pipeline; the run id begins with it. Ignored when `run_id` is given."""
@@ -162,7 +162,7 @@ class SubmitRun(Message):
     contents: tuple[AssetContent, ...] = tag(6, ())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Submitted(Message):
     run_id: str = tag(1)
     job_count: int = tag(2, 0)
@@ -171,30 +171,30 @@ class Submitted(Message):
 # ── asking ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class StopService(Message):
     key: str = tag(1)
     """A service, or a run: then every service of it. The same for the four that follow, but for UpdateService."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class StartService(Message):
     key: str = tag(1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class RestartService(Message):
     key: str = tag(1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ScaleService(Message):
     key: str = tag(1)
     """A service."""
     instances: int = tag(2)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class UpdateService(Message):
     key: str = tag(1)
     """A service."""
@@ -203,13 +203,13 @@ class UpdateService(Message):
     contents: tuple[AssetContent, ...] = tag(3, ())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ListServices(Message):
     key: str = tag(1, "")
     """A service, or a run; empty: every service that is wanted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class InstanceStatus(Message):
     """One instance of a service: a job of its run."""
 
@@ -232,7 +232,7 @@ class InstanceStatus(Message):
     """Bytes of resident memory of all its processes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ServiceStatus(Message):
     run_id: str = tag(1)
     job_id: str = tag(2)
@@ -254,29 +254,29 @@ class ServiceStatus(Message):
     instances: tuple[InstanceStatus, ...] = tag(13, ())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ServiceList(Message):
     services: tuple[ServiceStatus, ...] = tag(1, ())
     """Oldest first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class GetStats(Message):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class StatsText(Message):
     text: str = tag(1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class GetClusterStatus(Message):
     history: bool = tag(1, True)
     """Whether `WorkerStatus.history` is wanted."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ShutdownWorker(Message):
     worker: str = tag(1)
     """`host:port`, or a unique prefix or port of it."""
@@ -286,7 +286,7 @@ class ShutdownWorker(Message):
     """Do not wait for the jobs that run there: they are interrupted, and made again elsewhere."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class StartWorker(Message):
     """Have a worker that is connected start another one beside it."""
 
@@ -297,7 +297,7 @@ class StartWorker(Message):
     """The worker that is to start it, `host:port` or its port; empty: the master chooses."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class GetLogs(Message):
     key: str = tag(1)
     attempt: int = tag(2, 0)
@@ -308,7 +308,7 @@ class GetLogs(Message):
     """When there is nothing to send yet, wait up to this long (at most 30 s) for more."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class LogChunk(Message):
     run_id: str = tag(1)
     job_id: str = tag(2)
@@ -323,14 +323,14 @@ class LogChunk(Message):
     """The job is in a final state: no further attempt will come."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class GetJob(Message):
     key: str = tag(1)
     wait_s: float = tag(2, 0.0)
     """Wait up to this long (at most 30 s) for the job to reach a final state before answering."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class AttemptStatus(Message):
     number: int = tag(1)
     worker: str = tag(2, "")
@@ -344,7 +344,7 @@ class AttemptStatus(Message):
     peak_memory: int = tag(8, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class JobStatus(Message):
     run_id: str = tag(1)
     job_id: str = tag(2)
@@ -377,13 +377,13 @@ class JobStatus(Message):
     """Of a service: which definition it runs; grows with each update and each restart by hand."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class StateCount(Message):
     state: str = tag(1)
     count: int = tag(2)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class GetRun(Message):
     key: str = tag(1)
     wait_s: float = tag(2, 0.0)
@@ -395,7 +395,7 @@ class GetRun(Message):
     """Whether jobs are wanted at all, or only the counts."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class RunStatus(Message):
     run_id: str = tag(1)
     name: str = tag(2)
@@ -415,7 +415,7 @@ class RunStatus(Message):
     """The slot that it was started for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ListRuns(Message):
     limit: int = tag(1, 50)
     """The newest so many."""
@@ -428,13 +428,13 @@ class ListRuns(Message):
     """Only runs that were submitted before this instant; 0 = whenever."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class RunList(Message):
     runs: tuple[RunStatus, ...] = tag(1, ())
     """Newest first, without jobs."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ListJobs(Message):
     limit: int = tag(1, 200)
     state: str = tag(2, "")
@@ -443,7 +443,7 @@ class ListJobs(Message):
     """Only services."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class JobList(Message):
     jobs: tuple[JobStatus, ...] = tag(1, ())
     """Oldest run first, without their attempts; in a final state newest run first, DEAD ones with their attempts."""
@@ -451,20 +451,20 @@ class JobList(Message):
     """How many there are, also beyond `limit`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class CancelJob(Message):
     key: str = tag(1)
     reason: str = tag(2, "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Cancelled(Message):
     keys: tuple[str, ...] = tag(1, ())
     """Jobs that will not run, or are being stopped, because of this request (at most 1,000 of them)."""
     text: str = tag(2, "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class RetryJob(Message):
     key: str = tag(1, "")
     """A DEAD or CANCELLED job, or a run: then every such job of it."""
@@ -472,12 +472,12 @@ class RetryJob(Message):
     """Instead of `key`: every DEAD job there is."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Explain(Message):
     key: str = tag(1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Explanation(Message):
     run_id: str = tag(1)
     job_id: str = tag(2)
@@ -486,7 +486,7 @@ class Explanation(Message):
     """Sentences, the most important first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ListEvents(Message):
     key: str = tag(1)
     """A run, or a job."""
@@ -495,7 +495,7 @@ class ListEvents(Message):
     limit: int = tag(3, 1000)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class JobEvent(Message):
     number: int = tag(1)
     """Grows with each event of the run; the run's `version` after it."""
@@ -511,7 +511,7 @@ class JobEvent(Message):
     """Where that attempt was."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class EventList(Message):
     run_id: str = tag(1)
     events: tuple[JobEvent, ...] = tag(2, ())
@@ -520,12 +520,12 @@ class EventList(Message):
     """There are further ones: ask again with `after` = the last number."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ListWorkers(Message):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class DrainWorker(Message):
     worker: str = tag(1)
     """`host:port`, or a unique prefix or port of it."""
@@ -533,7 +533,7 @@ class DrainWorker(Message):
     """Give it work again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class WorkerHistory(Message):
     key: str = tag(1)
     state: str = tag(2)
@@ -541,7 +541,7 @@ class WorkerHistory(Message):
     duration_s: float = tag(3, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class WorkerStatus(Message):
     worker_id: str = tag(1)
     """`host:port`."""
@@ -576,12 +576,12 @@ class WorkerStatus(Message):
     """When its process began."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class WorkerList(Message):
     workers: tuple[WorkerStatus, ...] = tag(1, ())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class PoolStatus(Message):
     """The workers of one capability, and the jobs that wait for them."""
 
@@ -598,7 +598,7 @@ class PoolStatus(Message):
     """Why the pool does not grow though it should; empty: nothing keeps it from it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class LostWorker(Message):
     """One that was taken for dead, and has not come back."""
 
@@ -610,7 +610,7 @@ class LostWorker(Message):
     capabilities: tuple[str, ...] = tag(5, ())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ClusterStatus(Message):
     workers: tuple[WorkerStatus, ...] = tag(1, ())
     counts: tuple[StateCount, ...] = tag(2, ())
@@ -628,7 +628,7 @@ class ClusterStatus(Message):
 # ── assets ────────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class UploadAsset(Message):
     """Announces content; unless the answer says `have`, ASSET_DATA with exactly these bytes follows."""
 
@@ -638,20 +638,20 @@ class UploadAsset(Message):
     size: int = tag(3)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class UploadReply(Message):
     have: bool = tag(1)
     """The master holds this content: do not send it, the upload is complete."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class FetchAsset(Message):
     name: str = tag(1, "")
     sha256: str = tag(2, "")
     """One of the two. The answer is AssetInfo, then ASSET_DATA with the bytes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class AssetInfo(Message):
     name: str = tag(1)
     sha256: str = tag(2)
@@ -659,12 +659,12 @@ class AssetInfo(Message):
     modified_wall: float = tag(4, 0.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ListAssets(Message):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class AssetList(Message):
     assets: tuple[AssetInfo, ...] = tag(1, ())
 
@@ -672,7 +672,7 @@ class AssetList(Message):
 # ── schedules ─────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Timing(Message):
     """When a schedule is due. Exactly one of `cron`, `every_s` and `at` is given; see `titan_core.timetable`."""
 
@@ -696,7 +696,7 @@ class Timing(Message):
     """Of `every_s` without `start`: when it was added; set by the master."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Alert(Message):
     """Who is told; at most one of the two."""
 
@@ -706,7 +706,7 @@ class Alert(Message):
     """One job, which is run."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ScheduleSpec(Message):
     """What is run when, as it was asked for."""
 
@@ -724,7 +724,7 @@ class ScheduleSpec(Message):
     on_failure: Alert = tag(8, Alert())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class PutSchedule(Message):
     """Make a schedule, or give the one of this name a new definition."""
 
@@ -738,7 +738,7 @@ class PutSchedule(Message):
     """Refuse to change one that exists."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class FireStatus(Message):
     """One line of the ledger: what became of a fire."""
 
@@ -766,7 +766,7 @@ class FireStatus(Message):
     """It ran after its time, by catch-up or backfill."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ScheduleStatus(Message):
     name: str = tag(1)
     state: str = tag(2)
@@ -796,7 +796,7 @@ class ScheduleStatus(Message):
     on_failure: Alert = tag(18, Alert())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class SchedulePut(Message):
     """What became of a PutSchedule."""
 
@@ -807,23 +807,23 @@ class SchedulePut(Message):
     """Of an update, a line each: `cron: 0 2 * * * -> 0 3 * * *`, `+ job load`, `job extract: file changed`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ListSchedules(Message):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ScheduleList(Message):
     schedules: tuple[ScheduleStatus, ...] = tag(1, ())
     """By name."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class GetSchedule(Message):
     name: str = tag(1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class PauseSchedule(Message):
     name: str = tag(1)
     undo: bool = tag(2, False)
@@ -831,27 +831,27 @@ class PauseSchedule(Message):
     reason: str = tag(3, "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class TriggerSchedule(Message):
     """Fire it now, whatever its time. `overlap` holds; with `skip`, it is refused while a run goes on."""
 
     name: str = tag(1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Triggered(Message):
     fire: FireStatus = tag(1)
     """RAN, or QUEUED."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class RemoveSchedule(Message):
     """Its runs go on, its ledger stays."""
 
     name: str = tag(1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class BackfillSchedule(Message):
     """Have the past fires from `first` to `last` made up for that have not run, oldest first."""
 
@@ -863,14 +863,14 @@ class BackfillSchedule(Message):
     """Instead: let nothing wait any more that is being made up for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Backfilled(Message):
     text: str = tag(1)
     run_ids: tuple[str, ...] = tag(2, ())
     """Of the runs that begin now or later, oldest slot first."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ListFires(Message):
     """The ledger, newest first."""
 
@@ -882,7 +882,7 @@ class ListFires(Message):
     """Only these; empty: all."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class FireList(Message):
     fires: tuple[FireStatus, ...] = tag(1, ())
     more: bool = tag(2, False)
@@ -892,7 +892,7 @@ class FireList(Message):
 # ── log lines, as they are printed ────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class AttachCollector(Message):
     """Have the workers send what attempts print to this address as well, as datagrams: see `protocol.datagrams`."""
 
@@ -905,7 +905,7 @@ class AttachCollector(Message):
     """It ends after so long, unless it is asked for again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class LogSink(Message):
     """Somebody who collects log lines."""
 
@@ -917,7 +917,7 @@ class LogSink(Message):
     """From when the worker hears of it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class LogSinks(Message):
     """Master → worker: these, and no others."""
 
@@ -927,23 +927,23 @@ class LogSinks(Message):
 # ── the store ─────────────────────────────────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Backup(Message):
     """The answer is BackupInfo, then ASSET_DATA with the bytes of a tar archive, or an ERROR in the midst of them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class BackupInfo(Message):
     size: int = tag(1)
     """About so many bytes follow; for the progress."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Check(Message):
     pass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class CheckReport(Message):
     problems: tuple[str, ...] = tag(1, ())
     """Empty: everything is as it must be."""
@@ -955,7 +955,7 @@ class CheckReport(Message):
 # ── the session between master and worker ─────────────────────────────────────────────────────────
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Result(Message):
     """How an attempt ended."""
 
@@ -970,7 +970,7 @@ class Result(Message):
     """Largest resident set of the process or one it waited for."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Register(Message):
     port: int = tag(1)
     hostname: str = tag(2)
@@ -1000,14 +1000,14 @@ class Register(Message):
     """When its process began."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class LogPosition(Message):
     token: bytes = tag(1)
     offset: int = tag(2, 0)
     """Bytes of this attempt's log the master holds; go on from there."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Registered(Message):
     worker_id: str = tag(1)
     heartbeat_s: float = tag(2)
@@ -1022,7 +1022,7 @@ class Registered(Message):
     """Grows with each start of a master of this cluster: a worker obeys none of a term older than it has seen."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class StartAttempt(Message):
     token: bytes = tag(1)
     run_id: str = tag(2)
@@ -1037,13 +1037,13 @@ class StartAttempt(Message):
     an argument stands for the value of `TITAN_<NAME>`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class StopAttempt(Message):
     token: bytes = tag(1)
     reason: str = tag(2, "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ServiceReady(Message):
     """An attempt of a service answers; said once, and again in each session that follows."""
 
@@ -1053,12 +1053,12 @@ class ServiceReady(Message):
     """On which it listens; 0 = none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ResultAck(Message):
     tokens: tuple[bytes, ...] = tag(1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class LogBatch(Message):
     token: bytes = tag(1)
     offset: int = tag(2, 0)
@@ -1066,7 +1066,7 @@ class LogBatch(Message):
     data: bytes = tag(3, b"")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ServiceUsage(Message):
     """What a service takes, all its processes together."""
 
@@ -1077,7 +1077,7 @@ class ServiceUsage(Message):
     """Bytes of resident memory."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class SpawnWorker(Message):
     """Master → worker: start a worker of this master on this port of your host, as a process of its own."""
 
@@ -1086,7 +1086,7 @@ class SpawnWorker(Message):
     ephemeral: bool = tag(3, True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class SpawnFailed(Message):
     """Worker → master: there is no such worker, or it ended before it had registered."""
 
@@ -1094,7 +1094,7 @@ class SpawnFailed(Message):
     reason: str = tag(2, "")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Heartbeat(Message):
     used: int = tag(1, 0)
     services: int = tag(2, 0)
@@ -1110,19 +1110,19 @@ class Heartbeat(Message):
     """Of a worker: what its services take."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Shutdown(Message):
     """Master → worker: stop, as at a stop signal."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class ForgetRuns(Message):
     """Master → worker: nobody will ask for these runs again; delete their files."""
 
     run_ids: tuple[str, ...] = tag(1, ())
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Goodbye(Message):
     """Worker → master: stopping; what still runs comes back as `INTERRUPTED` results. The answer, master → worker:
     no order comes after this."""

@@ -20,7 +20,12 @@ AXE = Path(__file__).parent / "vendor" / "axe" / "axe.min.js"
 FOREIGN = "foreign.example"
 """A name that the browser takes for this machine."""
 WAIT_MS = 15_000
-_FLAGS = ("--no-sandbox", "--disable-dev-shm-usage", f"--host-resolver-rules=MAP {FOREIGN} 127.0.0.1")
+_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    f"--host-resolver-rules=MAP {FOREIGN} 127.0.0.1",
+)
 _SERIOUS = ("serious", "critical")
 
 
