@@ -14,7 +14,8 @@ by a timer that `notice` sets, and every `scale_s` by the master's scaler.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 
 from titan_core.errors import Conflict, NotFound
 from titan_core.scheduler import workers
@@ -65,7 +66,7 @@ def _note_starved(state: State) -> None:
 def on_joined(state: State, worker: Worker) -> None:
     """A worker that was not there before: maybe one that was asked for."""
     growth = state.growth
-    found = next((expected for expected in growth.expected if _is_it(expected, worker)), None)
+    found = _expected_as(worker, growth.expected)
     if found is not None:
         growth.expected.remove(found)
         for capability in found.capabilities:
@@ -256,10 +257,11 @@ def _failed(state: State, capabilities: Iterable[str], trouble: str) -> None:
         _wake_at(state, pool.not_before)
 
 
-def _is_it(expected: Expected, worker: Worker) -> bool:
-    if expected.worker_id:
-        return expected.worker_id == worker.worker_id
-    return expected.capabilities <= worker.info.capabilities
+def _expected_as(worker: Worker, expected: Sequence[Expected]) -> Expected | None:
+    """By its name, else as one of those of which only the capabilities are known."""
+    by_name = (one for one in expected if one.worker_id == worker.worker_id)
+    others = (one for one in expected if not one.worker_id and one.capabilities <= worker.info.capabilities)
+    return next(itertools.chain(by_name, others), None)
 
 
 # ── shrinking ─────────────────────────────────────────────────────────────────────────────────────

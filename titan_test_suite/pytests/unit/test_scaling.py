@@ -401,6 +401,17 @@ def test_they_are_told_whom_the_master_has_stopped() -> None:
     assert [action for action in cluster.actions if isinstance(action, Release)] == [Release("cloud:8080", "GENERAL")]
 
 
+def test_one_that_was_asked_for_by_its_name_is_none_of_the_others() -> None:
+    cluster = KeptCluster(EXTERNAL)
+    cluster.join("a")
+    burst(cluster, 9)
+    cluster.advance(1.1)
+    assert asked(cluster) == [Provision("GENERAL", 2)]
+    cluster.handle(WorkerStartRequested(8085))
+    cluster.join("a", port=8085)
+    assert [one.worker_id for one in cluster.core.state.growth.expected] == ["", ""]
+
+
 # ── by hand ───────────────────────────────────────────────────────────────────────────────────────
 
 
