@@ -32,6 +32,8 @@ def main():
         fcntl.flock(lock, fcntl.LOCK_EX)
         _ensure({"core", extra} - {""})
     os.chdir(ROOT)
+    # What runs here starts a thousand Pythons; each would compile everything anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.execv(PYTHON, [str(PYTHON), "-m", *command])
 
 
