@@ -122,13 +122,13 @@ def test_many_chains_of_forks_are_ended(master: WorkerMaster, own: str, parts: s
     bomb = """\
 import os, time
 until = time.monotonic() + 60
-for _ in range(128):
+for _ in range(64):
     if os.fork() == 0:
         while time.monotonic() < until:
             if os.fork():
                 os._exit(0)
             os.setsid()
-            time.sleep(0.005)
+            time.sleep(0.03)
         os._exit(0)
 open("up", "w").close()
 time.sleep(600)
