@@ -13,7 +13,7 @@ demo-scale: ## have a burst of jobs, and see a cluster grow for it and shrink ag
 	@$(RUN) titan_test_suite.demo_scale
 
 test:     ## run all tests, in three processes; ARGS="-k name" for some, ARGS="-n 0 …" in one
-	@$(RUN) --extra test pytest -n 3 --dist loadfile $(ARGS)
+	@$(RUN) --extra test pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint:     ## style and types
 	@$(RUN) --extra test ruff check --config .ci/ruff.toml . && $(RUN) --extra test ruff format --check --config .ci/ruff.toml . && $(RUN) --extra test mypy
