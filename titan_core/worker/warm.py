@@ -43,6 +43,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 30.0
 _LASTING_S = 10.0
 _PROGRAM = str(Path(__file__).with_name("warm_main.py"))
 _LAST_BYTES = 2_000
+_TRIAL = (sys.executable, "-u", str(Path(__file__).with_name("warm_trial.py")))
+_TRIAL_SAYS, _TRIAL_ENDING = "begun True\n", 7
 _READ_AT_START = ("PYTHON", "LC_", "LD_", "MALLOC_", "GLIBC_")
 _READ_AT_START_NAMES = ("HOME", "LANG", "LANGUAGE", "LOCPATH", "GCONV_PATH", "VIRTUAL_ENV")
 """Variables of which a Python makes, as it starts, what does not change any more. (Below HOME may be packages.)"""
@@ -150,7 +152,7 @@ class Warm(Component):
                 log.warning("no fork server could be started: %s", error, extra={"action": "warm.failed"})
             else:
                 self._see_through(server)
-                if server.process.returncode == IMPOSSIBLE:
+                if server.is_impossible:
                     return
                 if server.retired or time.monotonic() - began_at > _LASTING_S:
                     pause_s = _FIRST_PAUSE_S
@@ -166,7 +168,7 @@ class Warm(Component):
         return self._newest
 
     def _see_through(self, server: _Server) -> None:
-        if server.is_ready():
+        if server.is_ready() and self._stands_its_trial(server):
             self._asked = server
         else:
             server.end()
@@ -175,8 +177,26 @@ class Warm(Component):
             self._asked = None
             server.close()
         if not (server.retired or self.stopping.is_set()):
-            level = logging.INFO if server.process.returncode == IMPOSSIBLE else logging.WARNING
+            level = logging.INFO if server.is_impossible else logging.WARNING
             log.log(level, "the fork server has ended: %s", server.last_words, extra={"action": "warm.ended"})
+
+    def _stands_its_trial(self, server: _Server) -> bool:
+        """Whether a script begins and ends as it should; before a job depends on it."""
+        output = os.memfd_create("warm-trial", os.MFD_CLOEXEC)
+        try:
+            pid = server.ask(_packet(Launch([*_TRIAL, "begun"], "/", self._environment, output)), [output])
+            if pid <= 0:
+                return False
+            ending = _ending_of(WarmProcess(pid))
+            said = os.pread(output, _LAST_BYTES, 0).decode(errors="replace")
+        except OSError:
+            return False
+        finally:
+            os.close(output)
+        server.asked = 0
+        if (ending, said) != (_TRIAL_ENDING, _TRIAL_SAYS):
+            server.verdict = f"with this Python a script ends with {ending}, having said {said!r}; all start cold"
+        return not server.verdict
 
 
 class _Server:
@@ -187,6 +207,8 @@ class _Server:
         """Ended because it was to be."""
         self.asked = 0
         self.last_words = ""
+        self.verdict = ""
+        """Why it must not start any job; empty: nothing is known against it."""
         self._output = os.memfd_create("warm-server", os.MFD_CLOEXEC)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(ANSWER_S)
@@ -213,6 +235,11 @@ class _Server:
                 start_new_session=True,
                 pass_fds=[theirs.fileno()],
             )
+
+    @property
+    def is_impossible(self) -> bool:
+        """Whether another one would be no better. Once it has been closed."""
+        return bool(self.verdict) or self.process.returncode == IMPOSSIBLE
 
     def is_ready(self) -> bool:
         """Wait for its first word; False: it has ended, or takes too long."""
@@ -241,7 +268,7 @@ class _Server:
     def close(self) -> None:
         """It has ended."""
         self.process.wait()
-        self.last_words = os.pread(self._output, _LAST_BYTES, 0).decode(errors="replace").strip()
+        self.last_words = self.verdict or os.pread(self._output, _LAST_BYTES, 0).decode(errors="replace").strip()
         self._close_descriptors()
 
     def _answer(self) -> int:
@@ -257,6 +284,19 @@ class _Server:
             pidfd, self._pidfd = self._pidfd, -1
         if pidfd >= 0:
             os.close(pidfd)
+
+
+def _ending_of(process: WarmProcess) -> int:
+    """Its exit code; it is given ANSWER_S."""
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        poller = select.poll()
+        poller.register(pidfd, select.POLLIN)
+        if not poller.poll(ANSWER_S * 1000):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        return process.wait()
+    finally:
+        os.close(pidfd)
 
 
 def _settings(environment: Mapping[str, str]) -> dict[str, str]:

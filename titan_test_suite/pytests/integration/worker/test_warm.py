@@ -301,6 +301,22 @@ def test_where_each_python_does_something_as_it_starts_all_are_cold(
     assert not isinstance(run(one, script, environment), WarmProcess)
 
 
+def test_where_a_script_does_not_end_as_it_should_all_are_cold(
+    started: list[Warm],
+    script: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "trial.py").write_text("raise SystemExit(9)")
+    monkeypatch.setattr(warm, "_TRIAL", (sys.executable, "-u", str(tmp_path / "trial.py")))
+    caplog.set_level("INFO")
+    one = started_warm(started)
+    wait_until(lambda: not one.threads())
+    assert "with this Python a script ends with 9, having said ''; all start cold" in caplog.text
+    assert not isinstance(run(one, script), WarmProcess)
+
+
 def test_a_server_with_a_second_thread_makes_no_process(script: Path) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     program = (
