@@ -198,9 +198,9 @@ class TitanClient(ServiceRequests, ScheduleRequests):
     def workers(self) -> tuple[WorkerStatus, ...]:
         return self._ask(ListWorkers(), WorkerList).workers
 
-    def cluster(self, history: bool = True) -> ClusterStatus:
-        """The workers, with or without what they ran lately, and how many jobs are in which state."""
-        return self._ask(GetClusterStatus(history), ClusterStatus)
+    def cluster(self) -> ClusterStatus:
+        """The workers, and how many jobs are in which state."""
+        return self._ask(GetClusterStatus(), ClusterStatus)
 
     def stats(self) -> dict[str, Any]:
         """The cluster in figures: `active_workers`, `queue_size`, `jobs` by state, `trouble`, and the `workers`."""

@@ -153,9 +153,9 @@ class Handlers:
 
     # ── the cluster ───────────────────────────────────────────────────────────────────────────────
 
-    def _cluster(self, request: messages.GetClusterStatus) -> messages.ClusterStatus:
+    def _cluster(self, request: Message) -> messages.ClusterStatus:
         sessions = self._engine.sessions()
-        status = self._engine.read(lambda state: self._views.cluster(state, sessions, request.history))
+        status = self._engine.read(lambda state: self._views.cluster(state, sessions))
         return replace(status, trouble=self._trouble())
 
     def _trouble(self) -> str:
@@ -168,7 +168,7 @@ class Handlers:
         return ""
 
     def _stats(self, request: Message) -> messages.StatsText:
-        return messages.StatsText(stats_text(self._cluster(messages.GetClusterStatus())))
+        return messages.StatsText(stats_text(self._cluster(request)))
 
     def _workers(self, request: Message) -> messages.WorkerList:
         sessions = self._engine.sessions()

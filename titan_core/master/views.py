@@ -144,13 +144,13 @@ class Views:
 
     # ── workers ───────────────────────────────────────────────────────────────────────────────────
 
-    def cluster(self, state: State, sessions: Iterable[Session], history: bool) -> messages.ClusterStatus:
+    def cluster(self, state: State, sessions: Iterable[Session]) -> messages.ClusterStatus:
         columns = zip(*(run.counts.values() for run in state.runs.values()), strict=True)
         counts = dict(zip(JobState, map(sum, columns), strict=False))  # no columns: there are no runs
         now = self._clock.monotonic()
         pools = tuple(_pool(state, name, growth, now) for name, growth in scaling.pools(state).items())
         return messages.ClusterStatus(
-            self.workers(state, sessions, history),
+            self.workers(state, sessions),
             _counts(counts),
             pools=pools,
             finished=state.finished,
@@ -163,16 +163,13 @@ class Views:
         capabilities = tuple(sorted(lost.capabilities))
         return messages.LostWorker(lost.worker_id, self._wall(lost.lost_at), lost.reason, lost.attempts, capabilities)
 
-    def workers(
-        self, state: State, sessions: Iterable[Session], history: bool = True
-    ) -> tuple[messages.WorkerStatus, ...]:
+    def workers(self, state: State, sessions: Iterable[Session]) -> tuple[messages.WorkerStatus, ...]:
         by_id = {session.worker_id: session for session in sessions}
-        return tuple(self._worker(worker, by_id.get(worker.worker_id), history) for worker in state.workers.values())
+        return tuple(self._worker(worker, by_id.get(worker.worker_id)) for worker in state.workers.values())
 
-    def _worker(self, worker: Worker, session: Session | None, history: bool) -> messages.WorkerStatus:
+    def _worker(self, worker: Worker, session: Session | None) -> messages.WorkerStatus:
         facts: messages.Register = worker.info.facts
         load = session.load if session else messages.Heartbeat()
-        ran = [*worker.running.values(), *reversed(worker.recent)] if history else []
         return messages.WorkerStatus(
             worker_id=worker.worker_id,
             state=worker.state.value,
@@ -189,7 +186,7 @@ class Views:
             cpu_percent=load.cpu_percent,
             memory_used=load.memory_used,
             connected_wall=self._wall(worker.connected_at),
-            history=tuple(map(self._history, ran)),
+            history=tuple(map(self._history, [*worker.running.values(), *reversed(worker.recent)])),
             trouble=worker.trouble,
             ephemeral=worker.info.ephemeral,
             parent=facts.parent,

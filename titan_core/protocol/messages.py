@@ -272,8 +272,7 @@ class StatsText(Message):
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class GetClusterStatus(Message):
-    history: bool = tag(1, True)
-    """Whether `WorkerStatus.history` is wanted."""
+    pass
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)

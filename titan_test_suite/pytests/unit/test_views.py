@@ -17,11 +17,9 @@ def test_lost_workers_are_shown_for_a_day_the_latest_first() -> None:
         cluster.advance(30)
     clock = FakeClock()
     clock.now = cluster.now
-    second, first = Views(clock).cluster(cluster.core.state, (), history=False).lost
+    second, first = Views(clock).cluster(cluster.core.state, ()).lost
     why = "worker second:8080 was not heard for 30 s"
     assert second == LostWorker("second:8080", clock.wall(), why, 2, ("GENERAL", "GPU"))
     assert (first.worker_id, first.attempts) == ("first:8080", 1)
     clock.advance(LATELY_S - 1)
-    assert [one.worker_id for one in Views(clock).cluster(cluster.core.state, (), history=False).lost] == [
-        "second:8080"
-    ]
+    assert [one.worker_id for one in Views(clock).cluster(cluster.core.state, ()).lost] == ["second:8080"]

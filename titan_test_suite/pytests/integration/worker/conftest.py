@@ -61,6 +61,12 @@ def worker(master: WorkerMaster, start_worker: StartWorker) -> Worker:
 
 
 @pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """What the jobs that a test starts share; there once one has been started."""
+    return tmp_path / "titan_workspace" / "shared" / "run-1"
+
+
+@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
     """A disk of 4 MiB; skips the test of a user who may not mount one."""
     why = refusal()

@@ -35,11 +35,6 @@ def worker(master: WorkerMaster, start_worker: StartWorker) -> Worker:
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    return tmp_path / "titan_workspace" / "shared" / "run-1"
-
-
-@pytest.fixture
 def own(worker: Worker) -> str:
     """The name of the worker's cgroup."""
     return procfs.cgroup(os.getpid())

@@ -20,11 +20,6 @@ pytestmark = pytest.mark.usefixtures("worker")
 MIB = 1024 * 1024
 
 
-@pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    return tmp_path / "titan_workspace" / "shared" / "run-1"
-
-
 def received(master: WorkerMaster, token: bytes) -> int:
     return sum(len(batch.data) for batch in list(master.batches[token]))
 

@@ -36,11 +36,6 @@ def daemon(name):
 WAIT_FOR = "while not os.path.exists(os.environ['TITAN_SHARED'] + '/{0}'): time.sleep(0.005)\n"
 
 
-@pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    return tmp_path / "titan_workspace" / "shared" / "run-1"
-
-
 def noted_pid(shared: Path, name: str) -> int:
     """The pid that a process of the job has written to a file."""
     text = wait_until(lambda: (shared / name).exists() and (shared / name).read_text().strip(), explain=f"no {name}")

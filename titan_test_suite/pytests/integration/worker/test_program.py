@@ -25,11 +25,6 @@ DAEMON = "setsid sh -c 'echo $$ > daemon; sleep 600' & while [ ! -s daemon ]; do
 
 
 @pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    return tmp_path / "titan_workspace" / "shared" / "run-1"
-
-
-@pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TITAN_")}
     return {**clean, "TITAN_HOME": str(tmp_path), "TITAN_TOKEN": TOKEN}

@@ -37,11 +37,6 @@ from titan_test_suite.pytests.support.worker_master import TOKEN, WorkerMaster
 COUNT = "for n in 1 2 3; do echo $n; while [ ! -e go$n ]; do sleep 0.005; done; done"
 
 
-@pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    return tmp_path / "titan_workspace" / "shared" / "run-1"
-
-
 # ── registration ──────────────────────────────────────────────────────────────────────────────────
 
 

@@ -44,11 +44,6 @@ def worker(master: WorkerMaster, start_worker: StartWorker) -> Worker:
     return worker
 
 
-@pytest.fixture
-def shared(tmp_path: Path) -> Path:
-    return tmp_path / "titan_workspace" / "shared" / "run-1"
-
-
 def how(master: WorkerMaster, content: str = HOW, **task: object) -> str:
     """In which way such a job begins now."""
     token = master.start(content, "job.py", **task)
