@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dashboard import links
 from dashboard.cluster import Snapshot
 from titan_core.protocol.messages import FireStatus, JobStatus, LostWorker, ServiceStatus, WorkerStatus
+from titan_sdk.cli import schedule_rows
 from titan_sdk.cli.text import plural
 
 SHOWN = 8
@@ -136,7 +137,7 @@ def _fires(snapshot: Snapshot) -> Concern | None:
         return None
     by_schedule: dict[tuple[str, str], list[FireStatus]] = defaultdict(list)
     for fire in found:
-        by_schedule[fire.schedule, _fire_state(fire)].append(fire)
+        by_schedule[fire.schedule, schedule_rows.outcome(fire)].append(fire)
     shown = list(by_schedule.items())[:SHOWN]
     items = tuple(
         Item(name, links.schedule(name), state, _fires_of(fires), fires[0].slot_wall)
@@ -151,10 +152,6 @@ def _fires_of(fires: list[FireStatus]) -> str:
     """Why the newest came to nothing, and how many like it there are."""
     rest = f"{len(fires) - 1} more like it" if len(fires) > 1 else ""
     return "; ".join(filter(None, (fires[0].reason, rest)))
-
-
-def _fire_state(fire: FireStatus) -> str:
-    return fire.run_state if fire.outcome == "RAN" else fire.outcome
 
 
 def _pools(snapshot: Snapshot) -> Concern | None:

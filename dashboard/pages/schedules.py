@@ -34,6 +34,7 @@ _WORDS: dict[str, Any] = {
     "due": due,
     "kind": kind,
     "reason": schedule_rows.reason,
+    "outcome_of": schedule_rows.outcome,
 }
 """What templates say about schedules with."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -127,6 +128,13 @@ class Orphans:
 
     def close(self) -> None:
         os.close(self._file)
+
+
+def ends_within(pidfd: int, timeout_s: float | None) -> bool:
+    """Wait for the end of a process; False when it takes longer. None: as long as it takes."""
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    return bool(poller.poll(None if timeout_s is None else timeout_s * 1000))
 
 
 def children(pid: int) -> list[int]:

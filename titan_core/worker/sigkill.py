@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
 from collections.abc import Iterable, Iterator
 
 from titan_core.worker import procfs
@@ -35,9 +34,7 @@ def permitted(pid: int) -> Iterator[None]:
 
 def ends(pid: int, pidfd: int) -> bool:
     """Wait for the end of a process that was sent SIGKILL; False when it does not end."""
-    poller = select.poll()
-    poller.register(pidfd, select.POLLIN)
-    if poller.poll(DEATH_S * 1000):
+    if procfs.ends_within(pidfd, DEATH_S):
         return True
     log_stuck([pid])
     return False

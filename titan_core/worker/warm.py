@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -261,9 +260,7 @@ class _Server:
 
     def wait(self, timeout_s: float | None = None) -> None:
         """For its end; not after `close`."""
-        poller = select.poll()
-        poller.register(self._pidfd, select.POLLIN)
-        poller.poll(None if timeout_s is None else timeout_s * 1000)
+        procfs.ends_within(self._pidfd, timeout_s)
 
     def close(self) -> None:
         """It has ended."""
@@ -290,9 +287,7 @@ def _ending_of(process: WarmProcess) -> int:
     """Its exit code; it is given ANSWER_S."""
     pidfd = os.pidfd_open(process.pid)
     try:
-        poller = select.poll()
-        poller.register(pidfd, select.POLLIN)
-        if not poller.poll(ANSWER_S * 1000):
+        if not procfs.ends_within(pidfd, ANSWER_S):
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         return process.wait()
     finally:

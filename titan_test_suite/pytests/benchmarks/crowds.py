@@ -13,8 +13,7 @@ from titan_sdk import TitanClient, TitanJob
 from titan_test_suite.pytests.benchmarks.cluster import companion, running_cluster
 from titan_test_suite.pytests.benchmarks.figures import Figure, Plan, at_least, at_most
 from titan_test_suite.pytests.benchmarks.jobs import OneFileJobs
-from titan_test_suite.pytests.benchmarks.processes import cpu_s, resident_mb
-from titan_test_suite.pytests.support.cluster import Cluster
+from titan_test_suite.pytests.benchmarks.processes import busy_percent, cpu_s, resident_mb
 from titan_test_suite.pytests.support.waiting import wait_until
 
 CROWD, FEW, SLOTS = 500, 2, 4
@@ -55,18 +54,12 @@ def _rate(plan: Plan, workers: int) -> tuple[float, float]:
         program = str(OneFileJobs("shell", 0, cluster.home / "program").program)
         with companion(cluster, "instant", cluster.home, cluster.port, workers, SLOTS):
             wait_until(lambda: len(client.workers()) == workers, 60)
-            idle = _busy(cluster, plan.size(10, 3))
+            time.sleep(SETTLE_S)
+            [idle] = busy_percent([cluster.master.pid], plan.size(10, 3))
             jobs = plan.size(JOBS, JOBS // 10)
             handle = client.submit_dag("many", [TitanJob(f"job-{number}", program) for number in range(jobs)])
             done = handle.result(LONGEST_S).jobs
     return jobs / (max(job.finished_wall for job in done) - min(job.started_wall for job in done)), idle
-
-
-def _busy(cluster: Cluster, seconds: float) -> float:
-    time.sleep(SETTLE_S)
-    before_s, begun_at = cpu_s(cluster.master.pid), time.perf_counter()
-    time.sleep(seconds)
-    return 100 * (cpu_s(cluster.master.pid) - before_s) / (time.perf_counter() - begun_at)
 
 
 # ── many jobs ─────────────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import secrets
 import signal
+import statistics
 import sys
 import threading
 import time
@@ -27,7 +28,7 @@ from titan_core.protocol.messages import Heartbeat, Register, Registered, Result
 from titan_sdk import TitanClient, TitanJob
 from titan_test_suite.pytests.benchmarks.cluster import companion, running_cluster
 from titan_test_suite.pytests.benchmarks.figures import Figure, Plan, Wanted, at_most
-from titan_test_suite.pytests.benchmarks.processes import cpu_s, resident_mb
+from titan_test_suite.pytests.benchmarks.processes import busy_percent, resident_mb
 from titan_test_suite.pytests.support import browser as browsers
 from titan_test_suite.pytests.support.browser_scene import DashboardProgram
 from titan_test_suite.pytests.support.cluster import Cluster
@@ -150,22 +151,21 @@ def _busy(plan: Plan, cluster: Cluster, when: str) -> tuple[list[float], list[fl
     with _looked_at(cluster) as dashboard:
         for number in range(plan.rounds):
             plan.say(f"the master {when}, {windows} times {seconds} s with and without, round {number + 1}")
-            with_it_s = without_s = 0.0
+            with_it, without = [], []
             for _ in range(windows):  # in turns: what a master computes drifts by more than this
-                without_s += _computed_s(cluster, seconds, dashboard, signal.SIGSTOP)
-                with_it_s += _computed_s(cluster, seconds, dashboard, signal.SIGCONT)
-            shown.append(100 * with_it_s / (windows * seconds))
-            alone.append(100 * without_s / (windows * seconds))
+                without.append(_busy_after(cluster, seconds, dashboard, signal.SIGSTOP))
+                with_it.append(_busy_after(cluster, seconds, dashboard, signal.SIGCONT))
+            shown.append(statistics.mean(with_it))
+            alone.append(statistics.mean(without))
     return shown, alone
 
 
-def _computed_s(cluster: Cluster, seconds: float, dashboard: DashboardProgram, number: int) -> float:
-    """CPU seconds of the master in a window that begins SETTLE_S after this signal to the dashboard."""
+def _busy_after(cluster: Cluster, seconds: float, dashboard: DashboardProgram, number: int) -> float:
+    """% of a core that the master computes in a window that begins SETTLE_S after this signal to the dashboard."""
     dashboard.signal(number)
     time.sleep(SETTLE_S)
-    before_s, begun_at = cpu_s(cluster.master.pid), time.perf_counter()
-    time.sleep(seconds)
-    return seconds * (cpu_s(cluster.master.pid) - before_s) / (time.perf_counter() - begun_at)
+    [busy] = busy_percent([cluster.master.pid], seconds)
+    return busy
 
 
 @contextmanager

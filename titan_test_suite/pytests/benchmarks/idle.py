@@ -14,7 +14,7 @@ from pathlib import Path
 
 from titan_test_suite.pytests.benchmarks.cluster import running_cluster
 from titan_test_suite.pytests.benchmarks.figures import Figure, Plan, at_most
-from titan_test_suite.pytests.benchmarks.processes import cpu_s, resident_mb
+from titan_test_suite.pytests.benchmarks.processes import busy_percent, resident_mb
 from titan_test_suite.pytests.support.cluster import Cluster
 
 SETTLE_S = 1.0
@@ -51,9 +51,7 @@ def _at_rest(plan: Plan) -> list[Figure]:
         pids = cluster.master.pid, cluster.workers[0].pid
         plan.say(f"doing nothing for {seconds} s")
         time.sleep(SETTLE_S)
-        before_s = [cpu_s(pid) for pid in pids]
-        time.sleep(seconds)
-        busy = [100 * (cpu_s(pid) - before) / seconds for pid, before in zip(pids, before_s, strict=True)]
+        busy = busy_percent(pids, seconds)
         resident = list(map(resident_mb, pids))
     return [
         Figure("master: CPU at rest", "% of a core", [busy[0]], [at_most(0.3)]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterable
 from types import TracebackType
 
 import psutil
@@ -15,6 +16,15 @@ MB = 1_000_000
 def cpu_s(pid: int) -> float:
     """Seconds computed by all its threads, also those that ended; to the nanosecond (clock_getcpuclockid(3))."""
     return time.clock_gettime((~pid << 3) | _PROCESS_TIME)
+
+
+def busy_percent(pids: Iterable[int], seconds: float) -> list[float]:
+    """What each of them computes in the next `seconds`, in % of a core."""
+    pids = list(pids)
+    before_s, begun_at = [cpu_s(pid) for pid in pids], time.perf_counter()
+    time.sleep(seconds)
+    passed_s = time.perf_counter() - begun_at
+    return [100 * (cpu_s(pid) - before) / passed_s for pid, before in zip(pids, before_s, strict=True)]
 
 
 def resident_mb(pid: int) -> float:

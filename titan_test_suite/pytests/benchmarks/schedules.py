@@ -23,7 +23,7 @@ from titan_sdk import TitanClient, TitanJob
 from titan_test_suite.pytests.benchmarks.cluster import companion, running_cluster
 from titan_test_suite.pytests.benchmarks.figures import Figure, Plan, at_most, p50_and_p99, percentile
 from titan_test_suite.pytests.benchmarks.jobs import OneFileJobs
-from titan_test_suite.pytests.benchmarks.processes import cpu_s, resident_mb
+from titan_test_suite.pytests.benchmarks.processes import busy_percent, resident_mb
 from titan_test_suite.pytests.support.cluster import Cluster
 from titan_test_suite.pytests.support.waiting import wait_until
 
@@ -94,9 +94,8 @@ def _added(name: str, percent: float, many_s: list[float], few_s: list[float]) -
 def _busy(seconds: float, *clusters: Cluster) -> dict[Cluster, float]:
     """What their masters compute meanwhile, in percent of a core."""
     time.sleep(SETTLE_S)
-    before_s = {cluster: cpu_s(cluster.master.pid) for cluster in clusters}
-    time.sleep(seconds)
-    return {cluster: 100 * (cpu_s(cluster.master.pid) - before_s[cluster]) / seconds for cluster in clusters}
+    busy = busy_percent([cluster.master.pid for cluster in clusters], seconds)
+    return dict(zip(clusters, busy, strict=True))
 
 
 def _restart_s(cluster: Cluster) -> float:

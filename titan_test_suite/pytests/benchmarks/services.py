@@ -20,7 +20,7 @@ from titan_test_suite.pytests.benchmarks import keepers
 from titan_test_suite.pytests.benchmarks.answering import Answering, bare_s, write_program
 from titan_test_suite.pytests.benchmarks.figures import TITAN, Figure, Plan, at_most, percentile
 from titan_test_suite.pytests.benchmarks.keepers import FIXED, KEEPERS
-from titan_test_suite.pytests.benchmarks.processes import cpu_s
+from titan_test_suite.pytests.benchmarks.processes import busy_percent
 
 UP_S = 1.5 * keepers.GOOD_S
 MANY = 10
@@ -100,8 +100,7 @@ def _at_rest(plan: Plan, names: list[str], absent: list[str]) -> list[Figure]:
             list(map(Answering, one.ports))
         plan.say(f"{MANY} services each doing nothing for {seconds} s")
         time.sleep(SETTLE_S)
-        before_s = {name: cpu_s(one.pid) for name, one in kept.items()}
-        time.sleep(seconds)
-        busy = {name: [100 * (cpu_s(one.pid) - before_s[name]) / seconds] for name, one in kept.items()}
+        percents = busy_percent([one.pid for one in kept.values()], seconds)
+        busy = {name: [percent] for name, percent in zip(kept, percents, strict=True)}
     name = f"worker with {MANY} services: CPU at rest"
     return [Figure(name, "% of a core", busy.pop(TITAN), beside=busy, absent=absent)]
