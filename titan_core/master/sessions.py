@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -38,9 +37,6 @@ log = logging.getLogger("titan.master")
 
 OUTBOX_LIMIT = 50_000
 """Actions that may wait for a slow worker; a worker has few slots, so that many mean that it is stuck."""
-KNOWN_ATTEMPTS = 10_000
-"""Attempts that are over of which a session remembers the log: what it still owed of one may follow its result."""
-
 GREET_S = 0.2
 """How long a greeting may wait behind what is not on disk yet."""
 
@@ -94,8 +90,6 @@ class Session(Component):
         """By token: its log, and whether that is a service's."""
         self._owed: dict[bytes, LogName] = {}
         """By token: logs of attempts that were over before the session, to be sent now, each before its result."""
-        self._over: deque[bytes] = deque()
-        """Tokens of those that are over, oldest first."""
 
     # ── sending ───────────────────────────────────────────────────────────────────────────────────
 
@@ -108,7 +102,7 @@ class Session(Component):
         if isinstance(item, StartAttempt):
             self.know([item.attempt])
         elif isinstance(item, AcknowledgeResult):
-            self._is_over(item.token)
+            self._is_acknowledged(item.token)
         with self._filled:
             self._outbox.append(item)
             self._ticket = max(self._ticket, ticket)
@@ -208,6 +202,7 @@ class Session(Component):
         """The result of this attempt came, and so has all of its log."""
         name = self._owed.pop(token, None)
         if name is not None:
+            self._known.pop(token, None)
             self._logs.rest_is_here(name)
 
     def expect_no_more(self) -> None:
@@ -215,11 +210,10 @@ class Session(Component):
         for token in list(self._owed):
             self.log_is_whole(token)
 
-    def _is_over(self, token: bytes) -> None:
-        """One that goes on, such as a service, is known however many begin and end meanwhile."""
-        self._over.append(token)
-        if len(self._over) > KNOWN_ATTEMPTS:
-            self._known.pop(self._over.popleft(), None)
+    def _is_acknowledged(self, token: bytes) -> None:
+        """Its log came before its result; but for one whose result was told in the registration."""
+        if token not in self._owed:
+            self._known.pop(token, None)
 
     def set_load(self, load: messages.Heartbeat) -> None:
         self.load = load

@@ -140,6 +140,7 @@ class Core:
         state = self.state
         state.now = max(now, state.now)
         state.actions = []
+        runs.take_apart(state)
         self._reactions[type(event)](event)
         self._settle_and_place()
         scaling.notice(state)

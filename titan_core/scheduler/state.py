@@ -99,6 +99,8 @@ class State:
     """Runs without a job that is not final, in the order they got there."""
     jobs_over: int = 0
     """Jobs of the runs in `over`."""
+    forgotten: list[Run] = field(default_factory=list)
+    """Runs that the last step removed from `runs`."""
     deleted: dict[str, None] = field(default_factory=dict)
     """Ids of runs that were given up for deletion, the latest last: they do not come back."""
     last_sequence: int = 0

@@ -12,7 +12,6 @@ from typing import TypeVar
 import pytest
 
 from titan_core.clock import SystemClock
-from titan_core.master import sessions
 from titan_core.master.engine import Engine
 from titan_core.master.logs import LogStore
 from titan_core.master.sessions import Identity, Session, Timing, log_name
@@ -62,9 +61,8 @@ def running_service() -> Attempt:
 
 
 def test_the_output_of_what_goes_on_is_kept_however_much_begins_and_ends_beside_it(
-    logs: LogStore, monkeypatch: pytest.MonkeyPatch
+    logs: LogStore,
 ) -> None:
-    monkeypatch.setattr(sessions, "KNOWN_ATTEMPTS", 10)
     web = running_service()
     tokens = [number.to_bytes(16, "big") for number in range(100)]
     with session_of(INFO, logs, Volatile(SystemClock())) as (session, _):
@@ -74,7 +72,20 @@ def test_the_output_of_what_goes_on_is_kept_however_much_begins_and_ends_beside_
             session.put(AcknowledgeResult("w:1", token), 0)
         session.keep_log(LogBatch(web.token, 0, b"still here\n"))
         assert logs.read(log_name(web), 0, 100) == (0, b"still here\n")
-        assert len(session._known) == 11
+        assert list(session._known) == [web.token]
+
+
+def test_a_result_told_in_the_registration_is_acknowledged_before_its_log_has_come(logs: LogStore) -> None:
+    ended = running_service()
+    with session_of(INFO, logs, Volatile(SystemClock())) as (session, _):
+        session.know([ended])
+        session.expect_logs([ended.token])
+        session.put(AcknowledgeResult("w:1", ended.token), 0)
+        session.keep_log(LogBatch(ended.token, 0, b"last words\n"))
+        assert logs.read(log_name(ended), 0, 100) == (0, b"last words\n")
+        session.put(AcknowledgeResult("w:1", ended.token), 0)
+        session.log_is_whole(ended.token)
+        assert not session._known
 
 
 def read(worker: FrameStream, expected: type[M]) -> M:

@@ -8,8 +8,9 @@ import pytest
 
 from titan_core.errors import InvalidGraph, NotFound
 from titan_core.scheduler.actions import ForgetRun
-from titan_core.scheduler.model import Run
-from titan_test_suite.pytests.support.cluster_model import Cluster, job, service
+from titan_core.scheduler.model import Attempt, Run, Service
+from titan_core.scheduler.states import Affinity
+from titan_test_suite.pytests.support.cluster_model import Cluster, job, kept, service
 
 
 def run_one(cluster: Cluster, run_id: str, size: int = 1, request_id: bytes = b"") -> None:
@@ -138,3 +139,39 @@ def test_runs_that_follow_each_other_do_not_keep_each_other_in_memory() -> None:
     alive = {found.run_id for found in gc.get_objects() if isinstance(found, Run)}
     assert "r19" in alive
     assert not alive & {"r0", "r1", "r2", "r3", "r4"}, "the last attempts of the worker lead to newer ones"
+
+
+def test_memory_is_free_at_once_and_does_not_wait_for_the_collector() -> None:
+    cluster = Cluster(runs_kept=2)
+    cluster.join("w")
+    cluster.submit(kept("web", instances=2), run_id="service")
+    cluster.cancel_run("service")
+    cluster.stopped("web")
+    cluster.stopped("web.2")
+    gc.collect()
+    gc.disable()
+    try:
+        for number in range(30):
+            run_one(cluster, f"r{number}", size=20)
+        cluster.actions.clear()
+        left = [thing for thing in gc.get_objects() if isinstance(thing, Attempt | Run | Service)]
+    finally:
+        gc.enable()
+    runs = [thing for thing in left if isinstance(thing, Run)]
+    assert len(runs) < 10, "those that are remembered, and those of the worker's last attempts"
+    assert len(left) < 100
+
+
+def test_affinity_binds_to_where_a_forgotten_parent_ran() -> None:
+    cluster = Cluster(runs_kept=0)
+    cluster.join("w1")
+    cluster.submit(job("a"), run_id="first")
+    waits = job("b", "first/a", "gate", affinity=Affinity.STRICT)
+    cluster.submit(waits, job("gate", requirement="GPU"), run_id="second")
+    cluster.finish("a")
+    assert remembered(cluster) == ["second"]
+    cluster.submit(*(job(f"pin{number}") for number in range(2)), run_id="pins")
+    cluster.join("w2")
+    cluster.join("gpu", "GPU")
+    cluster.finish("gate")
+    assert cluster.place("b") == "w1"
