@@ -129,7 +129,7 @@ def connect(path: Path) -> sqlite3.Connection:
             f"journal_size_limit = {16 << 20}",
             "secure_delete = OFF",
             "temp_store = MEMORY",
-            "cache_size = -16384",  # KiB
+            "cache_size = -4096",  # KiB
         ):
             connection.execute(f"PRAGMA {pragma}")
     except sqlite3.Error:
