@@ -1,8 +1,8 @@
 """The live connection to a worker: an outbox, a thread that empties it, and what the frames say.
 
 The engine puts actions into the outbox under its lock, each with the ticket of its step; once that is
-on disk they are turned into frames, outside the lock, by the writer thread, many to one `sendall`.
-Greetings wait for no disk: a worker is to know that the master is there. A worker that does not take
+on disk the store rouses the writer thread, which turns them into frames, outside the lock, many to one
+`sendall`. Greetings wait for no disk: a worker is to know that the master is there. A worker that does not take
 its frames loses the session, never a frame: it registers again, and both sides compare what they know.
 """
 
@@ -11,10 +11,11 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from titan_core.errors import ConnectionLost, Unavailable
+from titan_core.errors import ConnectionLost
 from titan_core.failpoints import reach
 from titan_core.lifecycle import Component
 from titan_core.master.logs import LogName, LogStore
@@ -37,9 +38,6 @@ log = logging.getLogger("titan.master")
 
 OUTBOX_LIMIT = 50_000
 """Actions that may wait for a slow worker; a worker has few slots, so that many mean that it is stuck."""
-GREET_S = 0.2
-"""How long a greeting may wait behind what is not on disk yet."""
-
 _numbers = itertools.count(1)
 
 
@@ -79,9 +77,8 @@ class Session(Component):
         self._timing = timing
         self._identity = identity
         self._store = store
-        self._outbox: list[Action | Message] = []
-        self._ticket = 0
-        """Of the newest action in the outbox."""
+        self._outbox: deque[tuple[int, Action | Message]] = deque()
+        """Each behind its ticket. While there are any, the store is asked to rouse the writer for the first."""
         self._greetings: list[Message] = []
         self._welcomed = False
         """The answer to the registration, which comes first, was sent."""
@@ -104,11 +101,11 @@ class Session(Component):
         elif isinstance(item, AcknowledgeResult):
             self._is_acknowledged(item.token)
         with self._filled:
-            self._outbox.append(item)
-            self._ticket = max(self._ticket, ticket)
-            overfull = len(self._outbox) > OUTBOX_LIMIT
-            self._filled.notify()
-        if overfull:
+            self._outbox.append((ticket, item))
+            waiting = len(self._outbox)
+        if waiting == 1:
+            self._store.tell(ticket, self._rouse)
+        elif waiting > OUTBOX_LIMIT:
             self.end("it does not take its frames")
 
     def greet(self) -> None:
@@ -130,37 +127,39 @@ class Session(Component):
 
     def on_stop(self) -> None:
         self.stream.shut()
+        self._rouse()
+
+    def _rouse(self) -> None:
         with self._filled:
-            self._filled.notify_all()
+            self._filled.notify()
 
     def _write(self) -> None:
         try:
             while not self.stopping.is_set():
-                items, ticket = self._take()
-                self._wait_until_kept(ticket)
-                if items and not self.stopping.is_set():
+                greetings, items = self._take()
+                if greetings and self._welcomed:
+                    self.stream.send_bytes(b"".join(map(encode, greetings)))
+                if items:
                     self._send(items)
-        except (ConnectionLost, Unavailable) as error:
+        except ConnectionLost as error:
             self.end(str(error))
 
-    def _take(self) -> tuple[list[Action | Message], int]:
-        """All that waits to be sent, and what has to be on disk before."""
+    def _take(self) -> tuple[list[Message], list[Action | Message]]:
+        """The greetings, and what may be sent, as soon as there is something."""
         with self._filled:
-            while not self._outbox and not self._greetings and not self.stopping.is_set():
+            while not (self._is_due() or self._greetings or self.stopping.is_set()):
                 self._filled.wait()
-            items, self._outbox = self._outbox, []
-            return items, self._ticket
-
-    def _wait_until_kept(self, ticket: int) -> None:
-        while not self._store.wait(ticket, GREET_S) and not self.stopping.is_set():
-            self._send_greetings()
-        self._send_greetings()
-
-    def _send_greetings(self) -> None:
-        with self._filled:
             greetings, self._greetings = self._greetings, []
-        if greetings and self._welcomed:
-            self.stream.send_bytes(b"".join(map(encode, greetings)))
+            items = []
+            while self._is_due():
+                items.append(self._outbox.popleft()[1])
+            next_ticket = self._outbox[0][0] if items and self._outbox else 0
+        if next_ticket:
+            self._store.tell(next_ticket, self._rouse)
+        return greetings, items
+
+    def _is_due(self) -> bool:
+        return bool(self._outbox) and self._outbox[0][0] <= self._store.committed
 
     def _send(self, items: list[Action | Message]) -> None:
         kinds = set(map(type, items))
@@ -168,7 +167,7 @@ class Session(Component):
             reach("master.before_send")
         if AcknowledgeResult in kinds:
             reach("master.before_ack")
-        self.stream.send_bytes(b"".join(map(self._frame, items)))
+        self.stream.send_bytes(b"".join(map(self._frame, _in_few(items))))
         self._welcomed = True
         if StartAttempt in kinds:
             reach("master.after_send")
@@ -225,6 +224,16 @@ class Session(Component):
         if known is not None:
             name, service = known
             self._logs.append(name, batch.offset, batch.data, rotate=service)
+
+
+def _in_few(items: list[Action | Message]) -> list[Action | Message]:
+    """The same, with one message for all that is acknowledged, in the place of the first."""
+    tokens = tuple(item.token for item in items if isinstance(item, AcknowledgeResult))
+    if len(tokens) < 2:
+        return items
+    first = next(place for place, item in enumerate(items) if isinstance(item, AcknowledgeResult))
+    others = [item for item in items[first:] if not isinstance(item, AcknowledgeResult)]
+    return [*items[:first], messages.ResultAck(tokens), *others]
 
 
 def log_name(attempt: Attempt) -> LogName:

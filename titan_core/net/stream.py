@@ -46,6 +46,8 @@ class FrameStream:
         self._sock = sock
         self._decoder = Decoder(limits)
         self._frames: deque[Frame] = deque()
+        self._drained = True
+        """Nothing has come, for all that is known, since the last bytes that were received."""
         self._readable = _poller(sock, select.POLLIN)
         self._writable = _poller(sock, select.POLLOUT)
         self.peer = _peer_name(sock)
@@ -114,13 +116,16 @@ class FrameStream:
 
     def _receive_some(self, deadline_at: float | None) -> bytes:
         while True:
+            if self._drained:  # to ask first, in vain nearly always, would be one more call
+                self._wait_readable(deadline_at)
             try:
                 data = self._sock.recv(RECEIVE_BYTES)
             except (BlockingIOError, InterruptedError):
-                self._wait_readable(deadline_at)
+                self._drained = True
             except OSError as error:
-                raise ConnectionLost(f"{self.peer}: {error.strerror or error}") from None
+                raise self._lost(error) from None
             else:
+                self._drained = len(data) < RECEIVE_BYTES
                 if data:  # the end of the stream is no sign of life
                     self.last_received_at = time.monotonic()
                 return data
@@ -144,11 +149,23 @@ class FrameStream:
                 if not _wait(self._writable, time.monotonic() + STALL_S):
                     raise ConnectionLost(f"{self.peer} takes no data") from None
             except OSError as error:
-                raise ConnectionLost(f"{self.peer}: {error.strerror or error}") from None
+                raise self._lost(error) from None
+
+    def send_some(self, data: bytes) -> int:
+        """Send what can be sent without waiting; how many bytes that were. Raises ConnectionLost."""
+        try:
+            return self._sock.send(data)
+        except (BlockingIOError, InterruptedError):
+            return 0
+        except OSError as error:
+            raise self._lost(error) from None
 
     def send(self, message: Message) -> None:
         """Send one message, as `encode` makes it."""
         self.send_bytes(encode(message))
+
+    def _lost(self, error: OSError) -> ConnectionLost:
+        return ConnectionLost(f"{self.peer}: {error.strerror or error}")
 
     def shut(self) -> None:
         """End the connection, from any thread; whoever is blocked on it is woken. `close` is still owed."""
@@ -181,10 +198,9 @@ def decode(frame: Frame, body: bytes, message: type[M]) -> M:
 
 def decode_any(frame: Frame, body: bytes) -> Message:
     """`body` as the message of the frame's opcode. Raises UnknownOpcode."""
-    try:
-        message = BODIES[Opcode(frame.opcode)]
-    except (ValueError, KeyError):
-        raise UnknownOpcode(f"opcode 0x{frame.opcode:02x} is not one this side serves") from None
+    message = BODIES.get(frame.opcode)
+    if message is None:
+        raise UnknownOpcode(f"opcode 0x{frame.opcode:02x} is not one this side serves")
     return message.decode(body)
 
 

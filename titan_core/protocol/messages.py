@@ -1127,7 +1127,7 @@ class Goodbye(Message):
     no order comes after this."""
 
 
-BODIES: dict[Opcode, type[Message]] = {
+BODIES: dict[int, type[Message]] = {
     Opcode.HEARTBEAT: Heartbeat,
     Opcode.REGISTER: Register,
     Opcode.SUBMIT_DAG: SubmitRun,
@@ -1187,7 +1187,7 @@ BODIES: dict[Opcode, type[Message]] = {
 }
 """What a native frame of each opcode holds. DATA holds the reply to the request it answers; ASSET_DATA raw bytes."""
 
-OPCODES: dict[type[Message], Opcode] = {message: opcode for opcode, message in BODIES.items()}
+OPCODES: dict[type[Message], int] = {message: opcode for opcode, message in BODIES.items()}
 
 REPLIES: dict[Opcode, type[Message] | None] = {
     Opcode.REGISTER: Registered,

@@ -38,7 +38,9 @@ class Flag(IntFlag):
     """The body goes on in the next frame, which has the same opcode."""
 
 
-_KNOWN_FLAGS = int(Flag.BINARY | Flag.MORE)
+# Plain numbers: those of an enum take longer to combine than a frame to be read.
+_BINARY, _MORE = int(Flag.BINARY), int(Flag.MORE)
+_KNOWN_FLAGS = _BINARY | _MORE
 
 
 class Frame(NamedTuple):
@@ -48,11 +50,11 @@ class Frame(NamedTuple):
 
     @property
     def binary(self) -> bool:
-        return bool(self.flags & Flag.BINARY)
+        return bool(self.flags & _BINARY)
 
     @property
     def more(self) -> bool:
-        return bool(self.flags & Flag.MORE)
+        return bool(self.flags & _MORE)
 
 
 class Limits(NamedTuple):
@@ -67,7 +69,7 @@ AUTHENTICATED = Limits(MAX_NATIVE, MAX_UNAUTHENTICATED)
 LEGACY = Limits(MAX_UNAUTHENTICATED, MAX_TEXT)
 
 
-def encode_frame(opcode: int, payload: bytes, flags: int = Flag.BINARY) -> bytes:
+def encode_frame(opcode: int, payload: bytes, flags: int = _BINARY) -> bytes:
     """One frame as bytes. `payload` must fit the receiver's limit; `encode_body` splits longer ones."""
     return HEADER.pack(VERSION, opcode, flags, 0, len(payload)) + payload
 
@@ -123,7 +125,7 @@ class Decoder:
             raise BadFlags(
                 f"frame has flags 0x{flags:02x} and spare byte 0x{spare:02x}; known flags are 0x03, spare is 0"
             )
-        limit = self.limits.native if flags & Flag.BINARY else self.limits.text
+        limit = self.limits.native if flags & _BINARY else self.limits.text
         if length > limit:
             raise FrameTooLarge(f"frame of {length} bytes is over the limit of {limit} on this connection")
         return opcode, flags, length

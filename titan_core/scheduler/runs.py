@@ -58,9 +58,9 @@ def _forget(state: State, run: Run) -> None:
 
 
 def take_apart(state: State) -> None:
-    """The runs that earlier steps forgot know their jobs no more, nor do those their attempts: their memory is free at
-    once, where the interpreter's collector would come for such a circle after very many others. Not in the step that
-    forgets them, whose rows are still to be made."""
+    """The runs that earlier steps forgot know their jobs no more, nor do those their attempts: their memory is free
+    at once, where the interpreter's collector would come for such a circle after very many others. Not in the step
+    that forgets them, whose rows are still to be made."""
     for run in state.forgotten:
         for job in run.jobs.values():
             job.service = None

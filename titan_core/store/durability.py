@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from titan_core.scheduler.records import Batch
@@ -22,6 +22,10 @@ class Durability(Protocol):
         """Have a step written; its ticket. Never waits."""
 
     @property
+    def committed(self) -> int:
+        """The ticket of the last step that is on disk, with all before it."""
+
+    @property
     def last(self) -> int:
         """The ticket of the newest step."""
 
@@ -30,6 +34,10 @@ class Durability(Protocol):
 
         Raises Unavailable when it will never be: the store has ended.
         """
+
+    def tell(self, ticket: int, told: Callable[[], None]) -> None:
+        """Have `told()`, which must be quick, called once this step, and all before it, is on disk: now, or by the
+        store's own thread; never, if the store ends before."""
 
     def forget(self, run_ids: Iterable[str]) -> None:
         """Have these runs deleted, after all that was appended before. Never waits."""

@@ -70,6 +70,7 @@ class Store(Component):
         self.trouble = ""
         """Why nothing can be written at present; empty: it can."""
         self._queue: list[Batch] = []
+        self._to_tell: list[tuple[int, Callable[[], None]]] = []
         self._condemned: list[str] = []
         self._sweeping = True
         """Rows of deleted runs may be there, also from before this start; or ledgers are to be shortened."""
@@ -176,6 +177,15 @@ class Store(Component):
                 self._progress.wait(left_s)
         return True
 
+    def tell(self, ticket: int, told: Callable[[], None]) -> None:
+        """Have `told()`, which must be quick, called once the ticket, and all before it, are on disk: now, or by the
+        thread; never, if it ends before."""
+        with self._lock:
+            if ticket > self.committed:
+                self._to_tell.append((ticket, told))
+                return
+        told()
+
     def forget(self, run_ids: Iterable[str]) -> None:
         """Delete these runs, those of them that are over, soon and in pieces; what is live is not touched."""
         with self._lock:
@@ -261,6 +271,9 @@ class Store(Component):
         with self._lock:
             self.committed = self._pending_ticket
             self._progress.notify_all()
+            to_tell, self._to_tell = self._to_tell, []
+        for ticket, told in to_tell:
+            self.tell(ticket, told)
         return True
 
     def _write(self) -> None:

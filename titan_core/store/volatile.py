@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from titan_core.clock import Clock
@@ -48,6 +48,9 @@ class Volatile(Component):
 
     def wait(self, ticket: int, timeout_s: float | None = None) -> bool:
         return True
+
+    def tell(self, ticket: int, told: Callable[[], None]) -> None:
+        told()
 
     def forget(self, run_ids: Iterable[str]) -> None:
         """Nothing is kept that could be deleted."""

@@ -1,7 +1,7 @@
 """The session with the master: dialled by the worker, kept up, and dialled again when it breaks.
 
     link-reader   dials · registers · reads orders ─▶ Foreman
-    link-writer   outbox ─▶ as many frames in one send as there are
+    link-writer   what could not be sent at once ─▶ as many frames in one send as there are
     link-beat     a HEARTBEAT every `heartbeat_s`
 
 The reader lives as long as the link, the other two as long as one session. A master that does not answer
@@ -267,7 +267,7 @@ class _Session:
 
     def __init__(self, stream: FrameStream, registered: Registered) -> None:
         self.stream = stream
-        self.outbox = Outbox()
+        self.outbox = Outbox(self._send_some)
         self.death_s = registered.death_s
         self._heartbeat_s = registered.heartbeat_s
         self._over = threading.Event()
@@ -283,6 +283,13 @@ class _Session:
             self.outbox.close()
             self._written.set()
 
+    def _send_some(self, frames: bytes) -> int:
+        try:
+            return self.stream.send_some(frames)
+        except ConnectionLost:
+            self.stream.shut()  # as above
+            return len(frames)
+
     def beat(self, heartbeat: Callable[[], Heartbeat]) -> None:
         while not self._over.wait(self._heartbeat_s):
             self.outbox.put(heartbeat())
@@ -293,6 +300,7 @@ class _Session:
         self.outbox.close()
         self.stream.shut()
         self._written.wait()
+        self.outbox.wait_until_let_go()
 
 
 class Backoff:

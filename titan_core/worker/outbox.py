@@ -1,4 +1,5 @@
-"""Frames on their way to the master, between those who produce them and the session's writer.
+"""Frames on their way to the master: sent at once by those who produce them, as far as the connection takes them
+without waiting, and by the session's writer where it does not.
 
 One outbox per session; it ends with it, and what it still held is lost: whoever needs more than that
 keeps the thing itself (results) or can read it again (logs). Small messages are always taken. Bulk waits
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from titan_core.net.stream import encode
 from titan_core.protocol.codec import Message
@@ -18,57 +20,56 @@ ROOM_BYTES = 1024 * 1024
 
 
 class Outbox:
-    """Any thread may put; one thread, the writer, takes."""
+    """Any thread may put; one thread, the writer, takes what `send_some(frames)`, which says how many bytes it has
+    sent and must not wait, has left. One thread at a time sends, the others only add."""
 
-    def __init__(self) -> None:
+    def __init__(self, send_some: Callable[[bytes], int] = lambda frames: 0) -> None:
+        self._send_some = send_some
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._emptied = threading.Condition(self._lock)
         self._parts: list[bytes] = []
         self._size = 0
         self._closed = False
-        self._sent = False
-        """The writer has come back for more: what it took before is sent."""
+        self._sending = False
+        """Somebody has taken frames, and is not back yet …"""
+        self._writer_sends = False
+        """… which is the writer."""
 
     def put(self, message: Message) -> bool:
-        """Queue one message; False when the session is over."""
+        """Send, or queue, one message; False when the session is over."""
         return self.put_bytes(encode(message))
 
     def put_bytes(self, frames: bytes) -> bool:
-        """Queue encoded frames; False when the session is over."""
+        """Send, or queue, encoded frames; False when the session is over."""
         with self._lock:
-            self._add(frames)
-            return not self._closed
+            return self._put(frames)
 
     def put_bulk(self, frames: bytes) -> bool:
-        """Queue encoded frames once there is room; False when the session is over, also while waiting."""
+        """The same, once there is room; False when the session is over, also while waiting."""
         with self._lock:
             while self._size >= ROOM_BYTES and not self._closed:
                 self._emptied.wait()
-            self._add(frames)
-            return not self._closed
+            return self._put(frames)
 
     def take(self) -> bytes:
         """Everything that is queued, as soon as there is something; empty when the session is over."""
         with self._lock:
-            self._sent = True
-            self._emptied.notify_all()
-            while not self._parts and not self._closed:
+            if self._writer_sends:
+                self._writer_sends = False
+                self._let_go()
+            while (self._sending or not self._parts) and not self._closed:
                 self._filled.wait()
-            taken = b"".join(self._parts)
-            self._parts.clear()
-            self._size = 0
-            self._sent = False
-            self._emptied.notify_all()
-            return taken
+            self._writer_sends = bool(self._parts)
+            return self._claim()
 
     def wait_until_sent(self, timeout_s: float) -> bool:
         """Wait until nothing is queued, or on its way into the socket; False when that takes longer."""
         until_at = time.monotonic() + timeout_s
         with self._lock:
-            while (self._parts or not self._sent) and not self._closed and time.monotonic() < until_at:
+            while (self._parts or self._sending) and not self._closed and time.monotonic() < until_at:
                 self._emptied.wait(until_at - time.monotonic())
-            return self._sent and not self._parts and not self._closed
+            return not (self._parts or self._sending or self._closed)
 
     def close(self) -> None:
         """The session is over: wake everyone, take nothing more."""
@@ -78,8 +79,45 @@ class Outbox:
             self._filled.notify_all()
             self._emptied.notify_all()
 
-    def _add(self, frames: bytes) -> None:
-        if not self._closed:
-            self._parts.append(frames)
-            self._size += len(frames)
+    def wait_until_let_go(self) -> None:
+        """After `close`: until nobody but the writer is about to send."""
+        with self._lock:
+            while self._sending and not self._writer_sends:
+                self._emptied.wait()
+
+    # ── holding the lock ──────────────────────────────────────────────────────────────────────────
+
+    def _put(self, frames: bytes) -> bool:
+        if self._closed:
+            return False
+        self._parts.append(frames)
+        self._size += len(frames)
+        while self._parts and not self._sending and self._send(self._claim()):
+            """While others have added something meanwhile."""
+        return not self._closed
+
+    def _send(self, frames: bytes) -> bool:
+        """Let the lock go to send them; whether all were. The writer is called for the rest."""
+        self._lock.release()
+        sent = 0
+        try:
+            sent = self._send_some(frames)
+        finally:
+            self._lock.acquire()
+            self._let_go()
+        if sent < len(frames) and not self._closed:
+            self._parts.insert(0, frames[sent:])
+            self._size += len(frames) - sent
             self._filled.notify()
+        return sent == len(frames)
+
+    def _claim(self) -> bytes:
+        self._sending = bool(self._parts)
+        frames = b"".join(self._parts)
+        self._parts.clear()
+        self._size = 0
+        return frames
+
+    def _let_go(self) -> None:
+        self._sending = False
+        self._emptied.notify_all()

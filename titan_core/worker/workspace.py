@@ -162,7 +162,7 @@ def _check_entry(project: Path, start: StartAttempt) -> None:
 
 def _make_directory(path: str) -> None:
     try:
-        Path(path).mkdir()
+        os.mkdir(path)  # noqa: PTH102 (a Path takes longer than the call)
     except FileExistsError:
         return
     except FileNotFoundError:

@@ -12,14 +12,15 @@ from typing import TypeVar
 import pytest
 
 from titan_core.clock import SystemClock
+from titan_core.errors import ConnectionLost
 from titan_core.master.engine import Engine
 from titan_core.master.logs import LogStore
 from titan_core.master.sessions import Identity, Session, Timing, log_name
 from titan_core.master.topics import Topics
 from titan_core.net.stream import FrameStream, decode
 from titan_core.protocol.codec import Message
-from titan_core.protocol.messages import Heartbeat, LogBatch, Registered
-from titan_core.scheduler.actions import AcknowledgeResult
+from titan_core.protocol.messages import ForgetRuns, Heartbeat, LogBatch, Registered, ResultAck, Shutdown
+from titan_core.scheduler.actions import AcknowledgeResult, ShutDownWorker
 from titan_core.scheduler.core import Core
 from titan_core.scheduler.events import RunSubmitted, WorkerRegistered
 from titan_core.scheduler.model import Attempt, WorkerInfo
@@ -121,3 +122,32 @@ def fill_disk(store: Store) -> None:
 
 def free_disk(store: Store) -> None:
     store._connection.execute("PRAGMA max_page_count = 1000000").fetchall()
+
+
+def test_all_that_is_acknowledged_together_is_one_message_behind_what_came_before(logs: LogStore) -> None:
+    with session_of(INFO, logs, Volatile(SystemClock())) as (session, worker):
+        session.put(ForgetRuns(("old",)), 0)
+        session.put(AcknowledgeResult("w:1", b"1"), 0)
+        session.put(ShutDownWorker("w:1"), 0)
+        session.put(AcknowledgeResult("w:1", b"2"), 0)
+        session.start()
+        assert read(worker, ForgetRuns) == ForgetRuns(("old",))
+        assert read(worker, ResultAck) == ResultAck((b"1", b"2"))
+        assert read(worker, Shutdown) == Shutdown()
+
+
+def test_nothing_is_sent_before_its_step_is_on_disk(logs: LogStore, tmp_path: Path) -> None:
+    clock = SystemClock()
+    with open_store(tmp_path, clock) as store, session_of(INFO, logs, store) as (session, worker):
+        engine = Engine(Core(), clock, store)
+        session.start()
+        fill_disk(store)
+        engine.submit(RunSubmitted("run", "run", b"s" * 16, tuple(stored_job(f"j{n}") for n in range(500))))
+        wait_until(lambda: store.trouble)
+        session.put(ForgetRuns(("later",)), store.last)
+        session.put(ForgetRuns(("behind",)), 0)
+        with pytest.raises(ConnectionLost, match="in time"):
+            worker.receive(0.2)
+        free_disk(store)
+        assert read(worker, ForgetRuns) == ForgetRuns(("later",))
+        assert read(worker, ForgetRuns) == ForgetRuns(("behind",))

@@ -131,6 +131,71 @@ def test_the_end_of_a_session_wakes_everyone() -> None:
     assert not outbox.wait_until_sent(5)
 
 
+class Wire:
+    """What `send_some` of an outbox leads to: takes `room` bytes at once, and holds whoever sends while it is told."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.sent: list[bytes] = []
+        self.entered, self.may_go = threading.Event(), threading.Event()
+        self.may_go.set()
+
+    def __call__(self, frames: bytes) -> int:
+        self.entered.set()
+        assert self.may_go.wait(10)
+        self.sent.append(frames[: self.room])
+        self.room -= len(self.sent[-1])
+        return len(self.sent[-1])
+
+
+def test_what_the_connection_takes_is_sent_by_whoever_puts_it() -> None:
+    wire = Wire(room=1000)
+    outbox = Outbox(wire)
+    assert outbox.put_bytes(b"one") and outbox.put_bulk(b"two")
+    assert wire.sent == [b"one", b"two"]
+    assert outbox.wait_until_sent(0)
+
+
+def test_what_the_connection_does_not_take_is_left_to_the_writer_in_order() -> None:
+    wire = Wire(room=4)
+    outbox = Outbox(wire)
+    assert outbox.put_bytes(b"first") and outbox.put_bytes(b"second")
+    assert not outbox.wait_until_sent(0)
+    assert b"".join(wire.sent) + outbox.take() == b"firstsecond"
+    wire.room = 1000
+    assert outbox.put_bytes(b"third")
+    assert b"third" not in wire.sent, "the writer is sending: nobody may overtake it"
+    assert outbox.take() == b"third"
+
+
+def test_what_comes_while_somebody_sends_goes_together_and_is_waited_for_at_the_end() -> None:
+    wire = Wire(room=1000)
+    wire.may_go.clear()
+    outbox = Outbox(wire)
+    sender = threading.Thread(target=outbox.put_bytes, args=(b"one",))
+    sender.start()
+    assert wire.entered.wait(10)
+    assert outbox.put_bytes(b"two") and outbox.put_bytes(b"three")
+    assert not outbox.wait_until_sent(0)
+    wire.may_go.set()
+    assert outbox.wait_until_sent(10)
+    sender.join()
+    assert wire.sent == [b"one", b"twothree"]
+    wire.may_go.clear()
+    wire.entered.clear()
+    sender = threading.Thread(target=outbox.put_bytes, args=(b"four",))
+    sender.start()
+    assert wire.entered.wait(10)
+    outbox.close()
+    over = threading.Thread(target=outbox.wait_until_let_go)
+    over.start()
+    assert over.is_alive() and not wire.sent[2:]
+    wire.may_go.set()
+    for thread in (over, sender):
+        thread.join(10)
+    assert wire.sent[2:] == [b"four"]
+
+
 def test_sent_means_that_the_writer_came_back() -> None:
     outbox = Outbox()
     outbox.put_bytes(b"x")
@@ -204,7 +269,7 @@ def test_a_log_that_went_to_a_lost_session_is_sent_again_before_the_result(log: 
     results.report(Result(TOKEN, "SUCCEEDED"), log)
     follower.start()
     try:
-        wait_until(lambda: len(outbox._parts) == 2)
+        wait_until(lambda: len(frames(b"".join(outbox._parts))) == 2)
     finally:
         follower.stop()
         assert follower.join(5)
