@@ -38,8 +38,9 @@ from titan_core.scheduler.schedule_records import FireRecord, OriginRecord, Sche
 from titan_core.store.schedule_rows import origin_row, read_line, read_origins, retract_missed, write_schedules
 from titan_core.store.specs import SpecReader, SpecRow, SpecWriter
 
-_SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
-"""Rows a statement: few statements for any number of rows, of few texts, which all stay in the cache."""
+_SIZES = (128, 64, 32, 16, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1)
+"""Rows a statement: few statements for any number of rows, one for the few of a usual step, of so few texts that all
+stay in the cache."""
 
 _JOB_COLUMNS = (
     "sequence", "run", "job_id", *SpecRow._fields, "service", "submitted_at", "spawner_worker_id", "instance_of"

@@ -142,6 +142,8 @@ class LogFollower(Component):
         self._changed = threading.Condition()
         self._outbox: Outbox | None = None
         self._followed: dict[bytes, AttemptLog] = {}
+        self._idle = False
+        """The thread that sends has nothing to do."""
         self._owed: deque[tuple[AttemptLog, int, bytes]] = deque()
         self._running = threading.Event()
         """Something is followed, or was at the trimmer's last look."""
@@ -159,7 +161,7 @@ class LogFollower(Component):
     def follow(self, log: AttemptLog) -> None:
         with self._changed:
             self._followed[log.token] = log
-            if len(self._followed) == 1:
+            if self._idle:
                 self._changed.notify_all()
             if not self._running.is_set():
                 self._running.set()
@@ -230,7 +232,9 @@ class LogFollower(Component):
         """Sleep while there is nothing to do, then until it is time for the next batch; False = stop."""
         with self._changed:
             while not self.stopping.is_set() and not (self._outbox and (self._followed or self._owed)):
+                self._idle = True
                 self._changed.wait()
+            self._idle = False
             if not self._owed and not self.stopping.is_set():
                 self._changed.wait(BATCH_S)
             return not self.stopping.is_set()

@@ -31,6 +31,8 @@ from titan_core.worker.process_tree import OrphanHouse, ProcessTree
 FORK_GATE = threading.Lock()
 """Held while a process is being made, and by whoever has a program open for writing: a child that inherits
 such a descriptor, until its own exec closes it, would make the kernel refuse to run that program (ETXTBSY)."""
+_NOTHING = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+"""What all processes read."""
 _LONGEST_POLL_S = 86_400.0
 """`poll` takes no more than 24 days at once; a job may take years."""
 
@@ -93,7 +95,7 @@ def start_process(launch: Launch, cgroup: SlotCgroup | None = None) -> subproces
     with FORK_GATE:
         return subprocess.Popen(
             launch.command,
-            stdin=subprocess.DEVNULL,
+            stdin=_NOTHING,
             stdout=launch.output,
             stderr=launch.output,
             cwd=launch.cwd,

@@ -1,13 +1,13 @@
 """Which executions live, on disk: what a worker that is killed leaves for its successor to end.
 
-One small file per execution, `titan_workspace/process_registry/<port>/<token>`, made before the process
-and removed when nothing of it is left:
+One small file, `titan_workspace/process_registry/<port>/executions-<host name>`, with a line for each:
 
-    <pid> <started not before> <and not after> <host name>        instants in clock ticks since boot
+    <token> <pid> <started not before> <and not after>        instants in clock ticks since boot
 
-A file without content says that the process may have been started or not. Nothing is flushed to disk:
-the processes do not outlive the machine either. A process is ended only if it was started when the
-recorded one was, if it is in that one's session, if it carries the token of a file here in its environment,
+The token is written before the process is made: alone, it says that it may have been started or not. The line of
+an execution that is over stays until another one takes it, as there is nothing then that it could be of. Nothing is
+flushed to disk: the processes do not outlive the machine either. A process is ended only if it was started when the
+recorded one was, if it is in that one's session, if it carries a token that is here in its environment,
 or if it descends from such a process; whoever has merely got a recorded pid since is not touched.
 
 A worker holds a lock (flock) on `lock-<host name>` in its directory as long as it lives. Whoever starts
@@ -17,7 +17,7 @@ used again. What workers of other machines that share the home have there is the
 Beside the lock, `cgroup-<host name>` holds the path of the worker's cgroup, if it has one: whatever is in
 it was started by that worker, also if it bears no mark any more.
 
-`open`, `record` and `remove` are called by the slot threads, `end_leftovers` and then `make_cgroup` once,
+`open`, and what it gives, are called by the slot threads, `end_leftovers` and then `make_cgroup` once,
 before they exist.
 """
 
@@ -29,6 +29,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,29 +41,32 @@ from titan_core.worker.procfs import Process
 log = logging.getLogger("titan.worker")
 
 _ROUNDS = 1_000
-_NO_EXECUTION = ("lock-", "cgroup-")
-"""How the names of files begin that are about the worker itself."""
+LINE_BYTES = 128
+"""Room for a token of 32 characters and three numbers of 20 digits."""
 
 
 class Entry:
-    """The file of one execution."""
+    """The line of one execution. Raises OSError when the disk does not take it."""
 
-    def __init__(self, path: str, hostname: str) -> None:
-        self._path = path
-        self._hostname = hostname
-        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    def __init__(self, file: int, line: int, token: str, free: list[int]) -> None:
+        self._file = file
+        self._line = line
+        self._token = token
+        self._free = free
+        self._write(token)
         self._made_ticks = procfs.boot_ticks()
 
     def record(self, pid: int) -> None:
         """Say which process it is; it has been started since the entry was made."""
-        text = f"{pid} {self._made_ticks} {procfs.boot_ticks()} {self._hostname}\n"
         with contextlib.suppress(OSError):  # a full disk: the token in its environment still tells
-            os.write(self._file, text.encode())
+            self._write(f"{self._token} {pid} {self._made_ticks} {procfs.boot_ticks()}")
 
     def remove(self) -> None:
-        os.close(self._file)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)  # noqa: PTH108 (a Path takes longer than the call)
+        """It is over."""
+        self._free.append(self._line)
+
+    def _write(self, text: str) -> None:
+        os.pwrite(self._file, f"{text:<{LINE_BYTES - 1}}\n".encode(), self._line * LINE_BYTES)
 
 
 class ProcessRegistry:
@@ -71,8 +75,12 @@ class ProcessRegistry:
     def __init__(self, workspace: Path, port: int) -> None:
         self._port = port
         self._directory = workspace / "process_registry" / str(port)
-        self._prefix = f"{self._directory}/"
         self._hostname = socket.gethostname()
+        self._file = -1
+        self._lines = 0
+        self._free: list[int] = []
+        """Lines of executions that are over."""
+        self._opening = threading.Lock()
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self._lock_path(self._directory), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -81,8 +89,20 @@ class ProcessRegistry:
             raise ConfigError(f"this worker can not write to {workspace}: {error.strerror}") from None
 
     def open(self, token: str) -> Entry:
-        """A file for the execution that is about to be started."""
-        return Entry(self._prefix + token, self._hostname)
+        """A line for the execution that is about to be started. Raises OSError."""
+        with self._opening:
+            if self._file < 0:
+                path = self._executions_path(self._directory)
+                self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if not self._free:
+                self._free.append(self._lines)
+                self._lines += 1
+            line = self._free.pop()
+        try:
+            return Entry(self._file, line, token, self._free)
+        except OSError:
+            self._free.append(line)
+            raise
 
     def end_leftovers(self) -> int:
         """End what killed workers of this home left running, and forget it; how many processes that were."""
@@ -109,11 +129,14 @@ class ProcessRegistry:
         """No execution is left: give the directory up. While the port is still ours, so that nobody else has it."""
         if self._lock >= 0:
             self._cgroup_path(self._directory).unlink(missing_ok=True)
+            self._executions_path(self._directory).unlink(missing_ok=True)
             self._lock_path(self._directory).unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # another machine's entries are in it
                 self._directory.rmdir()
             os.close(self._lock)
-        self._lock = -1
+        if self._file >= 0:
+            os.close(self._file)
+        self._lock = self._file = -1
 
     def _lock_path(self, directory: Path) -> Path:
         return directory / f"lock-{self._hostname}"
@@ -121,9 +144,12 @@ class ProcessRegistry:
     def _cgroup_path(self, directory: Path) -> Path:
         return directory / f"cgroup-{self._hostname}"
 
+    def _executions_path(self, directory: Path) -> Path:
+        return directory / f"executions-{self._hostname}"
+
     def _end_left_in(self, directory: Path) -> int:
         # The cgroup first: nothing in it can start anything more, and hide it, while it is looked for.
-        return self._end_enclosed(self._cgroup_path(directory)) + self._end_recorded(directory)
+        return self._end_enclosed(self._cgroup_path(directory)) + self._end_recorded(self._executions_path(directory))
 
     def _end_enclosed(self, record: Path) -> int:
         try:
@@ -134,29 +160,15 @@ class ProcessRegistry:
         record.unlink(missing_ok=True)
         return ended
 
-    def _end_recorded(self, directory: Path) -> int:
+    def _end_recorded(self, path: Path) -> int:
         try:
-            paths = [path for path in directory.iterdir() if not path.name.startswith(_NO_EXECUTION)]
-        except FileNotFoundError:  # its worker has just given it up
+            records = [_read(line) for line in path.read_text(errors="replace").splitlines() if line.strip()]
+        except FileNotFoundError:
             return 0
-        files = {path: record for path in paths if (record := self._read(path)) is not None}
-        if not files:
-            return 0
-        recorded = {process for record in files.values() if (process := record.process()) is not None}
-        ended = _end_all(recorded, {path.name for path in files})
-        for path in files:
-            path.unlink(missing_ok=True)
+        recorded = {process for record in records if (process := record.process()) is not None}
+        ended = _end_all(recorded, {record.token for record in records}) if records else 0
+        path.unlink(missing_ok=True)
         return ended
-
-    def _read(self, path: Path) -> _Record | None:
-        """What a file says. None = it is that of another machine, whose worker shares this home and has the same
-        port; one that says nothing stands for no process."""
-        try:
-            pid, first, last, hostname = path.read_text().split()
-            record = _Record(int(pid), int(first), int(last))
-            return record if hostname == self._hostname else None
-        except ValueError:
-            return _Record(0, 0, 0)
 
 
 def _try_lock(path: Path) -> int | None:
@@ -174,6 +186,7 @@ def _try_lock(path: Path) -> int | None:
 
 
 class _Record(NamedTuple):
+    token: str
     pid: int
     first_ticks: int
     last_ticks: int
@@ -184,6 +197,16 @@ class _Record(NamedTuple):
         if found is None or not self.first_ticks <= found.process.start_ticks <= self.last_ticks:
             return None
         return found.process
+
+
+def _read(line: str) -> _Record:
+    """What a line says. One that the worker had not written to its end stands for no process."""
+    token, *numbers = line.split()
+    try:
+        pid, first_ticks, last_ticks = map(int, numbers)
+    except ValueError:
+        pid = first_ticks = last_ticks = 0
+    return _Record(token, pid, first_ticks, last_ticks)
 
 
 def _end_all(recorded: set[Process], tokens: set[str]) -> int:

@@ -132,7 +132,7 @@ def test_the_end_of_a_session_wakes_everyone() -> None:
 
 
 class Wire:
-    """What `send_some` of an outbox leads to: takes `room` bytes at once, and holds whoever sends while it is told."""
+    """What an outbox sends on: it takes `room` bytes at once, and holds whoever sends while that is told to wait."""
 
     def __init__(self, room: int) -> None:
         self.room = room

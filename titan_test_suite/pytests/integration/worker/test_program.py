@@ -64,7 +64,8 @@ def free_port() -> int:
 
 
 def entries(registry: Path) -> list[str]:
-    return [path.name for path in registry.iterdir() if not path.name.startswith(("lock-", "cgroup-"))]
+    """Tokens in what workers of all hosts have there."""
+    return [line.split()[0] for path in registry.glob("executions-*") for line in path.read_text().splitlines()]
 
 
 def ended(program: Program) -> tuple[int, str]:
@@ -271,10 +272,11 @@ def test_a_process_that_only_has_a_recorded_pid_is_not_touched(
     found = procfs.status(stranger.pid)
     assert found is not None
     ticks = found.process.start_ticks
-    (registry / ("ab" * 16)).write_text(f"{stranger.pid} {ticks - 5} {ticks - 1} {host}\n")
-    (registry / ("cd" * 16)).write_text(f"{stranger.pid} {ticks} {ticks} elsewhere.{host}\n")
-    (registry / ("ef" * 16)).write_text("")
-    (registry / ("01" * 16)).write_text("no such thing\n")
+    (registry / f"executions-elsewhere.{host}").write_text(f"{'cd' * 16} {stranger.pid} {ticks} {ticks}\n")
+    (registry / f"executions-{host}").write_text(
+        f"{'ab' * 16} {stranger.pid} {ticks - 5} {ticks - 1}\n\n{'ef' * 16}     \n{'01' * 16} no such thing\n"
+        f"{'23' * 16} {stranger.pid} {ticks}\n"
+    )
     program = start(str(port), "127.0.0.1", str(master.port))
     wait_until(lambda: master.registrations, 20, program.tail)
     assert entries(registry) == ["cd" * 16]
