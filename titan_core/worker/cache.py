@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from titan_core.store.archive import unpack
+from titan_core.worker.turn import TURN
 
 SMALL_BYTES = 64 * 1024
 SMALL_CONTENTS = 128
@@ -52,7 +53,7 @@ class AssetCache:
         """The file with this content. Raises what `fetch` raises, or OSError."""
         path = self._directory / sha256 / "content"
         if not path.exists():
-            with self._locked(sha256):
+            with TURN.away(), self._locked(sha256):
                 if not path.exists():
                     self._bring(sha256, path)
         return path

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from titan_core.net.stream import encode
 from titan_core.protocol.codec import Message
+from titan_core.worker.turn import TURN
 
 ROOM_BYTES = 1024 * 1024
 """Bulk is taken while less than this is queued."""
@@ -47,10 +48,11 @@ class Outbox:
 
     def put_bulk(self, frames: bytes) -> bool:
         """The same, once there is room; False when the session is over, also while waiting."""
-        with self._lock:
-            while self._size >= ROOM_BYTES and not self._closed:
-                self._emptied.wait()
-            return self._put(frames)
+        if self._size >= ROOM_BYTES:
+            with TURN.away(), self._lock:
+                while self._size >= ROOM_BYTES and not self._closed:
+                    self._emptied.wait()
+        return self.put_bytes(frames)
 
     def take(self) -> bytes:
         """Everything that is queued, as soon as there is something; empty when the session is over."""

@@ -27,6 +27,7 @@ from titan_core.worker.cgroup import SlotCgroup
 from titan_core.worker.control import Control, Stop
 from titan_core.worker.process_registry import ProcessRegistry
 from titan_core.worker.process_tree import OrphanHouse, ProcessTree
+from titan_core.worker.turn import TURN
 
 FORK_GATE = threading.Lock()
 """Held while a process is being made, and by whoever has a program open for writing: a child that inherits
@@ -182,7 +183,8 @@ class _Watch:
         if self._stopped_at is not None:
             self._leave_grace_to_the_rest()
         if self._stopped_at is not None or not self._house.is_empty():
-            self._tree.kill()
+            with TURN.away():
+                self._tree.kill()
         ending = self._reap()
         self._tree.end()
         return ending
@@ -244,6 +246,7 @@ def _readable(poller: select.poll, until_at: float) -> list[int]:
     """Sleep until a descriptor can be read, or the instant passes; those that can."""
     while True:
         left_s = max(0.0, until_at - time.monotonic())
-        ready = poller.poll(min(left_s, _LONGEST_POLL_S) * 1000)
+        with TURN.away():
+            ready = poller.poll(min(left_s, _LONGEST_POLL_S) * 1000)
         if ready or left_s <= _LONGEST_POLL_S:
             return [descriptor for descriptor, _ in ready]

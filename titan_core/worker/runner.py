@@ -29,6 +29,7 @@ from titan_core.worker.process import Ending, Execution, Launch, StartProcess, s
 from titan_core.worker.process_registry import ProcessRegistry
 from titan_core.worker.process_tree import OrphanHouse
 from titan_core.worker.results import Results
+from titan_core.worker.turn import TURN
 from titan_core.worker.usage import UsageWatch
 from titan_core.worker.warm import Warm
 from titan_core.worker.workspace import Place, Workspace
@@ -79,6 +80,10 @@ class Runner:
 
     def run(self, control: Control) -> None:
         """The whole life of an attempt; does not raise."""
+        with TURN.taken():
+            self._run(control)
+
+    def _run(self, control: Control) -> None:
         started_wall = time.time()
         attempt_log = None
         try:

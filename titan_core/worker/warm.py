@@ -29,6 +29,7 @@ from titan_core.lifecycle import Component
 from titan_core.worker import procfs, sigkill
 from titan_core.worker.cgroup import SlotCgroup
 from titan_core.worker.process import FORK_GATE, Launch, Leader, start_process
+from titan_core.worker.turn import TURN
 from titan_core.worker.warm_server import IMPOSSIBLE, MOST_BYTES, NO_PROCESS, RENEW, Request
 
 log = logging.getLogger("titan.worker")
@@ -105,7 +106,11 @@ class Warm(Component):
         return is_script and launch.output >= 0 and _settings(launch.env) == self._settings
 
     def _start_warm(self, packet: bytes, output: int, cgroup: SlotCgroup | None) -> WarmProcess | None:
-        with self._lock, cgroup.opened() if cgroup is not None else contextlib.nullcontext() as directory:
+        with (
+            TURN.away(),
+            self._lock,
+            cgroup.opened() if cgroup is not None else contextlib.nullcontext() as directory,
+        ):
             if self._asked is None:
                 return None
             pid = self._ask(self._asked, packet, [output] if directory is None else [output, directory])

@@ -27,6 +27,7 @@ from titan_core.protocol.messages import StartAttempt
 from titan_core.worker import commands
 from titan_core.worker.cache import AssetCache, Fetch
 from titan_core.worker.process import FORK_GATE
+from titan_core.worker.turn import TURN
 
 log = logging.getLogger("titan.worker")
 
@@ -65,13 +66,15 @@ class Workspace:
         _make_directory(shared)
         if not start.task.entry:
             return Place(self._prepare_script(start, own), shared, shared, log)
-        project = self._prepare_project(start, own)
+        with TURN.away():
+            project = self._prepare_project(start, own)
         return Place(f"{project}/{start.task.entry}", project, shared, log, project)
 
     def clear(self, place: Place) -> None:
         """The attempt is over: remove what only it needed."""
         if place.project:
-            shutil.rmtree(place.project, ignore_errors=True)
+            with TURN.away():
+                shutil.rmtree(place.project, ignore_errors=True)
 
     def forget(self, run_id: str) -> None:
         """Delete all that the run has left. What can not be deleted stays, and is told; does not raise."""
@@ -89,7 +92,8 @@ class Workspace:
             name = f"script-{name}"
         content = self._cache.small_content(sha256)
         if content is None:
-            _copy_script(self._cache.content(sha256), f"{own}/{name}", asset)
+            with TURN.away():
+                _copy_script(self._cache.content(sha256), f"{own}/{name}", asset)
         else:
             _write_script(content, f"{own}/{name}", asset)
         return f"{own}/{name}"

@@ -1,0 +1,100 @@
+"""The turn: one thread has it, the others wait for it, but not for long."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from titan_core.worker import turn
+from titan_core.worker.turn import Turn
+
+LONG_S = 20.0
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turn, "PATIENCE_S", LONG_S)
+
+
+class Other:
+    """A thread that takes the turn, says that it is there, and stays until it may go."""
+
+    def __init__(self, shared: Turn, inside: Callable[[], object] = lambda: None) -> None:
+        self.there, self.may_go = threading.Event(), threading.Event()
+        self._shared = shared
+        self._inside = inside
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        with self._shared.taken():
+            self._inside()
+            self.there.set()
+            assert self.may_go.wait(LONG_S)
+
+    def end(self) -> None:
+        self.may_go.set()
+        self.thread.join(LONG_S)
+
+
+def test_others_wait_until_the_turn_is_given_back() -> None:
+    shared = Turn()
+    with shared.taken():
+        other = Other(shared)
+        assert not other.there.is_set()
+        with shared.away():
+            assert other.there.wait(LONG_S)
+            other.end()
+        third = Other(shared)
+        assert not third.there.is_set(), "who was away has it again"
+    assert third.there.wait(LONG_S)
+    third.end()
+
+
+def test_nobody_waits_longer_than_the_patience_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, reached = Turn(), []
+    holder = Other(shared)
+    assert holder.there.wait(LONG_S)
+    monkeypatch.setattr(turn, "PATIENCE_S", 0.0)
+    with shared.taken():
+        with shared.away():
+            reached.append("away")
+        reached.append("without")
+    third = Other(shared)
+    assert third.there.wait(LONG_S)
+    assert reached == ["away", "without"]
+    for one in (third, holder):
+        one.end()
+    monkeypatch.setattr(turn, "PATIENCE_S", LONG_S)
+    after = Other(shared)
+    assert after.there.wait(LONG_S), "the holder's, and nobody else's, end gave it back, once"
+    after.end()
+
+
+def test_who_is_away_without_having_had_the_turn_does_not_come_back_with_it() -> None:
+    shared = Turn()
+    with shared.away():
+        pass
+    other = Other(shared)
+    assert other.there.wait(LONG_S)
+    other.end()
+
+
+def test_an_exception_gives_it_back() -> None:
+    shared = Turn()
+
+    def fail() -> None:
+        with pytest.raises(ValueError, match="inside"), shared.away():
+            raise ValueError("inside")
+
+    other = Other(shared, inside=fail)
+    assert other.there.wait(LONG_S)
+    with pytest.raises(ValueError, match="outside"):
+        other.end()
+        with shared.taken():
+            raise ValueError("outside")
+    last = Other(shared)
+    assert last.there.wait(LONG_S)
+    last.end()
