@@ -80,7 +80,7 @@ class ProcessRegistry:
         self._lines = 0
         self._free: list[int] = []
         """Lines of executions that are over."""
-        self._opening = threading.Lock()
+        self._lines_lock = threading.Lock()
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self._lock_path(self._directory), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -90,7 +90,7 @@ class ProcessRegistry:
 
     def open(self, token: str) -> Entry:
         """A line for the execution that is about to be started. Raises OSError."""
-        with self._opening:
+        with self._lines_lock:
             if self._file < 0:
                 path = self._executions_path(self._directory)
                 self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
