@@ -1,9 +1,10 @@
-"""The live connection to a worker: an outbox, a thread that empties it, and what the frames say.
+"""The live connection to a worker: an outbox, who empties it, and what the frames say.
 
 The engine puts actions into the outbox under its lock, each with the ticket of its step; once that is
-on disk the store rouses the writer thread, which turns them into frames, outside the lock, many to one
-`sendall`. Greetings wait for no disk: a worker is to know that the master is there. A worker that does not take
-its frames loses the session, never a frame: it registers again, and both sides compare what they know.
+on disk the store's thread turns them into frames, and sends what the connection takes without waiting.
+The writer thread sends what it does not take, and what waits for no disk, such as greetings: a worker
+is to know that the master is there. One of them at a time sends. A worker that does not take its frames
+loses the session, never a frame: it registers again, and both sides compare what they know.
 """
 
 from __future__ import annotations
@@ -78,8 +79,14 @@ class Session(Component):
         self._identity = identity
         self._store = store
         self._outbox: deque[tuple[int, Action | Message]] = deque()
-        """Each behind its ticket. While there are any, the store is asked to rouse the writer for the first."""
+        """Each behind its ticket."""
+        self._awaited = False
+        """The store is asked to call when the first of them is on disk."""
         self._greetings: list[Message] = []
+        self._rest = b""
+        """Of frames of which the connection has taken a part."""
+        self._sending = False
+        """Somebody has taken something, and is not back yet."""
         self._welcomed = False
         """The answer to the registration, which comes first, was sent."""
         self._filled = threading.Condition()
@@ -102,10 +109,9 @@ class Session(Component):
             self._is_acknowledged(item.token)
         with self._filled:
             self._outbox.append((ticket, item))
-            waiting = len(self._outbox)
-        if waiting == 1:
-            self._store.tell(ticket, self._rouse)
-        elif waiting > OUTBOX_LIMIT:
+            overfull = len(self._outbox) > OUTBOX_LIMIT
+        self._await_disk()
+        if overfull:
             self.end("it does not take its frames")
 
     def greet(self) -> None:
@@ -127,50 +133,91 @@ class Session(Component):
 
     def on_stop(self) -> None:
         self.stream.shut()
-        self._rouse()
-
-    def _rouse(self) -> None:
         with self._filled:
-            self._filled.notify()
+            self._filled.notify_all()
+
+    def join(self, timeout_s: float) -> bool:
+        """Also for the store's thread, should it be about to send."""
+        joined = super().join(timeout_s)
+        with self._filled:
+            return self._filled.wait_for(lambda: not self._sending, timeout_s) and joined
+
+    def _await_disk(self) -> None:
+        """Have the first that waits sent as soon as it may be."""
+        with self._filled:
+            if self._awaited or not self._outbox:
+                return
+            self._awaited, ticket = True, self._outbox[0][0]
+        if not self._store.tell(ticket, self._flush):
+            with self._filled:
+                self._awaited = False
+                self._filled.notify()
+
+    def _flush(self) -> None:
+        """Send what has come to be on disk; called by the store's thread."""
+        with self._filled:
+            self._awaited = False
+            if self._sending or self._rest or not self._welcomed or self.stopping.is_set():
+                self._filled.notify()  # the writer does it
+                return
+            items = self._claim()
+        self._send(b"", items, self.stream.send_some)
 
     def _write(self) -> None:
-        try:
-            while not self.stopping.is_set():
-                greetings, items = self._take()
-                if greetings and self._welcomed:
-                    self.stream.send_bytes(b"".join(map(encode, greetings)))
-                if items:
-                    self._send(items)
-        except ConnectionLost as error:
-            self.end(str(error))
+        while not self.stopping.is_set():
+            with self._filled:
+                while self._sending or not self._has_something():
+                    if self.stopping.is_set():
+                        return
+                    self._filled.wait()
+                rest, items = self._rest, self._claim()
+            self._send(rest, items, self._send_all)
 
-    def _take(self) -> tuple[list[Message], list[Action | Message]]:
-        """The greetings, and what may be sent, as soon as there is something."""
-        with self._filled:
-            while not (self._is_due() or self._greetings or self.stopping.is_set()):
-                self._filled.wait()
-            greetings, self._greetings = self._greetings, []
-            items = []
-            while self._is_due():
-                items.append(self._outbox.popleft()[1])
-            next_ticket = self._outbox[0][0] if items and self._outbox else 0
-        if next_ticket:
-            self._store.tell(next_ticket, self._rouse)
-        return greetings, items
+    def _send_all(self, frames: bytes) -> int:
+        self.stream.send_bytes(frames)
+        return len(frames)
+
+    def _has_something(self) -> bool:
+        return bool(self._rest or self._greetings) or self._is_due()
 
     def _is_due(self) -> bool:
         return bool(self._outbox) and self._outbox[0][0] <= self._store.committed
 
-    def _send(self, items: list[Action | Message]) -> None:
+    def _claim(self) -> list[Action | Message]:
+        """What may be sent now; nobody else sends until `_let_go`. Holding the lock."""
+        self._sending = True
+        items: list[Action | Message] = [*self._greetings] if self._welcomed else []
+        self._greetings.clear()
+        while self._is_due():
+            items.append(self._outbox.popleft()[1])
+        return items
+
+    def _let_go(self, rest: bytes) -> None:
+        with self._filled:
+            self._rest, self._sending = rest, False
+            if self._has_something() or self.stopping.is_set():
+                self._filled.notify_all()
+        self._await_disk()
+
+    def _send(self, rest: bytes, items: list[Action | Message], send: Callable[[bytes], int]) -> None:
         kinds = set(map(type, items))
-        if StartAttempt in kinds:
-            reach("master.before_send")
-        if AcknowledgeResult in kinds:
-            reach("master.before_ack")
-        self.stream.send_bytes(b"".join(map(self._frame, _in_few(items))))
-        self._welcomed = True
-        if StartAttempt in kinds:
-            reach("master.after_send")
+        try:
+            if StartAttempt in kinds:
+                reach("master.before_send")
+            if AcknowledgeResult in kinds:
+                reach("master.before_ack")
+            frames = rest + b"".join(map(self._frame, _in_few(items)))
+            rest = frames[send(frames) :]
+            self._welcomed = self._welcomed or bool(items)
+            if StartAttempt in kinds:
+                reach("master.after_send")
+        except ConnectionLost as error:
+            self.end(str(error))
+        except Exception:
+            log.exception("the session with %s is at fault", self.worker_id, extra={"action": "session.defect"})
+            self.end("a defect of the master")
+        finally:
+            self._let_go(rest)
 
     def _frame(self, item: Action | Message) -> bytes:
         if isinstance(item, AcceptWorker):

@@ -35,9 +35,9 @@ class Durability(Protocol):
         Raises Unavailable when it will never be: the store has ended.
         """
 
-    def tell(self, ticket: int, told: Callable[[], None]) -> None:
-        """Have `told()`, which must be quick, called once this step, and all before it, is on disk: now, or by the
-        store's own thread; never, if the store ends before."""
+    def tell(self, ticket: int, told: Callable[[], None]) -> bool:
+        """Have `told()`, which must not wait, called by the store's thread once this step, and all before it, is on
+        disk; never, if the store ends before. False, and it is not called, when they are already."""
 
     def forget(self, run_ids: Iterable[str]) -> None:
         """Have these runs deleted, after all that was appended before. Never waits."""

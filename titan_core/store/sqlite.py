@@ -177,14 +177,15 @@ class Store(Component):
                 self._progress.wait(left_s)
         return True
 
-    def tell(self, ticket: int, told: Callable[[], None]) -> None:
-        """Have `told()`, which must be quick, called once the ticket, and all before it, are on disk: now, or by the
-        thread; never, if it ends before."""
+    def tell(self, ticket: int, told: Callable[[], None]) -> bool:
+        """Have `told()`, which must not wait, called by the thread once the ticket, and all before it, are on disk;
+        never, if it ends before. False, and it is not called, when they are already."""
+        if ticket <= self.committed:
+            return False
         with self._lock:
             if ticket > self.committed:
                 self._to_tell.append((ticket, told))
-                return
-        told()
+            return ticket > self.committed
 
     def forget(self, run_ids: Iterable[str]) -> None:
         """Delete these runs, those of them that are over, soon and in pieces; what is live is not touched."""
@@ -271,9 +272,10 @@ class Store(Component):
         with self._lock:
             self.committed = self._pending_ticket
             self._progress.notify_all()
-            to_tell, self._to_tell = self._to_tell, []
-        for ticket, told in to_tell:
-            self.tell(ticket, told)
+            due = [told for ticket, told in self._to_tell if ticket <= self.committed]
+            self._to_tell = [(ticket, told) for ticket, told in self._to_tell if ticket > self.committed]
+        for told in due:
+            told()
         return True
 
     def _write(self) -> None:

@@ -49,8 +49,8 @@ class Volatile(Component):
     def wait(self, ticket: int, timeout_s: float | None = None) -> bool:
         return True
 
-    def tell(self, ticket: int, told: Callable[[], None]) -> None:
-        told()
+    def tell(self, ticket: int, told: Callable[[], None]) -> bool:
+        return False
 
     def forget(self, run_ids: Iterable[str]) -> None:
         """Nothing is kept that could be deleted."""
