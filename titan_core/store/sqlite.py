@@ -13,7 +13,6 @@ rows from the disk ends the thread, and with it the master: after a flush that f
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
 import os
 import secrets
@@ -32,6 +31,7 @@ from titan_core.store import loading, retention, schema
 from titan_core.store.check import damage
 from titan_core.store.history import History
 from titan_core.store.lock import HomeLock
+from titan_core.store.room import is_full
 from titan_core.store.rows import Pending, Writer
 from titan_core.store.schedule_rows import shorten_ledgers
 
@@ -47,10 +47,7 @@ _ROWS_A_PAGE = 8
 log = logging.getLogger("titan.store")
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_FLUSHES = {sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC}
 _REMEDY = "restore a backup that `titan backup` wrote, or move this file away to begin anew"
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT}
-_PROBE_BYTES = 256 * 1024
 
 
 class Store(Component):
@@ -319,7 +316,7 @@ class Store(Component):
         except sqlite3.Error as error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
-            if not _is_full(error, self._directory):
+            if not is_full(error, self._directory):
                 raise
             self._set_trouble(
                 f"the disk of {self._directory.parent} is full: nothing can be stored until there is room"
@@ -349,7 +346,7 @@ class Store(Component):
         try:
             busy, pages, moved = connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.Error as error:
-            if not _is_full(error, self._directory):
+            if not is_full(error, self._directory):
                 raise
             busy, pages, moved = 1, 1, 0
         finally:
@@ -362,23 +359,6 @@ class Store(Component):
         self.history.close()
         self._connection.close()
         self._home_lock.release()
-
-
-def _is_full(error: sqlite3.Error, directory: Path) -> bool:
-    """Whether it is for want of room. SQLite says so of most full disks, but calls a quota an input/output error."""
-    code = getattr(error, "sqlite_errorcode", 0)
-    if code == sqlite3.SQLITE_FULL:
-        return True
-    if code & 0xFF not in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN) or code in _FLUSHES:
-        return False
-    probe = directory / f".probe-{os.getpid()}"
-    try:
-        probe.write_bytes(bytes(_PROBE_BYTES))
-    except OSError as refused:
-        return refused.errno in _NO_ROOM
-    finally:
-        probe.unlink(missing_ok=True)
-    return False
 
 
 def _check_whole(connection: sqlite3.Connection) -> None:

@@ -106,7 +106,9 @@ class Journal:
             known = tuple(token for token in tokens if token in self._live)
             for token in known:
                 self._live_size -= len(self._live.pop(token))
-            failure = self._try(self._note, _encode(Record(struck_out=known))) if known else None
+            if not known:
+                return
+            failure = self._try(self._strike_out, known) if self._live else self._try(self._empty)
         if failure is not None:
             self._on_failure(failure)
 
@@ -134,7 +136,7 @@ class Journal:
         self._live_size += len(record) - len(self._live.pop(token, b""))
         self._live[token] = record
 
-    def _try(self, write: Callable[..., None], *args: bytes) -> OSError | None:
+    def _try(self, write: Callable[..., None], *args: object) -> OSError | None:
         """Do that; what went wrong, which leaves the journal behind."""
         try:
             write(*args)
@@ -143,10 +145,11 @@ class Journal:
             return error
         return None
 
+    def _strike_out(self, tokens: tuple[bytes, ...]) -> None:
+        self._note(_encode(Record(struck_out=tokens)))
+
     def _note(self, record: bytes) -> None:
-        if not self._live:
-            self._empty()
-        elif self._behind or self._size + len(record) - self._live_size > DEAD_BYTES:
+        if self._behind or self._size + len(record) - self._live_size > DEAD_BYTES:
             self._write_anew()
         else:
             self._append(record)
