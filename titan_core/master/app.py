@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import resource
-import sys
 import time
 from pathlib import Path
 
@@ -51,8 +50,6 @@ log = logging.getLogger("titan.master")
 
 STOP_S = 10.0
 """What all threads together get to end in."""
-SWITCH_INTERVAL_S = 0.001
-"""How long one thread may keep the interpreter from the others: connections must not wait 5 ms for each other."""
 MIB = 1024 * 1024
 GC_THRESHOLD = 50_000
 """Objects made before the collector looks; the model of 100,000 jobs would be walked in vain all the time."""
@@ -268,7 +265,6 @@ def _settings(config: MasterConfig) -> Settings:
 def tune_interpreter() -> None:
     """Settings of a process that is a master and nothing else."""
     _allow_descriptors(2 * MAX_CONNECTIONS)
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.set_threshold(GC_THRESHOLD, 20, 50)
     gc.freeze()
 

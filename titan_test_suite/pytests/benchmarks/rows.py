@@ -7,7 +7,6 @@ step at a time, which is what a lone submission waits for. Where the files are d
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import threading
 import time
@@ -16,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from titan_core.clock import SystemClock
-from titan_core.master.app import SWITCH_INTERVAL_S
 from titan_core.protocol import messages
 from titan_core.scheduler.model import JobSpec
 from titan_core.scheduler.records import AttemptRecord, Batch, EventRecord, JobRecord, RunRecord, StateRecord
@@ -152,8 +150,7 @@ def _store(home: Path) -> Iterator[Store]:
 @contextmanager
 def _a_busy_thread() -> Iterator[None]:
     """It computes without a pause, and gives way as threads of a master do."""
-    interval_s, over = sys.getswitchinterval(), threading.Event()
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    over = threading.Event()
     thread = threading.Thread(target=lambda: _compute_until(over))
     thread.start()
     try:
@@ -161,7 +158,6 @@ def _a_busy_thread() -> Iterator[None]:
     finally:
         over.set()
         thread.join()
-        sys.setswitchinterval(interval_s)
 
 
 def _compute_until(over: threading.Event) -> None:
