@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from titan_core import collector
 from titan_core.errors import AssetMissing, NotFound
 from titan_core.protocol.messages import (
     Ack,
@@ -54,8 +55,9 @@ class Submitter:
         Returns when the master has accepted all of it. Raises InvalidRequest, InvalidGraph, NotFound,
         Conflict, mostly with `job` in the details; then nothing was queued. ConnectionLost leaves it open.
         """
-        contents = Contents(folder)
-        specs = tuple(job_spec(job, contents) for job in jobs)
+        contents, all_jobs = Contents(folder), tuple(jobs)
+        with collector.paused():
+            specs = tuple(job_spec(job, contents) for job in all_jobs)
         request = SubmitRun(name, specs, secrets.token_bytes(16), run_id, self._own.token)
         return self._with_contents(contents, lambda inline: self._ask(replace(request, contents=inline)))
 

@@ -7,16 +7,15 @@ each time it may have to wait for its turn to get it back.
 
 from __future__ import annotations
 
-import gc
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from sys import intern
 from typing import Any
 
+from titan_core import collector
 from titan_core.protocol import messages
 from titan_core.scheduler.model import JobSpec
 from titan_core.scheduler.records import (
@@ -184,7 +183,7 @@ def read_runs(connection: sqlite3.Connection, sequences: Iterable[int], offset_s
     """
     wanted = (json.dumps(sorted(sequences)),)
     some = "IN (SELECT value FROM json_each(?))"
-    with _collector_paused():
+    with collector.paused():
         runs = read_run_rows(connection, f"WHERE sequence {some} ORDER BY sequence", wanted, offset_s)
         requests: dict[int, list[bytes]] = {}
         for request_id, run in connection.execute(f"SELECT request_id, run FROM requests WHERE run {some}", wanted):
@@ -318,15 +317,3 @@ def _worker(row: WorkerRecord) -> WorkerRecord:
         shutting_down=bool(row.shutting_down),
         facts=None if row.facts is None else messages.Register.decode(row.facts),
     )
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """What is read stays; to look for garbage among it, over and over, would cost more than the reading."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

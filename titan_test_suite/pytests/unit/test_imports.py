@@ -20,7 +20,14 @@ MAY_IMPORT = {
     "titan_core.protocol": {"titan_core.errors", "titan_core.protocol"},
     "titan_core.scheduler": {"titan_core.errors", "titan_core.instants", "titan_core.scheduler"},
     "titan_core.timetable": {"titan_core.errors", "titan_core.protocol", "titan_core.timetable"},
-    "titan_sdk": {"titan_core.protocol", "titan_core.net", "titan_core.errors", "titan_core.timetable", "titan_sdk"},
+    "titan_sdk": {
+        "titan_core.collector",
+        "titan_core.errors",
+        "titan_core.net",
+        "titan_core.protocol",
+        "titan_core.timetable",
+        "titan_sdk",
+    },
     "dashboard": {
         "titan_core.errors",
         "titan_core.lifecycle",
