@@ -12,8 +12,8 @@ demo:     ## start a cluster, run two pipelines on it with live progress, stop e
 demo-scale: ## have a burst of jobs, and see a cluster grow for it and shrink again
 	@$(RUN) titan_test_suite.demo_scale
 
-test:     ## run all tests, in three processes; ARGS="-k name" for some, ARGS="-n 0 …" in one
-	@$(RUN) --extra test pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
+test:     ## run all tests, in four processes; ARGS="-k name" for some, ARGS="-n 0 …" in one
+	@$(RUN) --extra test pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint:     ## style and types
 	@$(RUN) --extra test ruff check --config .ci/ruff.toml . && $(RUN) --extra test ruff format --check --config .ci/ruff.toml . && $(RUN) --extra test mypy
