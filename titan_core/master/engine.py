@@ -14,13 +14,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from titan_core.clock import Clock
 from titan_core.errors import Unavailable
 from titan_core.master.sessions import Session
 from titan_core.master.topics import Topics
-from titan_core.scheduler import records, workers
+from titan_core.scheduler import records, runs, workers
 from titan_core.scheduler.actions import (
     AcceptWorker,
     AcknowledgeResult,
@@ -93,6 +94,17 @@ class Engine:
         """What `look` makes of the state; it must be quick, and keep nothing that changes."""
         with self.condition:
             return look(self._core.state)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What is found meanwhile stays whole, also when it is forgotten."""
+        with self.condition:
+            generation = runs.begin_reading(self._core.state)
+        try:
+            yield
+        finally:
+            with self.condition:
+                runs.end_reading(self._core.state, generation)
 
     def check_writable(self) -> None:
         """Raises Unavailable while nothing can be written, so that nothing may be changed."""

@@ -142,7 +142,8 @@ class Handlers:
         if changes:
             self._engine.check_writable()
         try:
-            reply = reaction(request)
+            with self._engine.reading():
+                reply = reaction(request)
         except TitanError:
             self._engine.settle()
             raise

@@ -9,9 +9,12 @@ loses the session, never a frame: it registers again, and both sides compare wha
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import threading
+import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -138,9 +141,10 @@ class Session(Component):
 
     def join(self, timeout_s: float) -> bool:
         """Also for the store's thread, should it be about to send."""
+        until_at = time.monotonic() + timeout_s
         joined = super().join(timeout_s)
         with self._filled:
-            return self._filled.wait_for(lambda: not self._sending, timeout_s) and joined
+            return self._filled.wait_for(lambda: not self._sending, max(0.0, until_at - time.monotonic())) and joined
 
     def _await_disk(self) -> None:
         """Have the first that waits sent as soon as it may be."""
@@ -148,12 +152,13 @@ class Session(Component):
             if self._awaited or not self._outbox:
                 return
             self._awaited, ticket = True, self._outbox[0][0]
-        if not self._store.tell(ticket, self._flush):
+        # The store is not to keep a session that has ended, while its disk takes nothing.
+        if not self._store.tell(ticket, functools.partial(_flush, weakref.ref(self))):
             with self._filled:
                 self._awaited = False
                 self._filled.notify()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Send what has come to be on disk; called by the store's thread."""
         with self._filled:
             self._awaited = False
@@ -271,6 +276,12 @@ class Session(Component):
         if known is not None:
             name, service = known
             self._logs.append(name, batch.offset, batch.data, rotate=service)
+
+
+def _flush(session: weakref.ref[Session]) -> None:
+    alive = session()
+    if alive is not None:
+        alive.flush()
 
 
 def _in_few(items: list[Action | Message]) -> list[Action | Message]:

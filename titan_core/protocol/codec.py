@@ -95,7 +95,8 @@ class Message:
     @classmethod
     def decode(cls: type[M], body: bytes) -> M:
         """The message in `body`. Raises BadBody naming the message, and the field where one is at fault."""
-        fields, values = _layout(cls).by_tag, dict[str, Any]()
+        fields = _layout(cls).by_tag
+        values: dict[str, Any] = {}
         offset, end = 0, len(body)
         while offset < end:
             if end - offset < _FIELD.size:

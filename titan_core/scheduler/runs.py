@@ -53,23 +53,40 @@ def _forget(state: State, run: Run) -> None:
         state.requests.pop(request_id, None)
     for job in run.jobs.values():
         _part_from_parents(job)
-    state.forgotten.append(run)
+    state.forgotten.append((state.generation, run))
+    state.generation += 1
     state.act(ForgetRun(run.run_id))
+
+
+def begin_reading(state: State) -> int:
+    """From now on until `end_reading` of what this returns, runs that are forgotten stay whole."""
+    state.reading[state.generation] = state.reading.get(state.generation, 0) + 1
+    return state.generation
+
+
+def end_reading(state: State, generation: int) -> None:
+    state.reading[generation] -= 1
+    if not state.reading[generation]:
+        del state.reading[generation]
 
 
 def take_apart(state: State) -> None:
     """The runs that earlier steps forgot know their jobs no more, nor do those their attempts: their memory is free
     at once, where the interpreter's collector would come for such a circle after very many others. Not in the step
-    that forgets them, whose rows are still to be made."""
-    for run in state.forgotten:
-        for job in run.jobs.values():
-            job.service = None
-            if all(child.run is run for child in job.children):  # affinity asks where a parent ran
-                job.attempts.clear()
-        run.jobs.clear()
-        run.changes.clear()
-        run.services.clear()
-    state.forgotten.clear()
+    that forgets them, whose rows are still to be made, and not while somebody may have one in his hands."""
+    oldest_reading = min(state.reading, default=state.generation)
+    while state.forgotten and state.forgotten[0][0] < oldest_reading:
+        _take_apart(state.forgotten.popleft()[1])
+
+
+def _take_apart(run: Run) -> None:
+    for job in run.jobs.values():
+        job.service = None
+        if all(child.run is run for child in job.children):  # affinity asks where a parent ran
+            job.attempts.clear()
+    run.jobs.clear()
+    run.changes.clear()
+    run.services.clear()
 
 
 def _part_from_parents(job: Job) -> None:

@@ -99,8 +99,12 @@ class State:
     """Runs without a job that is not final, in the order they got there."""
     jobs_over: int = 0
     """Jobs of the runs in `over`."""
-    forgotten: list[Run] = field(default_factory=list)
-    """Runs that the last step removed from `runs`."""
+    forgotten: deque[tuple[int, Run]] = field(default_factory=deque)
+    """Runs that were removed from `runs` and are still whole, each with the generation that it ended."""
+    generation: int = 0
+    """Grows with each run that is forgotten."""
+    reading: dict[int, int] = field(default_factory=dict)
+    """How many look at what they have found, by the generation in which they began."""
     deleted: dict[str, None] = field(default_factory=dict)
     """Ids of runs that were given up for deletion, the latest last: they do not come back."""
     last_sequence: int = 0

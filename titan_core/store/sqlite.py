@@ -1,13 +1,14 @@
 """The store of a master: what it knows of runs, jobs, attempts and workers, in SQLite, on disk before it counts.
 
-The engine hands over a `Batch` a step, under its lock, and gets a ticket; whoever acts on the step waits until
-the ticket is committed. One thread, `store`, is the only writer: it takes all that is queued, writes it in one
-transaction, so that one flush to disk serves all that wait, and begins again. Nothing is delayed to be grouped.
+The engine hands over a `Batch` a step, under its lock, and gets a ticket; whoever acts on the step waits until the
+ticket is committed, or is told (`tell`). One thread, `store`, is the only writer: it takes all that is queued, writes
+it in one transaction, so that one flush to disk serves all that wait, and begins again. Nothing is delayed to be
+grouped.
 
 A full disk is `trouble`: the rows are kept and tried again until there is room. Anything else that keeps
 rows from the disk ends the thread, and with it the master: after a flush that failed nobody knows what is there.
 
-`append`, `forget`, `wait` and what `history` offers are called by any thread.
+`append`, `forget`, `wait`, `tell` and what `history` offers are called by any thread.
 """
 
 from __future__ import annotations
@@ -180,9 +181,11 @@ class Store(Component):
         if ticket <= self.committed:
             return False
         with self._lock:
-            if ticket > self.committed:
+            if ticket <= self.committed:
+                return False
+            if not self._ended:
                 self._to_tell.append((ticket, told))
-            return ticket > self.committed
+            return True
 
     def forget(self, run_ids: Iterable[str]) -> None:
         """Delete these runs, those of them that are over, soon and in pieces; what is live is not touched."""

@@ -113,7 +113,7 @@ class Control:
                 os.close(over)
 
     def wait(self, seconds: float) -> bool:
-        """Let time pass, but no longer than until the end is asked for; whether it is."""
+        """Let time pass, but no longer than until the end is asked for, or has come; whether it has."""
         poller = select.poll()
         with self.watched() as over:
             poller.register(over, select.POLLIN)

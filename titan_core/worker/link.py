@@ -287,8 +287,9 @@ class _Session:
         try:
             return self.stream.send_some(frames)
         except ConnectionLost:
+            self.outbox.close()
             self.stream.shut()  # as above
-            return len(frames)
+            return 0
 
     def beat(self, heartbeat: Callable[[], Heartbeat]) -> None:
         while not self._over.wait(self._heartbeat_s):

@@ -62,7 +62,9 @@ class Outbox:
                 self._let_go()
             while (self._sending or not self._parts) and not self._closed:
                 self._filled.wait()
-            self._writer_sends = bool(self._parts)
+            if self._closed:
+                return b""
+            self._writer_sends = True
             return self._claim()
 
     def wait_until_sent(self, timeout_s: float) -> bool:

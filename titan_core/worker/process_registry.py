@@ -5,8 +5,8 @@ One small file, `titan_workspace/process_registry/<port>/executions-<host name>`
     <token> <pid> <started not before> <and not after>        instants in clock ticks since boot
 
 The token is written before the process is made: alone, it says that it may have been started or not. The line of
-an execution that is over stays until another one takes it, as there is nothing then that it could be of. Nothing is
-flushed to disk: the processes do not outlive the machine either. A process is ended only if it was started when the
+an execution that is over is blank, and the next one's. Nothing is flushed to disk: the processes do not outlive the
+machine either. A process is ended only if it was started when the
 recorded one was, if it is in that one's session, if it carries a token that is here in its environment,
 or if it descends from such a process; whoever has merely got a recorded pid since is not touched.
 
@@ -63,6 +63,8 @@ class Entry:
 
     def remove(self) -> None:
         """It is over."""
+        with contextlib.suppress(OSError):  # as above: nothing is left that the token could be of
+            self._write("")
         self._free.append(self._line)
 
     def _write(self, text: str) -> None:
@@ -162,7 +164,7 @@ class ProcessRegistry:
 
     def _end_recorded(self, path: Path) -> int:
         try:
-            records = [_read(line) for line in path.read_text(errors="replace").splitlines() if line.strip()]
+            records = [_read(line) for line in _lines(path)]
         except FileNotFoundError:
             return 0
         recorded = {process for record in records if (process := record.process()) is not None}
@@ -197,6 +199,12 @@ class _Record(NamedTuple):
         if found is None or not self.first_ticks <= found.process.start_ticks <= self.last_ticks:
             return None
         return found.process
+
+
+def _lines(path: Path) -> list[str]:
+    """Those that are not blank; one that nobody came to write, before another, consists of zeros."""
+    lines = path.read_text(errors="replace").replace("\0", " ").splitlines()
+    return [line for line in lines if line.strip()]
 
 
 def _read(line: str) -> _Record:

@@ -118,7 +118,9 @@ class Runner:
             except (ConnectionFailed, ConnectionLost):
                 if time.monotonic() >= until_at:
                     raise
-            if control.wait(ASK_AGAIN_S):
+            with TURN.away():
+                stopped = control.wait(ASK_AGAIN_S)
+            if stopped:
                 raise _Forestalled
 
     def _execute(self, control: Control, place: Place, attempt_log: AttemptLog) -> Ending:

@@ -7,6 +7,7 @@ import gc
 import pytest
 
 from titan_core.errors import InvalidGraph, NotFound
+from titan_core.scheduler import runs
 from titan_core.scheduler.actions import ForgetRun
 from titan_core.scheduler.model import Attempt, Run, Service
 from titan_core.scheduler.states import Affinity
@@ -157,8 +158,9 @@ def test_memory_is_free_at_once_and_does_not_wait_for_the_collector() -> None:
         left = [thing for thing in gc.get_objects() if isinstance(thing, Attempt | Run | Service)]
     finally:
         gc.enable()
-    runs = [thing for thing in left if isinstance(thing, Run)]
-    assert len(runs) < 10, "those that are remembered, and those of the worker's last attempts"
+    assert sum(isinstance(thing, Run) for thing in left) < 10, (
+        "those that are remembered, and those of the worker's last attempts"
+    )
     assert len(left) < 100
 
 
@@ -175,3 +177,23 @@ def test_affinity_binds_to_where_a_forgotten_parent_ran() -> None:
     cluster.join("gpu", "GPU")
     cluster.finish("gate")
     assert cluster.place("b") == "w1"
+
+
+def test_a_run_stays_whole_for_those_who_found_it_before_it_was_forgotten() -> None:
+    cluster = Cluster(runs_kept=0)
+    state = cluster.core.state
+    cluster.join("w")
+    first = runs.begin_reading(state)
+    cluster.submit(job("a"), run_id="found")
+    found = cluster.run("found")
+    cluster.finish("a")
+    second = runs.begin_reading(state)
+    run_one(cluster, "later")
+    assert found.jobs["a"].attempts[-1].worker_id == "w:8080"
+    runs.end_reading(state, first)
+    run_one(cluster, "last")
+    assert not found.jobs, "who reads now has begun when it was forgotten already"
+    assert [run.run_id for _, run in state.forgotten] == ["later", "last"]
+    runs.end_reading(state, second)
+    cluster.join("other")
+    assert not state.forgotten and not state.reading

@@ -186,12 +186,17 @@ def test_what_comes_while_somebody_sends_goes_together_and_is_waited_for_at_the_
     sender = threading.Thread(target=outbox.put_bytes, args=(b"four",))
     sender.start()
     assert wire.entered.wait(10)
+    writer = threading.Thread(target=outbox.take)
+    writer.start()
     outbox.close()
-    over = threading.Thread(target=outbox.wait_until_let_go)
-    over.start()
-    assert over.is_alive() and not wire.sent[2:]
+    writer.join(10)
+    over = threading.Event()
+    waiting = threading.Thread(target=lambda: (outbox.wait_until_let_go(), over.set()))
+    waiting.start()
+    assert not over.wait(0.05), "a sender that is not back keeps the connection"
     wire.may_go.set()
-    for thread in (over, sender):
+    assert over.wait(10)
+    for thread in (waiting, sender):
         thread.join(10)
     assert wire.sent[2:] == [b"four"]
 

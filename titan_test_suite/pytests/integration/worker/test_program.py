@@ -263,6 +263,22 @@ def test_a_process_without_environment_and_parent_is_known_by_its_session(
     assert is_gone(bare)
 
 
+def test_a_line_that_was_not_written_hides_no_other(
+    master: WorkerMaster, start: StartProgram, shared: Path, tmp_path: Path
+) -> None:
+    program = start()
+    port = master.registrations[-1].port
+    token = master.start('setsid sh -c "echo \\$\\$ > noted; exec sleep 600" & exec sleep 600').hex()
+    pid = noted_pid(shared, "noted")
+    program.kill()
+    [executions] = (tmp_path / "titan_workspace" / "process_registry" / str(port)).glob("executions-*")
+    executions.write_bytes(bytes(128) + f"{token:<127}\n".encode())
+    (executions.parent / executions.name.replace("executions", "cgroup")).unlink(missing_ok=True)
+    successor = start()
+    wait_until(lambda: len(master.registrations) == 2, 20, successor.tail)
+    assert is_gone(pid)
+
+
 def test_a_process_that_only_has_a_recorded_pid_is_not_touched(
     master: WorkerMaster, start: StartProgram, tmp_path: Path, stranger: subprocess.Popen[bytes]
 ) -> None:
