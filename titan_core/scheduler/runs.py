@@ -74,8 +74,7 @@ def take_apart(state: State) -> None:
     """The runs that earlier steps forgot know their jobs no more, nor do those their attempts: their memory is free
     at once, where the interpreter's collector would come for such a circle after very many others. Not in the step
     that forgets them, whose rows are still to be made, and not while somebody may have one in his hands."""
-    oldest_reading = min(state.reading, default=state.generation)
-    while state.forgotten and state.forgotten[0][0] < oldest_reading:
+    while state.forgotten and state.forgotten[0][0] < next(iter(state.reading), state.generation):
         _take_apart(state.forgotten.popleft()[1])
 
 

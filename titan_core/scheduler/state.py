@@ -104,7 +104,7 @@ class State:
     generation: int = 0
     """Grows with each run that is forgotten."""
     reading: dict[int, int] = field(default_factory=dict)
-    """How many look at what they have found, by the generation in which they began."""
+    """How many look at what they have found, by the generation in which they began; the oldest first."""
     deleted: dict[str, None] = field(default_factory=dict)
     """Ids of runs that were given up for deletion, the latest last: they do not come back."""
     last_sequence: int = 0
