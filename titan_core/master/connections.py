@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from titan_core import collector
 from titan_core.errors import ConnectionLost, FrameTooLarge, InternalError, InvalidRequest, ProtocolError, TitanError
 from titan_core.master.backup import Backups
 from titan_core.master.collectors import Collectors
@@ -94,8 +93,7 @@ class Connections:
     def _serve_request(self, stream: FrameStream, frame: Frame) -> None:
         body = stream.receive_body(frame)  # if it is broken off, where the next request begins can not be told
         try:
-            with collector.paused():
-                request = decode_any(frame, body)
+            request = decode_any(frame, body)
             if isinstance(request, messages.UploadAsset):
                 reply: Message = self._receive_asset(stream, request)
             elif isinstance(request, messages.FetchAsset):

@@ -42,6 +42,7 @@ log = logging.getLogger("titan.master")
 
 OUTBOX_LIMIT = 50_000
 """Actions that may wait for a slow worker; a worker has few slots, so that many mean that it is stuck."""
+
 _numbers = itertools.count(1)
 
 

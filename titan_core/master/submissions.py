@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from titan_core import collector
 from titan_core.clock import Clock
 from titan_core.errors import AssetMissing, Conflict, InvalidRequest, TitanError, Unavailable
 from titan_core.instants import stamp
@@ -56,9 +55,8 @@ class Submissions:
         if run_id is None:
             check_submission(request)
             self._check_room()
-            with collector.paused():
-                specs = self._specs(request)
-                run_id = self._extend(request, specs) if request.run_id else self._begin(request, specs)
+            specs = self._specs(request)
+            run_id = self._extend(request, specs) if request.run_id else self._begin(request, specs)
         return messages.Submitted(run_id, len(request.jobs))
 
     def definition(self, job: messages.JobSpec, contents: tuple[messages.AssetContent, ...]) -> JobSpec:

@@ -231,40 +231,27 @@ def _check_run(job: JobSpec) -> None:
     """What is for services only can not be asked of a job that ends."""
     values = _for_services(job)
     if values != _USUAL:
-        name = next(name for name, value, usual in zip(_FOR_SERVICES, values, _USUAL, strict=True) if value != usual)
+        name = next(name for name, usual in _USUAL.items() if values[name] != usual)
         raise InvalidRequest(f"{name} is for services; add type: service", field=name.partition(":")[0])
 
 
-_FOR_SERVICES = (
-    "restart",
-    "min_uptime",
-    "instances",
-    "scope",
-    "max_memory",
-    "health",
-    "unhealthy_after",
-    "ready_timeout",
-    "port: auto",
-)
-
-
-def _for_services(job: JobSpec) -> tuple[object, ...]:
-    """What a job says of each of these."""
+def _for_services(job: JobSpec) -> dict[str, object]:
     task, health = job.task, job.task.health
-    return (
-        job.restart,
-        job.min_uptime_s,
-        job.instances,
-        job.scope,
-        task.max_memory,
-        (health.http, health.command, health.interval_s, health.timeout_s),
-        health.unhealthy_after,
-        health.ready_timeout_s,
-        task.port == AUTO_PORT,
-    )
+    return {
+        "restart": job.restart,
+        "min_uptime": job.min_uptime_s,
+        "instances": job.instances,
+        "scope": job.scope,
+        "max_memory": task.max_memory,
+        "health": (health.http, health.command, health.interval_s, health.timeout_s),
+        "unhealthy_after": health.unhealthy_after,
+        "ready_timeout": health.ready_timeout_s,
+        "port: auto": task.port == AUTO_PORT,
+    }
 
 
 _USUAL = _for_services(JobSpec("job", Task("file")))
+"""What a job says of these fields that says nothing of them."""
 
 
 def check_submission(request: SubmitRun) -> None:

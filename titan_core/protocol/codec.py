@@ -52,19 +52,13 @@ class _Field(typing.NamedTuple):
     unpack: Unpack
 
 
-class _Layout(typing.NamedTuple):
-    fields: tuple[_Field, ...]
-    by_tag: dict[int, _Field]
-    repeated: tuple[tuple[str, bool], ...]
-    """The names of the fields that are tuples, and whether each must be given."""
-
-
 class Message:
     """Base of every message. Subclasses are `@dataclass(frozen=True, slots=True, repr=False, eq=False)` with `tag()`
     fields: to write the methods that are here for each of them would take a third of any program's start."""
 
     __slots__ = ()
-    _layouts: ClassVar[dict[type, _Layout]] = {}
+    _layouts: ClassVar[dict[type, tuple[_Field, ...]]] = {}
+    _by_tag: ClassVar[dict[type, dict[int, _Field]]] = {}
     _takers: ClassVar[dict[type, Callable[[Message], tuple[object, ...]]]] = {}
 
     def __repr__(self) -> str:
@@ -82,7 +76,7 @@ class Message:
     def encode(self) -> bytes:
         """The body of this message."""
         parts: list[bytes] = []
-        for number, name, default, repeated, pack, _ in _layout(type(self)).fields:
+        for number, name, default, repeated, pack, _ in _layout(type(self)):
             value = getattr(self, name)
             if value == default:
                 continue
@@ -95,33 +89,22 @@ class Message:
     @classmethod
     def decode(cls: type[M], body: bytes) -> M:
         """The message in `body`. Raises BadBody naming the message, and the field where one is at fault."""
-        fields = _layout(cls).by_tag
+        _layout(cls)
+        fields = cls._by_tag[cls]
         values: dict[str, Any] = {}
         offset, end = 0, len(body)
         while offset < end:
             if end - offset < _FIELD.size:
                 raise BadBody(f"{cls.__name__}: ends inside a field header")
             number, length = _FIELD.unpack_from(body, offset)
-            start = offset + _FIELD.size
-            offset = start + length
-            if offset > end:
-                raise BadBody(f"{cls.__name__}: field {number} says {length} bytes, {end - start} are there")
+            offset += _FIELD.size
+            stop = offset + length
+            if stop > end:
+                raise BadBody(f"{cls.__name__}: field {number} says {length} bytes, {end - offset} are there")
             field = fields.get(number)
-            if field is None:
-                continue
-            _, name, _, repeated, _, unpack = field
-            try:
-                value = unpack(body[start:offset])
-            except BadBody as error:
-                raise BadBody(f"{cls.__name__}.{name}: {error}") from None
-            except (struct.error, UnicodeDecodeError, ValueError):
-                raise BadBody(f"{cls.__name__}.{name}: not a value of its type") from None
-            if repeated:
-                values.setdefault(name, []).append(value)
-            elif name in values:
-                raise BadBody(f"{cls.__name__}.{name}: present twice")
-            else:
-                values[name] = value
+            if field is not None:
+                _store(cls, values, field, body[offset:stop])
+            offset = stop
         return _build(cls, values)
 
 
@@ -137,25 +120,40 @@ def _values(message: Message) -> tuple[object, ...]:
     return take(message)
 
 
+def _store(cls: type[Message], values: dict[str, Any], field: _Field, raw: bytes) -> None:
+    try:
+        value = field.unpack(raw)
+    except BadBody as error:
+        raise BadBody(f"{cls.__name__}.{field.name}: {error}") from None
+    except (struct.error, UnicodeDecodeError, ValueError):
+        raise BadBody(f"{cls.__name__}.{field.name}: not a value of its type") from None
+    if field.repeated:
+        values.setdefault(field.name, []).append(value)
+    elif field.name in values:
+        raise BadBody(f"{cls.__name__}.{field.name}: present twice")
+    else:
+        values[field.name] = value
+
+
 def _build(cls: type[M], values: dict[str, Any]) -> M:
-    for name, required in _layout(cls).repeated:
-        if required or name in values:
-            values[name] = tuple(values.get(name, ()))
+    for field in _layout(cls):
+        if field.repeated and (field.name in values or field.default is _REQUIRED):
+            values[field.name] = tuple(values.get(field.name, ()))
     try:
         return cls(**values)
     except TypeError:
-        missing = [f.name for f in _layout(cls).fields if f.default is _REQUIRED and f.name not in values]
+        missing = [f.name for f in _layout(cls) if f.default is _REQUIRED and f.name not in values]
         raise BadBody(f"{cls.__name__}: without {', '.join(missing)}") from None
 
 
-def _layout(cls: type[Message]) -> _Layout:
+def _layout(cls: type[Message]) -> tuple[_Field, ...]:
     """The fields of `cls`, worked out from its annotations once, at first use."""
     layout = Message._layouts.get(cls)
     if layout is None:
         hints = typing.get_type_hints(cls)
-        fields = tuple(_field(f, hints[f.name]) for f in dataclasses.fields(cls))  # type: ignore[arg-type]
-        repeated = tuple((f.name, f.default is _REQUIRED) for f in fields if f.repeated)
-        layout = Message._layouts[cls] = _Layout(fields, {f.tag: f for f in fields}, repeated)
+        layout = tuple(_field(f, hints[f.name]) for f in dataclasses.fields(cls))  # type: ignore[arg-type]
+        Message._by_tag[cls] = {f.tag: f for f in layout}
+        Message._layouts[cls] = layout
     return layout
 
 

@@ -6,9 +6,9 @@ One small file, `titan_workspace/process_registry/<port>/executions-<host name>`
 
 The token is written before the process is made: alone, it says that it may have been started or not. The line of
 an execution that is over is blank, and the next one's. Nothing is flushed to disk: the processes do not outlive the
-machine either. A process is ended only if it was started when the
-recorded one was, if it is in that one's session, if it carries a token that is here in its environment,
-or if it descends from such a process; whoever has merely got a recorded pid since is not touched.
+machine either. A process is ended only if it was started when the recorded one was, if it is in that one's session,
+if it carries a token that is here in its environment, or if it descends from such a process; whoever has merely got
+a recorded pid since is not touched.
 
 A worker holds a lock (flock) on `lock-<host name>` in its directory as long as it lives. Whoever starts
 ends the leftovers in every directory of the home whose lock is free: a killed worker's port may never be
@@ -96,10 +96,10 @@ class ProcessRegistry:
             if self._file < 0:
                 path = self._executions_path(self._directory)
                 self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            if not self._free:
-                self._free.append(self._lines)
-                self._lines += 1
-            line = self._free.pop()
+            if self._free:
+                line = self._free.pop()
+            else:
+                line, self._lines = self._lines, self._lines + 1
         try:
             return Entry(self._file, line, token, self._free)
         except OSError:

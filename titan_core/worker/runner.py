@@ -131,9 +131,7 @@ class Runner:
             self._ports.give_back(control.port)
 
     def _execute_with_port(self, control: Control, place: Place, attempt_log: AttemptLog) -> Ending:
-        start = control.start
-        if control.port:
-            start = replace(start, task=with_port(start.task, control.port))
+        start = replace(control.start, task=with_port(control.start.task, control.port))
         environment = attempt_environment(self._environment, start, self.worker_id, place.shared)
         args = filled(start.task.args, start.variables)
         command = commands.command_for(place.script, args, environment)
