@@ -87,8 +87,8 @@ class TitanJob:
             given.setdefault("health", {})
             if "job_id" not in given:
                 given["job_id"] = _default_id(given["filename"])
-            for name, default in _DEFAULTS.items():
-                object.__setattr__(self, name, given.get(name, default))
+            for name, value in given.items():  # of the others, the class has the defaults
+                object.__setattr__(self, name, value)
         except InvalidRequest as error:
             raise _of_job(job_id or values.get("id"), error) from None
 

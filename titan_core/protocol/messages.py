@@ -8,8 +8,7 @@ job as a user may type it: `<run id>/<job id>`, a job id, a run id, `last`, or a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from titan_core.frozen import dataclass
 from titan_core.protocol.codec import Message, tag
 from titan_core.protocol.opcodes import Opcode
 

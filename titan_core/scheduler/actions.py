@@ -5,8 +5,7 @@ Actions hold references into the model; they are read under the engine's lock, o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from titan_core.frozen import dataclass
 from titan_core.scheduler.model import Attempt, Job, Run, Service, Worker
 from titan_core.scheduler.schedule_model import Fire, Schedule
 from titan_core.scheduler.states import JobState

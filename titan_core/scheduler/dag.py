@@ -27,13 +27,14 @@ def check(specs: Sequence[JobSpec], find: FindJob) -> None:
                     f"job {spec.job_id!r} depends on {parent!r}, which is neither in this submission nor in its run",
                     job=spec.job_id,
                 )
-    cycle = find_cycle({spec.job_id: [p for p in spec.parents if p in ids] for spec in specs})
+    cycle = find_cycle({spec.job_id: [p for p in spec.parents if p in ids] for spec in specs if spec.parents})
     if cycle:
         raise InvalidGraph(f"cycle: {' → '.join(_shortened(cycle))}", job=cycle[0])
 
 
 def find_cycle(parents: dict[str, list[str]]) -> list[str]:
-    """A cycle as a path that ends where it began, each job depending on the next; empty when there is none."""
+    """A cycle as a path that ends where it began, each job depending on the next; empty when there is none. A job
+    that is not among the keys has no parents."""
     settled: set[str] = set()
     for start in parents:
         path = [] if start in settled else _walk(start, parents, settled)
@@ -57,7 +58,7 @@ def _walk(start: str, parents: dict[str, list[str]], settled: set[str]) -> list[
         else:
             path.append(parent)
             on_path.add(parent)
-            pending.append(iter(parents[parent]))
+            pending.append(iter(parents.get(parent, ())))
     return []
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from titan_core.frozen import dataclass
 from titan_core.scheduler.model import JobSpec, WorkerInfo
 from titan_core.scheduler.records import StoredRun, WorkerRecord
 from titan_core.scheduler.schedule_model import Definition

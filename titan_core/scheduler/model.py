@@ -7,9 +7,10 @@ Instants (`*_at`) are monotonic seconds of the master's clock.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
+from titan_core.frozen import dataclass
 from titan_core.scheduler.states import FINAL, LOST_CAUSE, Affinity, JobState, Outcome, Restart, RunState, WorkerState
 
 if TYPE_CHECKING:

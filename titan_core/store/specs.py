@@ -7,6 +7,7 @@ the same bytes, each is encoded and decoded once. That makes the start of a mast
 from __future__ import annotations
 
 import json
+from json.encoder import encode_basestring_ascii
 from typing import NamedTuple
 
 from titan_core.protocol import messages
@@ -135,4 +136,4 @@ def _with_args(task: messages.Task, args: tuple[str, ...]) -> messages.Task:
 
 
 def _list(texts: tuple[str, ...]) -> str:
-    return json.dumps(texts) if texts else ""
+    return f"[{', '.join(map(encode_basestring_ascii, texts))}]" if texts else ""

@@ -14,8 +14,9 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from titan_core.frozen import dataclass
 from titan_core.protocol.messages import ServiceReady, StartAttempt
 
 UNLIMITED_S = float("inf")

@@ -30,11 +30,11 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from titan_core.errors import BadBody, ConfigError
+from titan_core.frozen import dataclass
 from titan_core.protocol.codec import Message, tag
 from titan_core.protocol.messages import Result
 

@@ -24,7 +24,7 @@ import psutil
 
 from titan_core.errors import Conflict
 from titan_core.protocol.checks import AUTO_PORT
-from titan_core.protocol.messages import StartAttempt, Task
+from titan_core.protocol.messages import StartAttempt
 from titan_core.worker.process import FORK_GATE
 from titan_core.worker.process_tree import WORKER_MODULE
 from titan_core.worker.procfs import TOKEN_VARIABLE
@@ -105,12 +105,13 @@ class Ports:
             del self._last[next(iter(self._last))]
 
 
-def with_port(task: Task, port: int) -> Task:
-    """The task with its port known: `{port}` in its arguments and health checks is that."""
+def with_port(start: StartAttempt, port: int) -> StartAttempt:
+    """The order with its port, if there is one, known: `{port}` in arguments and health checks is that."""
     if not port:
-        return task
+        return start
+    task = start.task
     health = replace(task.health, http=_fill(task.health.http, port), command=_fill_all(task.health.command, port))
-    return replace(task, port=port, args=_fill_all(task.args, port), health=health)
+    return replace(start, task=replace(task, port=port, args=_fill_all(task.args, port), health=health))
 
 
 def _fill_all(texts: tuple[str, ...], port: int) -> tuple[str, ...]:

@@ -19,10 +19,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple, Protocol
 
+from titan_core.frozen import dataclass
 from titan_core.worker.cgroup import SlotCgroup
 from titan_core.worker.control import Control, Stop
 from titan_core.worker.process_registry import ProcessRegistry

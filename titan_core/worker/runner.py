@@ -13,7 +13,6 @@ import functools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 from titan_core.errors import ConnectionFailed, ConnectionLost, TitanError
 from titan_core.failpoints import reach
@@ -131,7 +130,7 @@ class Runner:
             self._ports.give_back(control.port)
 
     def _execute_with_port(self, control: Control, place: Place, attempt_log: AttemptLog) -> Ending:
-        start = replace(control.start, task=with_port(control.start.task, control.port))
+        start = with_port(control.start, control.port)
         environment = attempt_environment(self._environment, start, self.worker_id, place.shared)
         args = filled(start.task.args, start.variables)
         command = commands.command_for(place.script, args, environment)

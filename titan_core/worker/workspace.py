@@ -18,10 +18,10 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from titan_core.errors import InvalidRequest
+from titan_core.frozen import dataclass
 from titan_core.protocol.checks import is_program, shown
 from titan_core.protocol.messages import StartAttempt
 from titan_core.worker import commands

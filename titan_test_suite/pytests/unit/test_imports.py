@@ -17,8 +17,8 @@ IMPURE = {"socket", "threading", "time", "random", "secrets", "os", "logging", "
 """What a decision has no need of: time, ids and jitter come in with the event."""
 
 MAY_IMPORT = {
-    "titan_core.protocol": {"titan_core.errors", "titan_core.protocol"},
-    "titan_core.scheduler": {"titan_core.errors", "titan_core.instants", "titan_core.scheduler"},
+    "titan_core.protocol": {"titan_core.errors", "titan_core.frozen", "titan_core.protocol"},
+    "titan_core.scheduler": {"titan_core.errors", "titan_core.frozen", "titan_core.instants", "titan_core.scheduler"},
     "titan_core.timetable": {"titan_core.errors", "titan_core.protocol", "titan_core.timetable"},
     "titan_sdk": {
         "titan_core.collector",

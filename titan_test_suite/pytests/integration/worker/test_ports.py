@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,7 @@ from titan_test_suite.pytests.support.worker_master import WorkerMaster
 
 LISTENS = """\
 import os, socket, sys
+from dataclasses import replace
 server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
 print(os.environ["PORT"], os.environ["TITAN_PORT"], *sys.argv[1:], flush=True)
 while True: server.accept()
@@ -195,9 +197,10 @@ def test_what_is_no_port(port: int) -> None:
 
 
 def test_the_port_is_known_to_checks_as_well() -> None:
-    task = Task("a", args=("{port}",), health=Health("/{port}", ("x", "-p{port}")))
-    assert with_port(task, 0) is task
-    assert with_port(task, 81) == Task("a", args=("81",), port=81, health=Health("/81", ("x", "-p81")))
+    start = replace(order(0), task=Task("a", args=("{port}",), health=Health("/{port}", ("x", "-p{port}"))))
+    assert with_port(start, 0) is start
+    told = Task("a", args=("81",), port=81, health=Health("/81", ("x", "-p81")))
+    assert with_port(start, 81) == replace(start, task=told)
 
 
 # ── others' ───────────────────────────────────────────────────────────────────────────────────────
