@@ -33,8 +33,8 @@ from titan_core.protocol.codec import Message
 from titan_core.protocol.opcodes import Opcode
 from titan_core.protocol.wire import MAX_NATIVE, Flag, Frame, encode_frame
 from titan_core.scheduler.events import (
-    AttemptFinished,
     AttemptReport,
+    AttemptsFinished,
     ServiceReady,
     SpawnFailed,
     WorkerRegistered,
@@ -196,7 +196,6 @@ class Connections:
 
     def _read_session(self, session: Session) -> None:
         reactions: dict[type[Message], Callable[[Any], object]] = {
-            messages.Result: lambda result: self._on_result(session, result),
             messages.ServiceReady: lambda m: self._engine.submit(_service_ready(session.worker_id, m)),
             messages.SpawnFailed: lambda m: self._on_spawn_failed(session, m),
             messages.LogBatch: session.keep_log,
@@ -204,16 +203,28 @@ class Connections:
             messages.Goodbye: lambda m: self._on_goodbye(session),
         }
         stream = session.stream
+        results: list[messages.Result] = []
         while (frame := stream.receive()) is not None:
             message = decode_any(frame, stream.receive_body(frame))
-            reaction = reactions.get(type(message))
-            if reaction is None:
+            if isinstance(message, messages.Result):
+                results.append(message)
+            elif (reaction := reactions.get(type(message))) is None:
                 raise ProtocolError(f"{type(message).__name__} is not for a session")
-            reaction(message)
+            elif isinstance(message, messages.LogBatch):  # of an attempt whose result is yet to come
+                reaction(message)
+            else:
+                self._take_results(session, results)
+                reaction(message)
+            if not stream.more_is_here:
+                self._take_results(session, results)
 
-    def _on_result(self, session: Session, result: messages.Result) -> None:
-        self._engine.submit(AttemptFinished(session.worker_id, _report(result)))
-        session.log_is_whole(result.token)
+    def _take_results(self, session: Session, results: list[messages.Result]) -> None:
+        """Those that came together, in one step."""
+        if results:
+            self._engine.submit(AttemptsFinished(session.worker_id, tuple(map(_report, results))))
+            for result in results:
+                session.log_is_whole(result.token)
+            results.clear()
 
     def _on_spawn_failed(self, session: Session, failed: messages.SpawnFailed) -> None:
         reason = shortened(failed.reason)

@@ -185,15 +185,15 @@ class Engine:
 
     def _hand_out(self, action: Action, ticket: int) -> None:
         match action:
-            case StartAttempt(attempt):
-                self._send(attempt.worker_id, action, ticket)
-            case StopAttempt() | AcknowledgeResult() | AcceptWorker() | ShutDownWorker() | SpawnWorker():
-                self._send(action.worker_id, action, ticket)
             case RecordChange(job, _, after):
                 self.topics.publish(("run", job.run.run_id))
                 self.topics.publish(("log", job.run.run_id, job.job_id))  # whoever follows it may be at its end
                 if after in FINAL:
                     self.topics.publish(("job", job.run.run_id, job.job_id))
+            case StartAttempt(attempt):
+                self._send(attempt.worker_id, action, ticket)
+            case StopAttempt() | AcknowledgeResult() | AcceptWorker() | ShutDownWorker() | SpawnWorker():
+                self._send(action.worker_id, action, ticket)
             case RecordJobsAdded(run):
                 self.topics.publish(("run", run.run_id))
             case RecordService(service):

@@ -79,6 +79,11 @@ class FrameStream:
             self._frames.extend(self._decoder.feed(data))
         return self._frames.popleft()
 
+    @property
+    def more_is_here(self) -> bool:
+        """Whether the next message has been received already, whole."""
+        return bool(self._frames) and not self._frames[0].more
+
     def receive_message(self, message: type[M], timeout_s: float) -> M:
         """The answer, as a `message`, which must begin within `timeout_s`. Raises also what `decode` does."""
         frame = self.receive(timeout_s)

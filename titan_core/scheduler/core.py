@@ -30,7 +30,7 @@ from titan_core.scheduler import (
 from titan_core.scheduler.actions import Action
 from titan_core.scheduler.events import (
     AlertSettled,
-    AttemptFinished,
+    AttemptsFinished,
     BackfillCancelled,
     BackfillRequested,
     DeadRetryRequested,
@@ -105,7 +105,7 @@ class Core:
             WorkerHoldRequested: lambda event: workers.on_hold_requested(self.state, event),
             WorkerTroubleChanged: lambda event: workers.on_trouble_changed(self.state, event),
             ServiceReady: self._on_service_ready,
-            AttemptFinished: lambda event: workers.on_result(self.state, event.worker_id, event.report),
+            AttemptsFinished: lambda event: workers.on_results(self.state, event.worker_id, event.reports),
             JobCancelRequested: lambda event: by_hand.cancel(self.state, self._job(event), event.reason),
             RunCancelRequested: lambda event: by_hand.cancel_run(self.state, self._run(event.run_id), event.reason),
             ServiceStopRequested: self._on_service_stop_requested,

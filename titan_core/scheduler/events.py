@@ -121,9 +121,11 @@ class ServiceReady:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptFinished:
+class AttemptsFinished:
+    """What a worker says has ended, in this order."""
+
     worker_id: str
-    report: AttemptReport
+    reports: tuple[AttemptReport, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,7 +360,7 @@ Event = (
     | WorkerDisconnected
     | WorkerSaidGoodbye
     | ServiceReady
-    | AttemptFinished
+    | AttemptsFinished
     | JobCancelRequested
     | RunCancelRequested
     | ServiceStopRequested

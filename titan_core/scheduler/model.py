@@ -263,7 +263,9 @@ class Run:
     @property
     def live_jobs(self) -> int:
         """Jobs that are not final; unlike `open_jobs`, services that are ready count."""
-        return len(self.jobs) - sum(self.counts[state] for state in FINAL)
+        counts = self.counts  # by name, as it is asked with every change of a job
+        final = counts[JobState.COMPLETED] + counts[JobState.DEAD] + counts[JobState.CANCELLED]
+        return len(self.jobs) - final
 
     @property
     def state(self) -> RunState:

@@ -252,7 +252,6 @@ def batch(actions: Iterable[Action], now: float) -> Batch | None:
 
 
 def _run(run: Run) -> RunRecord:
-    counts = tuple(run.counts[state] for state in JobState)
     return RunRecord(
         run.sequence,
         run.run_id,
@@ -262,7 +261,7 @@ def _run(run: Run) -> RunRecord:
         run.finished_at,
         run.state.value,
         run.live_jobs,
-        counts,
+        tuple(run.counts.values()),
     )
 
 

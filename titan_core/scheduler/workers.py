@@ -48,8 +48,7 @@ def on_registered(state: State, event: WorkerRegistered) -> None:
     before = [*worker.running.values(), *worker.services.values()]
     adopted = [a for token in event.running if (a := _adopt_running(state, worker, token)) is not None]
     state.act(AcceptWorker(worker.worker_id, event.session, tuple(adopted)))
-    for report in event.finished:
-        on_result(state, worker.worker_id, report)
+    on_results(state, worker.worker_id, event.finished)
     told = {*event.running, *(report.token for report in event.finished)}
     for attempt in before:
         if attempt.token not in told:
@@ -144,13 +143,14 @@ def shut_down(state: State, worker: Worker, now: bool = False) -> None:
         attempts.send_shutdown_once_idle(state, worker)
 
 
-def on_result(state: State, worker_id: str, report: AttemptReport) -> None:
-    """A result arrived: it counts once, for the attempt whose token it bears; it is acknowledged in any case."""
+def on_results(state: State, worker_id: str, reports: Iterable[AttemptReport]) -> None:
+    """Results arrived: each counts once, for the attempt whose token it bears; it is acknowledged in any case."""
     worker = state.workers.get(worker_id)
-    attempt = _adopt(state, worker, report.token) if worker is not None else None
-    if attempt is not None:
-        attempts.on_finished(state, attempt, report)
-    state.act(AcknowledgeResult(worker_id, report.token))
+    for report in reports:
+        attempt = _adopt(state, worker, report.token) if worker is not None else None
+        if attempt is not None:
+            attempts.on_finished(state, attempt, report)
+        state.act(AcknowledgeResult(worker_id, report.token))
 
 
 def _refuse_if_alive(worker: Worker) -> None:

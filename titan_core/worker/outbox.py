@@ -41,6 +41,17 @@ class Outbox:
         """Send, or queue, one message; False when the session is over."""
         return self.put_bytes(encode(message))
 
+    def add(self, message: Message) -> None:
+        """Queue one message, which is not sent before `flush`, or the next that is put."""
+        with self._lock:
+            if not self._closed:
+                self._queue(encode(message))
+
+    def flush(self) -> None:
+        """Send, or have sent, what is queued."""
+        with self._lock:
+            self._send_queue()
+
     def put_bytes(self, frames: bytes) -> bool:
         """Send, or queue, encoded frames; False when the session is over."""
         with self._lock:
@@ -94,11 +105,17 @@ class Outbox:
     def _put(self, frames: bytes) -> bool:
         if self._closed:
             return False
+        self._queue(frames)
+        self._send_queue()
+        return not self._closed
+
+    def _queue(self, frames: bytes) -> None:
         self._parts.append(frames)
         self._size += len(frames)
+
+    def _send_queue(self) -> None:
         while self._parts and not self._sending and self._send(self._claim()):
             """While others have added something meanwhile."""
-        return not self._closed
 
     def _send(self, frames: bytes) -> bool:
         """Let the lock go to send them; whether all were. The writer is called for the rest."""

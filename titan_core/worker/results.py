@@ -22,6 +22,7 @@ from titan_core.protocol.messages import Result
 from titan_core.worker.journal import Journal, Kept
 from titan_core.worker.logs import AttemptLog, LogFollower
 from titan_core.worker.outbox import Outbox
+from titan_core.worker.turn import TURN
 
 
 class Finished(NamedTuple):
@@ -70,7 +71,8 @@ class Results:
         if outbox is None:
             return
         if log is None or logged_to is outbox:
-            outbox.put(result)
+            outbox.add(result)
+            TURN.afterwards(outbox.flush)
         else:  # this session began while the log was being finished
             self._owe(finished, 0)
 

@@ -23,7 +23,7 @@ from titan_core.errors import (
 )
 from titan_core.master.app import Master
 from titan_core.net.dial import dial
-from titan_core.net.stream import FrameStream, decode, decode_any
+from titan_core.net.stream import FrameStream, decode, decode_any, encode
 from titan_core.protocol import messages as m
 from titan_core.protocol.codec import Message
 from titan_core.protocol.opcodes import Opcode
@@ -311,6 +311,32 @@ class TestSessions:
             worker.expect(m.ResultAck)
         assert ask(stream, m.GetLogs(run), m.LogChunk).data == b"first\nsecond\n"
         assert ask(stream, m.GetJob(run), m.JobStatus).state == "COMPLETED"
+
+    def test_results_that_come_together_count_each_after_its_log(self, master: Master, stream: FrameStream) -> None:
+        run = submit(stream, "a", "b", "c")
+        with FakeWorker(master) as worker:
+            first, second = worker.start(), worker.start()
+            said: list[Message] = []
+            for start in (first, second):
+                said += [m.LogBatch(start.token, 0, start.job_id.encode()), m.Result(start.token, "SUCCEEDED", 0)]
+            worker.stream.send_bytes(b"".join(map(encode, [*said, said[-1], m.Heartbeat(cpu_percent=7.0)])))
+            assert worker.expect(m.ResultAck) == m.ResultAck((first.token, second.token, second.token))
+            assert worker.start().job_id == "c"
+            for job_id in ("a", "b"):
+                assert ask(stream, m.GetJob(f"{run}/{job_id}"), m.JobStatus).state == "COMPLETED"
+                assert ask(stream, m.GetLogs(f"{run}/{job_id}"), m.LogChunk).data == job_id.encode()
+            wait_until(lambda: ask(stream, m.ListWorkers(), m.WorkerList).workers[0].cpu_percent == 7.0)
+
+    def test_a_result_does_not_wait_for_the_rest_of_what_comes_after_it(
+        self, master: Master, stream: FrameStream
+    ) -> None:
+        submit(stream, "a", "b")
+        with FakeWorker(master) as worker:
+            first, second = worker.start(), worker.start()
+            log = m.LogBatch(second.token, 0, b"much").encode()
+            begun = encode_frame(Opcode.LOG_BATCH, log[:8], Flag.BINARY | Flag.MORE)
+            worker.stream.send_bytes(encode(m.Result(first.token, "SUCCEEDED", 0)) + begun)
+            assert worker.expect(m.ResultAck) == m.ResultAck((first.token,))
 
     def test_of_a_service_what_was_not_sent_is_skipped_also_by_readers(
         self, master: Master, stream: FrameStream

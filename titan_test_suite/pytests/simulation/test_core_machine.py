@@ -190,7 +190,7 @@ class ClusterMachine(Machine):
     def a_result_comes_again(self, data: st.DataObject, outcome: Outcome) -> None:
         """Duplicate or stale, from whatever worker, with whatever outcome: it was acknowledged, it is nothing new."""
         worker, token = self.pick(data, self.connected()), self.pick(data, sorted(self.ledger.acknowledged))
-        actions = self.cluster.result(worker, report(token, outcome))
+        actions = self.cluster.results(worker, report(token, outcome))
         assert actions == [AcknowledgeResult(worker.worker_id, token)]
 
     @precondition(lambda self: self.ledger.worker_of)
@@ -201,7 +201,7 @@ class ClusterMachine(Machine):
         strangers = [w for w in self.connected() if w.worker_id != self.ledger.worker_of[token]]
         if strangers:
             worker = self.pick(data, strangers)
-            actions = self.cluster.result(worker, report(token, outcome))
+            actions = self.cluster.results(worker, report(token, outcome))
             assert actions == [AcknowledgeResult(worker.worker_id, token)]
 
     # ── workers ───────────────────────────────────────────────────────────────────────────────────

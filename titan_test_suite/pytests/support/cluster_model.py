@@ -38,8 +38,8 @@ from titan_core.scheduler.actions import (
 )
 from titan_core.scheduler.core import Core
 from titan_core.scheduler.events import (
-    AttemptFinished,
     AttemptReport,
+    AttemptsFinished,
     DeadRetryRequested,
     Event,
     JobCancelRequested,
@@ -303,7 +303,7 @@ class Cluster:
         worker = self.workers[attempt.worker_id]
         ended = report(attempt.token, outcome, reason)
         worker.end(attempt.token, ended)
-        return self.handle(AttemptFinished(worker.worker_id, ended)) if worker.connected else []
+        return self.handle(AttemptsFinished(worker.worker_id, (ended,))) if worker.connected else []
 
     def fail(self, name: str) -> list[Action]:
         return self.finish(name, Outcome.FAILED)
@@ -327,9 +327,9 @@ class Cluster:
     def say_ready(self, worker: FakeWorker, token: bytes, port: int = 0) -> list[Action]:
         return self.handle(ServiceReady(worker.worker_id, token, port))
 
-    def result(self, worker: FakeWorker, ended: AttemptReport) -> list[Action]:
-        """A result arrives, be it true, a duplicate or stale."""
-        return self.handle(AttemptFinished(worker.worker_id, ended))
+    def results(self, worker: FakeWorker, *ended: AttemptReport) -> list[Action]:
+        """Results arrive together, be they true, duplicates or stale."""
+        return self.handle(AttemptsFinished(worker.worker_id, ended))
 
     # ── what there is to see ──────────────────────────────────────────────────────────────────────
 

@@ -185,9 +185,22 @@ def test_a_result_counts_once_and_is_acknowledged_every_time(cluster: Cluster, w
     version = cluster.run().version
     for outcome in (Outcome.SUCCEEDED, Outcome.FAILED):
         duplicate = report(ended.token, outcome)
-        assert cluster.result(worker, duplicate) == [AcknowledgeResult("w:8080", ended.token)]
+        assert cluster.results(worker, duplicate) == [AcknowledgeResult("w:8080", ended.token)]
     assert cluster.state("a") == "COMPLETED"
     assert cluster.run().version == version
+
+
+def test_results_that_come_together_count_each_and_free_their_slots_at_once(cluster: Cluster) -> None:
+    worker = cluster.join("w", slots=2)
+    cluster.submit(job("a"), job("b"), job("c", priority=0), job("d", priority=0))
+    a, b = (report(cluster.attempt(name).token) for name in "ab")
+    actions = cluster.results(worker, a, b, a)
+    assert [action.token for action in actions if isinstance(action, AcknowledgeResult)] == [
+        a.token,
+        b.token,
+        a.token,
+    ]
+    assert [cluster.state(name) for name in "abcd"] == ["COMPLETED"] * 2 + ["RUNNING"] * 2
 
 
 def test_a_result_of_a_superseded_attempt_does_not_count(cluster: Cluster, worker: FakeWorker) -> None:
@@ -195,19 +208,19 @@ def test_a_result_of_a_superseded_attempt_does_not_count(cluster: Cluster, worke
     first = cluster.attempt("a")
     cluster.fail("a")
     cluster.advance(0)
-    cluster.result(worker, report(first.token))
+    cluster.results(worker, report(first.token))
     assert cluster.state("a") == "RUNNING"
     assert first.outcome is Outcome.FAILED
 
 
 def test_a_result_of_nothing_known_is_acknowledged(cluster: Cluster, worker: FakeWorker) -> None:
-    assert cluster.result(worker, report(b"?")) == [AcknowledgeResult("w:8080", b"?")]
+    assert cluster.results(worker, report(b"?")) == [AcknowledgeResult("w:8080", b"?")]
 
 
 def test_a_result_counts_only_from_the_worker_of_its_attempt(cluster: Cluster, worker: FakeWorker) -> None:
     cluster.submit(job("a"))
     other = cluster.join("other")
-    cluster.result(other, report(cluster.attempt("a").token))
+    cluster.results(other, report(cluster.attempt("a").token))
     assert cluster.state("a") == "RUNNING"
 
 
@@ -216,7 +229,7 @@ def test_nor_does_a_lost_attempt_return_on_another_worker(cluster: Cluster, work
     token = cluster.attempt("a").token
     dies(cluster, worker)
     other = cluster.join("other", "GPU")
-    cluster.result(other, report(token))
+    cluster.results(other, report(token))
     assert cluster.state("a") == "QUEUED"
     assert not cluster.worker(other).running
 

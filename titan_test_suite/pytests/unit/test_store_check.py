@@ -72,7 +72,7 @@ def end_one(cluster: StoredCluster, dice: random.Random) -> None:
     ended = report(token, Outcome.STOPPED if token in worker.stopping else dice.choice(ENDS))
     worker.end(token, ended)
     if worker.connected:
-        cluster.result(worker, ended)
+        cluster.results(worker, ended)
 
 
 def ask(cluster: StoredCluster, dice: random.Random) -> None:

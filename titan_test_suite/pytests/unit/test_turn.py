@@ -9,6 +9,7 @@ import pytest
 
 from titan_core.worker import turn
 from titan_core.worker.turn import Turn
+from titan_test_suite.pytests.support.waiting import wait_until
 
 LONG_S = 20.0
 
@@ -98,3 +99,53 @@ def test_an_exception_gives_it_back() -> None:
     last = Other(shared)
     assert last.there.wait(LONG_S)
     last.end()
+
+
+def test_what_is_for_afterwards_is_done_at_once_where_nobody_waits() -> None:
+    shared, done = Turn(), []
+    shared.afterwards(lambda: done.append("without"))
+    with shared.taken():
+        shared.afterwards(lambda: done.append("with"))
+        assert done == ["without", "with"]
+
+
+def waits(shared: Turn) -> bool:
+    return bool(shared._waiting)
+
+
+def test_what_is_for_afterwards_is_done_by_the_last_who_waited() -> None:
+    shared, done = Turn(), []
+    with shared.taken():
+        other = Other(shared)
+        wait_until(lambda: waits(shared))
+        shared.afterwards(lambda: done.append(threading.current_thread()))
+    assert other.there.wait(LONG_S)
+    assert not done
+    other.end()
+    assert done == [other.thread]
+
+
+def test_it_is_done_also_where_who_waited_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, done = Turn(), []
+    with shared.taken():
+        monkeypatch.setattr(turn, "PATIENCE_S", 0.2)
+        other = Other(shared)
+        wait_until(lambda: waits(shared))
+        shared.afterwards(lambda: done.append(threading.current_thread()))
+        assert other.there.wait(LONG_S)
+        assert not done
+        other.end()
+        assert done == [other.thread]
+
+
+def test_not_much_is_left_for_afterwards() -> None:
+    shared, done = Turn(), []
+    with shared.taken():
+        other = Other(shared)
+        wait_until(lambda: waits(shared))
+        for number in range(turn.MOST_LEFT + 1):
+            shared.afterwards(lambda number=number: done.append(number))  # type: ignore[misc]
+        assert done == list(range(turn.MOST_LEFT))
+    assert other.there.wait(LONG_S)
+    other.end()
+    assert done == list(range(turn.MOST_LEFT + 1))

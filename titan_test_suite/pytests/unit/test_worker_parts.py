@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from titan_core.errors import ConnectionLost, InvalidRequest
+from titan_core.net.stream import encode
 from titan_core.protocol.checks import is_program
 from titan_core.protocol.messages import Heartbeat, LogBatch, Result, ServiceReady, StartAttempt, Task
 from titan_core.protocol.opcodes import Opcode
@@ -154,6 +155,23 @@ def test_what_the_connection_takes_is_sent_by_whoever_puts_it() -> None:
     assert outbox.put_bytes(b"one") and outbox.put_bulk(b"two")
     assert wire.sent == [b"one", b"two"]
     assert outbox.wait_until_sent(0)
+
+
+def test_what_was_only_added_goes_with_what_is_put_or_when_it_is_flushed() -> None:
+    wire = Wire(room=1000)
+    outbox = Outbox(wire)
+    outbox.add(Heartbeat(1))
+    outbox.add(Heartbeat(2))
+    assert not wire.sent and not outbox.wait_until_sent(0)
+    outbox.flush()
+    outbox.flush()
+    outbox.add(Heartbeat(3))
+    assert outbox.put(Heartbeat(4))
+    assert wire.sent == [b"".join(map(encode, map(Heartbeat, numbers))) for numbers in ((1, 2), (3, 4))]
+    outbox.close()
+    outbox.add(Heartbeat(5))
+    outbox.flush()
+    assert len(wire.sent) == 2
 
 
 def test_what_the_connection_does_not_take_is_left_to_the_writer_in_order() -> None:

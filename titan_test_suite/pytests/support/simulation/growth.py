@@ -22,7 +22,7 @@ from titan_core.scheduler.actions import (
     StartAttempt,
 )
 from titan_core.scheduler.events import (
-    AttemptFinished,
+    AttemptsFinished,
     Event,
     ProvisionFailed,
     SpawnFailed,
@@ -82,8 +82,8 @@ class GrowthWitness:
                     self._asked.remove(one)
             case WorkerShutdownRequested(worker_id):
                 self._may_go.add(worker_id)
-            case AttemptFinished(worker_id, report):
-                self._running[worker_id].discard(report.token)
+            case AttemptsFinished(worker_id, reports):
+                self._running[worker_id].difference_update(report.token for report in reports)
                 self._used_at[worker_id] = self._agenda.now
         for action in actions:
             self._decided(action)

@@ -50,7 +50,7 @@ class Machine(RuleBasedStateMachine):
         worker.end(token, ended)
         self.ledger.executed(token, outcome)
         if worker.connected:
-            self.cluster.result(worker, ended)
+            self.cluster.results(worker, ended)
 
     def come_up(self, worker: FakeWorker, token: bytes) -> None:
         worker.serving.add(token)

@@ -26,7 +26,8 @@ from titan_core.scheduler.actions import (
 )
 from titan_core.scheduler.core import Core
 from titan_core.scheduler.events import (
-    AttemptFinished,
+    AttemptReport,
+    AttemptsFinished,
     Event,
     ProvisionFailed,
     RunRecalled,
@@ -73,6 +74,8 @@ LOOK_S = 5.0
 SCALE_S = 15.0
 STALLED_S = 2.0
 """How late what is due may come."""
+TOGETHER_S = 0.05
+"""How long a result may wait for others."""
 
 
 def _start(attempt: Attempt) -> Start:
@@ -87,6 +90,8 @@ class Session:
         self.number = number
         self.worker_id, self.connection, self.heard_at = worker_id, connection, now
         self.ended = False
+        self.reports: list[AttemptReport] = []
+        """Results that came, and are taken with those that come next."""
         self._store = store
         self._outbox: list[tuple[int, Frame]] = []
 
@@ -273,9 +278,13 @@ class Master:
         session = self._session_of[connection]
         session.heard_at = self._agenda.now
         self._oracle.heard(session.worker_id)
+        if isinstance(frame, Result):
+            session.reports.append(frame.report)
+            if self._agenda.chance(0.3):
+                self._agenda.after(self._agenda.spread(0.0001, TOGETHER_S), lambda: self._take_reports(session))
+                return
+        self._take_reports(session)
         match frame:
-            case Result(report):
-                self.handle(AttemptFinished(session.worker_id, report))
             case Ready(token, port):
                 self.handle(ServiceReady(session.worker_id, token, port))
             case NotSpawned(port, reason):
@@ -290,6 +299,12 @@ class Master:
                     session.put(Beat(kill), self._store.last)
                 elif not session.ended:  # a greeting waits for no disk
                     connection.send(DOWN, Beat(()))
+
+    def _take_reports(self, session: Session) -> None:
+        """In one step."""
+        if self.alive and session.reports:
+            reports, session.reports = tuple(session.reports), []
+            self.handle(AttemptsFinished(session.worker_id, reports))
 
     def _register(self, connection: Connection, frame: Register) -> None:
         worker_id = frame.info.worker_id
@@ -324,6 +339,7 @@ class Master:
     def _end(self, session: Session) -> None:
         if not self.alive or self._session_of.pop(session.connection, None) is None:
             return
+        self._take_reports(session)
         session.ended = True
         session.connection.close(UP)
         if self._sessions.get(session.worker_id) is session:
