@@ -39,6 +39,8 @@ def on_recovered(state: State, event: StateRecovered) -> None:
         state.unsettled.update(dict.fromkeys(run.services.values()))
     _file_requests(state, runs)
     _retire(state, sorted((run for run in runs if run.live_jobs == 0), key=_ended_at))
+    if event.schedules or event.alerts:
+        state.act(RetractMissed(state.wall))  # the clock may have been set back while there was no master
     _resume_schedules(state, event.schedules)
     _resume_alerts(state, event.alerts)
 
@@ -213,8 +215,6 @@ def _resume_schedules(state: State, stored_schedules: Iterable[StoredSchedule]) 
         schedule = restore_schedule(stored)
         schedule.live = state.live_of(schedule.name)
         state.schedules[schedule.name] = schedule
-    if state.schedules:
-        state.act(RetractMissed(state.wall))  # the clock may have been set back while there was no master
     for schedule in state.schedules.values():
         _resume(state, schedule)
 

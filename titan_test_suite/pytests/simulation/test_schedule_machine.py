@@ -160,3 +160,16 @@ def test_schedules_keep_their_promises() -> None:
         report_multiple_bugs=False,
     )
     run_state_machine_as_test(seed(announced_seed())(ScheduleMachine), settings=chosen)
+
+
+def test_what_was_missed_of_the_future_is_taken_back_also_of_a_schedule_that_was_removed() -> None:
+    machine = ScheduleMachine()
+    timing, jobs, told = Timing(every_s=5.0), (JobSpec("work", Task("x.sh")),), Alert("http://somebody")
+    machine.begin(1, ScheduleSpec("hourly", timing, jobs, catch_up="none", on_missed=told))
+    machine.time_passes_while_the_disk_is_full(4.0)
+    machine.the_clock_is_set(3.0, noticed=False)
+    machine.time_passes(4.0)
+    assert machine.cluster.core.state.alerts
+    machine.ask("hourly", ScheduleRemoved)
+    machine.the_master_is_started_again(0.0, -100.0)
+    machine.teardown()
