@@ -21,7 +21,7 @@ import operator
 import struct
 import typing
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from titan_core.errors import BadBody
 
@@ -30,9 +30,8 @@ _INT = struct.Struct(">q")
 _FLOAT = struct.Struct(">d")
 _LENGTH = struct.Struct(">I")
 _REQUIRED = object()
+_ABSENT = object()
 
-Pack = Callable[[Any], bytes]
-Unpack = Callable[[bytes], Any]
 M = TypeVar("M", bound="Message")
 
 
@@ -43,22 +42,13 @@ def tag(number: int, default: Any = _REQUIRED) -> Any:
     return dataclasses.field(default=default, metadata={"tag": number})
 
 
-class _Field(typing.NamedTuple):
-    tag: int
-    name: str
-    default: Any
-    repeated: bool
-    pack: Pack
-    unpack: Unpack
-
-
 class Message:
     """Base of every message. Subclasses are `@dataclass(frozen=True, slots=True, repr=False, eq=False)` with `tag()`
     fields: to write the methods that are here for each of them would take a third of any program's start."""
 
     __slots__ = ()
-    _layouts: ClassVar[dict[type, tuple[_Field, ...]]] = {}
-    _by_tag: ClassVar[dict[type, dict[int, _Field]]] = {}
+    _encoders: ClassVar[dict[type, Callable[[Any], bytes]]] = {}
+    _decoders: ClassVar[dict[type, Callable[[bytes], Any]]] = {}
     _takers: ClassVar[dict[type, Callable[[Message], tuple[object, ...]]]] = {}
 
     def __repr__(self) -> str:
@@ -75,37 +65,14 @@ class Message:
 
     def encode(self) -> bytes:
         """The body of this message."""
-        parts: list[bytes] = []
-        for number, name, default, repeated, pack, _ in _layout(type(self)):
-            value = getattr(self, name)
-            if value == default:
-                continue
-            for item in value if repeated else (value,):
-                body = pack(item)
-                parts.append(_FIELD.pack(number, len(body)))
-                parts.append(body)
-        return b"".join(parts)
+        cls = type(self)
+        return (Message._encoders.get(cls) or _make_encoder(cls))(self)
 
     @classmethod
     def decode(cls: type[M], body: bytes) -> M:
         """The message in `body`. Raises BadBody naming the message, and the field where one is at fault."""
-        _layout(cls)
-        fields = cls._by_tag[cls]
-        values: dict[str, Any] = {}
-        offset, end = 0, len(body)
-        while offset < end:
-            if end - offset < _FIELD.size:
-                raise BadBody(f"{cls.__name__}: ends inside a field header")
-            number, length = _FIELD.unpack_from(body, offset)
-            offset += _FIELD.size
-            stop = offset + length
-            if stop > end:
-                raise BadBody(f"{cls.__name__}: field {number} says {length} bytes, {end - offset} are there")
-            field = fields.get(number)
-            if field is not None:
-                _store(cls, values, field, body[offset:stop])
-            offset = stop
-        return _build(cls, values)
+        message: M = (Message._decoders.get(cls) or _make_decoder(cls))(body)
+        return message
 
 
 def _values(message: Message) -> tuple[object, ...]:
@@ -120,81 +87,76 @@ def _values(message: Message) -> tuple[object, ...]:
     return take(message)
 
 
-def _store(cls: type[Message], values: dict[str, Any], field: _Field, raw: bytes) -> None:
-    try:
-        value = field.unpack(raw)
-    except BadBody as error:
-        raise BadBody(f"{cls.__name__}.{field.name}: {error}") from None
-    except (struct.error, UnicodeDecodeError, ValueError):
-        raise BadBody(f"{cls.__name__}.{field.name}: not a value of its type") from None
-    if field.repeated:
-        values.setdefault(field.name, []).append(value)
-    elif field.name in values:
-        raise BadBody(f"{cls.__name__}.{field.name}: present twice")
-    else:
-        values[field.name] = value
+# ── the fields of a class ─────────────────────────────────────────────────────────────────────────
 
 
-def _build(cls: type[M], values: dict[str, Any]) -> M:
-    for field in _layout(cls):
-        if field.repeated and (field.name in values or field.default is _REQUIRED):
-            values[field.name] = tuple(values.get(field.name, ()))
-    try:
-        return cls(**values)
-    except TypeError:
-        missing = [f.name for f in _layout(cls) if f.default is _REQUIRED and f.name not in values]
-        raise BadBody(f"{cls.__name__}: without {', '.join(missing)}") from None
+class _Kind(NamedTuple):
+    """Python for one value of a field."""
+
+    write: str
+    """From `value` to its bytes."""
+    read: str
+    """From the bytes `raw` to the value; a ValueError, or struct.error, says that they are none."""
 
 
-def _layout(cls: type[Message]) -> tuple[_Field, ...]:
-    """The fields of `cls`, worked out from its annotations once, at first use."""
-    layout = Message._layouts.get(cls)
-    if layout is None:
-        hints = typing.get_type_hints(cls)
-        layout = tuple(_field(f, hints[f.name]) for f in dataclasses.fields(cls))  # type: ignore[arg-type]
-        Message._by_tag[cls] = {f.tag: f for f in layout}
-        Message._layouts[cls] = layout
-    return layout
+class _Field(NamedTuple):
+    tag: int
+    name: str
+    default: Any
+    """_REQUIRED: it must be present."""
+    repeated: bool
+    kind: _Kind
+    message: type[Message] | None
+    """Of which class the value is, if it is a message."""
+
+
+def _layout(cls: type[Message]) -> list[_Field]:
+    """The fields of `cls`, by its annotations."""
+    hints = typing.get_type_hints(cls)
+    return [_field(field, hints[field.name]) for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
 
 
 def _field(field: dataclasses.Field[Any], hint: Any) -> _Field:
     repeated = typing.get_origin(hint) is tuple
     item = typing.get_args(hint)[0] if repeated else hint
-    default = _REQUIRED if field.default is dataclasses.MISSING else field.default
-    return _Field(field.metadata["tag"], field.name, default, repeated, *_kind(item))
+    default = field.default
+    if default is dataclasses.MISSING:
+        default = () if repeated else _REQUIRED
+    number = field.metadata["tag"]
+    if item in _SCALARS:
+        return _Field(number, field.name, default, repeated, _SCALARS[item], None)
+    if typing.get_origin(item) is tuple:
+        return _Field(number, field.name, default, repeated, _PAIR, None)
+    return _Field(
+        number, field.name, default, repeated, _Kind("value.encode()", f"message_{number}.decode(raw)"), item
+    )
 
 
-def _kind(hint: Any) -> tuple[Pack, Unpack]:
-    if hint in _SCALARS:
-        return _SCALARS[hint]
-    if typing.get_origin(hint) is tuple:
-        return _pack_pair, _unpack_pair
-    return hint.encode, hint.decode
+_SCALARS = {
+    int: _Kind("pack_int(value)", "unpack_int(raw)[0]"),
+    float: _Kind("pack_float(value)", "read_float(raw)"),
+    bool: _Kind("pack_bool(value)", "read_bool(raw)"),
+    str: _Kind("value.encode()", "raw.decode()"),
+    bytes: _Kind("value", "raw"),
+}
+_PAIR = _Kind("pack_pair(value)", "read_pair(raw)")
 
 
 def _pack_bool(value: bool) -> bytes:
     return b"\1" if value else b"\0"
 
 
-def _unpack_bool(raw: bytes) -> bool:
+def _read_bool(raw: bytes) -> bool:
     if raw not in (b"\0", b"\1"):
         raise ValueError(raw)
     return raw == b"\1"
 
 
-def _unpack_int(raw: bytes) -> int:
-    return int(_INT.unpack(raw)[0])
-
-
-def _unpack_float(raw: bytes) -> float:
+def _read_float(raw: bytes) -> float:
     value: float = _FLOAT.unpack(raw)[0]
     if value - value != 0:  # infinity and NaN are nobody's duration or instant
         raise ValueError(value)
     return value
-
-
-def _unpack_str(raw: bytes) -> str:
-    return raw.decode()
 
 
 def _pack_pair(pair: tuple[str, str]) -> bytes:
@@ -202,7 +164,7 @@ def _pack_pair(pair: tuple[str, str]) -> bytes:
     return _LENGTH.pack(len(key)) + key + pair[1].encode()
 
 
-def _unpack_pair(raw: bytes) -> tuple[str, str]:
+def _read_pair(raw: bytes) -> tuple[str, str]:
     (length,) = _LENGTH.unpack_from(raw)
     stop = _LENGTH.size + length
     if stop > len(raw):
@@ -210,10 +172,138 @@ def _unpack_pair(raw: bytes) -> tuple[str, str]:
     return raw[_LENGTH.size : stop].decode(), raw[stop:].decode()
 
 
-_SCALARS: dict[Any, tuple[Pack, Unpack]] = {
-    int: (_INT.pack, _unpack_int),
-    float: (_FLOAT.pack, _unpack_float),
-    bool: (_pack_bool, _unpack_bool),
-    str: (str.encode, _unpack_str),
-    bytes: (bytes, bytes),
-}
+# ── encoders and decoders ─────────────────────────────────────────────────────────────────────────
+# Each class has its own, written out for its fields at their first use: a loop over them takes twice to four times as
+# long, and a job is in a dozen messages.
+
+_ENCODER = """\
+def encode(self):
+    parts = []
+    add = parts.append
+{fields}
+    return b"".join(parts)
+"""
+_ENCODED = """\
+{loop}
+        body = {write}
+        add(header({tag}, len(body)))
+        add(body)
+"""
+_DECODER = """\
+def decode(body):
+    {absent} = absent
+    stop, end = 0, len(body)
+    while stop < end:
+        if end - stop < {header_size}:
+            raise BadBody("{cls}: ends inside a field header")
+        number, length = header_at(body, stop)
+        start = stop + {header_size}
+        stop = start + length
+        if stop > end:
+            raise BadBody(f"{cls}: field {{number}} says {{length}} bytes, {{end - start}} are there")
+        raw = body[start:stop]
+        try:
+            if number == 0:
+                pass  # nobody's
+{fields}
+        except (BadBody, ValueError, struct_error) as error:
+            raise fault(number, error) from None
+    if {missing}:
+        raise without({named})
+    return cls({values})
+"""
+_DECODED = """\
+            elif number == {tag}:
+                if field_{tag} is not absent:
+                    raise Twice
+                field_{tag} = {read}
+"""
+_DECODED_REPEATED = """\
+            elif number == {tag}:
+                if field_{tag} is absent:
+                    field_{tag} = []
+                field_{tag}.append({read})
+"""
+
+
+class _Twice(ValueError):
+    """A field that is not repeated is there again."""
+
+
+def _make_encoder(cls: type[Message]) -> Callable[[Any], bytes]:
+    layout = _layout(cls)
+    fields = "".join(_ENCODED.format(loop=_loop(field), write=field.kind.write, tag=field.tag) for field in layout)
+    return Message._encoders.setdefault(cls, _compiled("encode", cls, layout, _ENCODER.format(fields=fields)))
+
+
+def _loop(field: _Field) -> str:
+    """The line below which `value` is what is to be encoded."""
+    if field.repeated:
+        return f"    for value in self.{field.name}:"
+    if field.default is _REQUIRED:
+        return f"    for value in (self.{field.name},):"
+    default = f"default_{field.tag}"
+    return f"    if (value := self.{field.name}) is not {default} and value != {default}:"
+
+
+def _make_decoder(cls: type[M]) -> Callable[[bytes], M]:
+    layout = _layout(cls)
+    required = [field for field in layout if field.default is _REQUIRED]
+    source = _DECODER.format(
+        cls=cls.__name__,
+        header_size=_FIELD.size,
+        absent=" = ".join(["_", *(f"field_{field.tag}" for field in layout)]),
+        fields="".join(
+            (_DECODED_REPEATED if field.repeated else _DECODED).format(tag=field.tag, read=field.kind.read)
+            for field in layout
+        ),
+        missing=" or ".join(f"field_{field.tag} is absent" for field in required) or "False",
+        named=", ".join(f"{field.name}=field_{field.tag}" for field in required),
+        values=", ".join(map(_value, layout)),
+    )
+    return Message._decoders.setdefault(cls, _compiled("decode", cls, layout, source))
+
+
+def _value(field: _Field) -> str:
+    """What a field is, once all of the body has been read."""
+    found = f"field_{field.tag}"
+    if field.default is _REQUIRED:
+        return found
+    return f"default_{field.tag} if {found} is absent else {f'tuple({found})' if field.repeated else found}"
+
+
+def _compiled(function: str, cls: type[Message], layout: list[_Field], source: str) -> Any:
+    """The function in `source`, which knows all that the templates name."""
+
+    def fault(number: int, error: Exception) -> BadBody:
+        why = str(error) if isinstance(error, BadBody) else "not a value of its type"
+        name = next(field.name for field in layout if field.tag == number)
+        return BadBody(f"{cls.__name__}.{name}: {'present twice' if isinstance(error, _Twice) else why}")
+
+    def without(**required: object) -> BadBody:
+        missing = [name for name, value in required.items() if value is _ABSENT]
+        return BadBody(f"{cls.__name__}: without {', '.join(missing)}")
+
+    names = {
+        "header": _FIELD.pack,
+        "header_at": _FIELD.unpack_from,
+        "pack_int": _INT.pack,
+        "unpack_int": _INT.unpack,
+        "pack_float": _FLOAT.pack,
+        "read_float": _read_float,
+        "pack_bool": _pack_bool,
+        "read_bool": _read_bool,
+        "pack_pair": _pack_pair,
+        "read_pair": _read_pair,
+        "struct_error": struct.error,
+        "BadBody": BadBody,
+        "Twice": _Twice,
+        "absent": _ABSENT,
+        "cls": cls,
+        "fault": fault,
+        "without": without,
+        **{f"default_{field.tag}": field.default for field in layout},
+        **{f"message_{field.tag}": field.message for field in layout},
+    }
+    exec(compile(source, f"<{function} {cls.__name__}>", "exec"), names)
+    return names[function]
