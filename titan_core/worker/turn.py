@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 PATIENCE_S = 0.005
 """Ten times as long as a slot's thread computes for a job."""
@@ -35,24 +34,13 @@ class Turn:
         self._left: deque[Callable[[], object]] = deque()
         """What is to be done once nobody does."""
 
-    @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Have the turn, if it can be had."""
-        self._take()
-        try:
-            yield
-        finally:
-            self._give()
+    def taken(self) -> _Taken:
+        """Have the turn, if it can be had, as long as the block lasts."""
+        return _Taken(self)
 
-    @contextmanager
-    def away(self) -> Iterator[None]:
-        """Leave it to others while this thread waits, or works for long."""
-        had = self._give()
-        try:
-            yield
-        finally:
-            if had:
-                self._take()
+    def away(self) -> _Away:
+        """Leave it to others in the block, in which this thread waits, or works for long."""
+        return _Away(self)
 
     def afterwards(self, do: Callable[[], object]) -> None:
         """Call `do` as soon as nobody waits for the turn, which may be now: for slots' threads, whoever of them gives
@@ -61,7 +49,8 @@ class Turn:
         if not self._waiting or len(self._left) >= MOST_LEFT:
             self._do_what_is_left()
 
-    def _take(self) -> None:
+    def take(self) -> None:
+        """Have it, if it can be had; `give` is owed in any case."""
         if not self._lock.acquire(blocking=False) and not self._wait():
             return
         self._holder = threading.get_ident()
@@ -74,8 +63,8 @@ class Turn:
         finally:
             self._waiting.discard(thread)
 
-    def _give(self) -> bool:
-        """Whether there was anything to give."""
+    def give(self) -> bool:
+        """Let others have it; whether there was anything to give."""
         if self._left and not self._waiting:
             self._do_what_is_left()
         if self._holder != threading.get_ident():
@@ -91,6 +80,32 @@ class Turn:
             except IndexError:  # another thread was faster
                 return
             do()
+
+
+class _Taken:
+    # No generator, as `contextmanager` makes of one: each job comes here several times.
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+
+    def __enter__(self) -> None:
+        self._turn.take()
+
+    def __exit__(self, *error: object) -> None:
+        self._turn.give()
+
+
+class _Away:
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._had = False
+
+    def __enter__(self) -> None:
+        self._had = self._turn.give()
+
+    def __exit__(self, *error: object) -> None:
+        if self._had:
+            self._turn.take()
 
 
 TURN = Turn()
