@@ -303,6 +303,7 @@ def _is_url_path(text: str) -> bool:
     return fits and not _NOT_IN_URLS.search(text)
 
 
+@functools.lru_cache(1000)  # of a fan-out, all have the same
 def _check_parent(parent: str) -> None:
     for part in parent.split("/", 1):
         check_id(part, "parent")

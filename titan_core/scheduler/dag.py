@@ -36,9 +36,10 @@ def find_cycle(parents: dict[str, list[str]]) -> list[str]:
     """A cycle as a path that ends where it began, each job depending on the next; empty when there is none. A job
     that is not among the keys has no parents."""
     settled: set[str] = set()
-    for start in parents:
-        path = [] if start in settled else _walk(start, parents, settled)
-        if path:
+    for start, its_parents in parents.items():
+        if settled.issuperset(its_parents):  # nearly always, where jobs are named after their parents
+            settled.add(start)
+        elif path := _walk(start, parents, settled):
             return path
     return []
 
