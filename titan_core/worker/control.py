@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -53,7 +54,6 @@ class Control:
         """Its first process has ended: the pid may be another's."""
         self._lock = threading.Lock()
         self._request: Stop | None = None
-        self._asked = threading.Event()
         self._wake = -1
         self._watchers: set[int] = set()
 
@@ -72,7 +72,6 @@ class Control:
         with self._lock:
             first = self._request or request
             self._request = replace(first, grace_s=min(first.grace_s, request.grace_s))
-            self._asked.set()
             if self._wake >= 0:
                 os.eventfd_write(self._wake, 1)
             self._send_watchers_home()
@@ -115,8 +114,11 @@ class Control:
                 os.close(over)
 
     def wait(self, seconds: float) -> bool:
-        """Let time pass, but no longer than until the end is asked for; whether it is."""
-        return self._asked.wait(seconds)
+        """Let time pass, but no longer than until the end is asked for, or has come; whether that is so."""
+        with self.watched() as over:
+            poller = select.poll()
+            poller.register(over, select.POLLIN)
+            return bool(poller.poll(1000 * seconds))
 
     def open_wake(self) -> int:
         """A descriptor that turns readable with each `stop`, and is so already if there was one."""

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 from titan_core.worker.control import Control, Stop
 
@@ -21,8 +22,8 @@ class Slots:
     def __init__(self, slots: int, max_services: int, work: Callable[[Control], None]) -> None:
         self._work = work
         self._max_services = max_services
-        self._jobs_pool = _pool("slot", slots)
-        self._services_pool = _pool("service", max(1, max_services))
+        self._job_threads = _Threads("slot", slots, self._occupy)
+        self._service_threads = _Threads("service", max(1, max_services), self._occupy)
         self._changed = threading.Condition()
         self._jobs: dict[bytes, Control] = {}
         self._services: dict[bytes, Control] = {}
@@ -40,10 +41,11 @@ class Slots:
                 return True  # too late for a word about it: the master takes it for lost with the session
             if service and len(self._services) >= self._max_services:
                 return False
-            (self._services if service else self._jobs)[control.token] = control
+            there, threads = (self._services, self._service_threads) if service else (self._jobs, self._job_threads)
+            there[control.token] = control
             if self._drained is not None:
                 control.stop(self._drained)
-            (self._services_pool if service else self._jobs_pool).submit(self._occupy, control)
+            threads.give(control, len(there))
         return True
 
     def find(self, token: bytes) -> Control | None:
@@ -80,8 +82,8 @@ class Slots:
         """Let the threads end, as soon as they are free. Nothing is started any more."""
         with self._changed:
             self._closed = True
-        self._jobs_pool.shutdown(wait=False)
-        self._services_pool.shutdown(wait=False)
+            self._job_threads.close()
+            self._service_threads.close()
 
     def _occupy(self, control: Control) -> None:
         try:
@@ -92,10 +94,35 @@ class Slots:
                 self._changed.notify_all()
 
 
-def _pool(name: str, size: int) -> ThreadPoolExecutor:
-    numbers = itertools.count()
+class _Threads:
+    """At most `size` threads, as many as were needed at once; each calls `work(control)` for one attempt after the
+    other. A task of the executor for each attempt would cost what all else costs that is done to start one."""
 
-    def name_thread() -> None:
-        threading.current_thread().name = f"{name}-{next(numbers)}"
+    def __init__(self, name: str, size: int, work: Callable[[Control], None]) -> None:
+        numbers = itertools.count()
 
-    return ThreadPoolExecutor(size, name, name_thread)
+        def name_thread() -> None:
+            threading.current_thread().name = f"{name}-{next(numbers)}"
+
+        self._size = size
+        self._work = work
+        self._started = 0
+        self._given: SimpleQueue[Control | None] = SimpleQueue()
+        self._executor = ThreadPoolExecutor(size, name, name_thread)
+
+    def give(self, control: Control, needed: int) -> None:
+        """The next attempt, for a thread that is free; with it, so many are needed."""
+        self._given.put(control)
+        if self._started < min(needed, self._size):
+            self._started += 1
+            self._executor.submit(self._serve)
+
+    def close(self) -> None:
+        """Let each thread end once it is free."""
+        for _ in range(self._started):
+            self._given.put(None)
+        self._executor.shutdown(wait=False)
+
+    def _serve(self) -> None:
+        while (control := self._given.get()) is not None:
+            self._work(control)

@@ -17,7 +17,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from titan_core.errors import InvalidRequest
@@ -117,27 +117,33 @@ class Workspace:
 def _write_script(content: bytes, target: str, name: str) -> None:
     """A fresh file with this content, executable if it is to be executed itself."""
     commands.check_content(name, content)
-    with _writable(target, name) as descriptor:
+
+    def fill(descriptor: int) -> None:
         if os.write(descriptor, content) != len(content):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+    _write(target, name, fill)
 
 
 def _copy_script(source: Path, target: str, name: str) -> None:
     """As `_write_script`, with the content of a file of any size."""
     with open(source, "rb") as original:
         commands.check_content(name, original.peek())
-        with _writable(target, name) as descriptor, open(descriptor, "wb", closefd=False) as copy:
-            shutil.copyfileobj(original, copy, _PIECE_BYTES)
+
+        def fill(descriptor: int) -> None:
+            with open(descriptor, "wb", closefd=False) as copy:
+                shutil.copyfileobj(original, copy, _PIECE_BYTES)
+
+        _write(target, name, fill)
 
 
-@contextlib.contextmanager
-def _writable(target: str, name: str) -> Iterator[int]:
-    """The descriptor of a new file; no process is made meanwhile if it is a program."""
+def _write(target: str, name: str, fill: Callable[[int], None]) -> None:
+    """A new file, filled through its descriptor; no process is made meanwhile if it is a program."""
     program = is_program(name)
     with FORK_GATE if program else contextlib.nullcontext():
         descriptor = _create(target, 0o755 if program else 0o644)
         try:
-            yield descriptor
+            fill(descriptor)
         finally:
             os.close(descriptor)
 

@@ -502,8 +502,9 @@ print(next(it))
 ## threads_that_outlive_the_script
 import threading, time
 def work():
-    time.sleep(0.02)
-    print("thread", threading.main_thread().is_alive())
+    while threading.main_thread().is_alive():
+        time.sleep(0.001)
+    print("the main thread is over")
 threading.Thread(target=work).start()
 print("script ends")
 

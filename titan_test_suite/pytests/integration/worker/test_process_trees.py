@@ -248,7 +248,7 @@ def test_other_children_of_the_process_are_left_alone(
         master.result(token)
         assert ended.wait() == 0
     assert stranger.poll() is None
-    assert psutil.Process(stranger.pid).status() == psutil.STATUS_SLEEPING
+    wait_until(lambda: psutil.Process(stranger.pid).status() == psutil.STATUS_SLEEPING)  # and was not stopped
 
 
 def test_nothing_is_left_when_the_worker_stops(master: WorkerMaster, worker: Worker, shared: Path) -> None:
