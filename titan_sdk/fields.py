@@ -97,7 +97,7 @@ def text(value: object) -> str:
 
 def path(value: object) -> str:
     """A file name; path objects are welcome."""
-    if isinstance(value, os.PathLike):
+    if not isinstance(value, str) and isinstance(value, os.PathLike):
         value = os.fspath(value)
     if not isinstance(value, str) or not value:
         raise WrongType("must be a file name")
@@ -239,16 +239,20 @@ def signal_number(value: object) -> int:
 
 
 def _plain(value: object) -> str:
+    plain = value if type(value) is str else _written(value)
+    if not plain.isascii() and any(0xD800 <= ord(char) <= 0xDFFF for char in plain):
+        raise WrongType("may hold only valid UTF-8", plain)
+    return plain
+
+
+def _written(value: object) -> str:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, bool):
         raise WrongType("may hold only strings and numbers (put quotes around true and false)", value)
     if not isinstance(value, str | int | float):
         raise WrongType("may hold only strings and numbers", value)
-    plain = str(value)
-    if not plain.isascii() and any(0xD800 <= ord(char) <= 0xDFFF for char in plain):
-        raise WrongType("may hold only valid UTF-8", plain)
-    return plain
+    return str(value)
 
 
 def _duration_s(value: object, unit_s: float) -> float:

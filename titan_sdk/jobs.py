@@ -10,7 +10,7 @@ from typing import Any
 
 from titan_core.errors import InvalidRequest, TitanError
 from titan_core.protocol.checks import AUTO_PORT, check_job, shown
-from titan_core.protocol.messages import Health, JobSpec, Task
+from titan_core.protocol.messages import USUAL_HEALTH, Health, JobSpec, Task
 from titan_sdk.contents import Contents, Source
 from titan_sdk.fields import AUTO, field_name, read_field
 
@@ -104,6 +104,7 @@ class TitanJob:
 _AFFINITY: dict[bool | str, str] = {False: "", True: "prefer", "strict": "strict"}
 _IN_HEALTH = {"http": "http", "command": "command", "interval": "interval_s", "timeout": "timeout_s"}
 """The keys of `health`, and what `Health` calls them."""
+_USUAL_LIMITS = USUAL_HEALTH.unhealthy_after, USUAL_HEALTH.ready_timeout_s
 _DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(TitanJob)}
 
 
@@ -171,6 +172,8 @@ def _task(job: TitanJob, source: Source) -> Task:
 
 
 def _health(job: TitanJob) -> Health:
+    if not job.health and (job.unhealthy_after, job.ready_timeout) == _USUAL_LIMITS:
+        return USUAL_HEALTH
     given = {_IN_HEALTH[key]: value for key, value in job.health.items()}
     return Health(unhealthy_after=job.unhealthy_after, ready_timeout_s=job.ready_timeout, **given)
 

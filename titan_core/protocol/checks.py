@@ -7,6 +7,7 @@ and with `field` (and `job`, inside a job) in its details.
 from __future__ import annotations
 
 import functools
+import operator
 import re
 import signal
 from collections.abc import Iterable
@@ -229,28 +230,28 @@ def _check_service(job: JobSpec) -> None:
 
 def _check_run(job: JobSpec) -> None:
     """What is for services only can not be asked of a job that ends."""
-    values = _for_services(job)
+    values = _said_for_services(job)
     if values != _USUAL:
-        name = next(name for name, usual in _USUAL.items() if values[name] != usual)
-        raise InvalidRequest(f"{name} is for services; add type: service", field=name.partition(":")[0])
+        told = zip(_FOR_SERVICES, values, _USUAL, strict=True)
+        name = next(name for name, value, usual in told if value != usual)
+        raise InvalidRequest(f"{name} is for services; add type: service", field=name)
+    if job.task.port == AUTO_PORT:
+        raise InvalidRequest("port: auto is for services; add type: service", field="port")
 
 
-def _for_services(job: JobSpec) -> dict[str, object]:
-    task, health = job.task, job.task.health
-    return {
-        "restart": job.restart,
-        "min_uptime": job.min_uptime_s,
-        "instances": job.instances,
-        "scope": job.scope,
-        "max_memory": task.max_memory,
-        "health": (health.http, health.command, health.interval_s, health.timeout_s),
-        "unhealthy_after": health.unhealthy_after,
-        "ready_timeout": health.ready_timeout_s,
-        "port: auto": task.port == AUTO_PORT,
-    }
-
-
-_USUAL = _for_services(JobSpec("job", Task("file")))
+_FOR_SERVICES = {
+    "restart": "restart",
+    "min_uptime": "min_uptime_s",
+    "instances": "instances",
+    "scope": "scope",
+    "max_memory": "task.max_memory",
+    "unhealthy_after": "task.health.unhealthy_after",
+    "ready_timeout": "task.health.ready_timeout_s",
+    "health": "task.health",  # last, as others are part of it
+}
+"""Fields, and where a JobSpec has them."""
+_said_for_services = operator.attrgetter(*_FOR_SERVICES.values())
+_USUAL = _said_for_services(JobSpec("job", Task("file")))
 """What a job says of these fields that says nothing of them."""
 
 

@@ -84,6 +84,10 @@ class Health(Message):
     """An attempt that is not ready after so long is ended; 0 = no limit."""
 
 
+USUAL_HEALTH = Health()
+"""Of whatever says nothing about it."""
+
+
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
 class Task(Message):
     """What a worker executes. The scheduler carries it and does not look inside."""
@@ -103,7 +107,7 @@ class Task(Message):
     stop_signal: int = tag(8, 15)
     stop_grace_s: float = tag(9, 10.0)
     """How long after the stop signal SIGKILL follows."""
-    health: Health = tag(10, Health())
+    health: Health = tag(10, USUAL_HEALTH)
     max_memory: int = tag(11, 0)
     """Bytes of resident memory of all its processes together, above which a service is restarted; 0 = no limit."""
     warm: bool = tag(12, True)

@@ -40,6 +40,8 @@ from titan_core.store.specs import SpecReader, SpecRow, SpecWriter
 _SIZES = (128, 64, 32, 16, 12, 10, 8, 7, 6, 5, 4, 3, 2, 1)
 """Rows a statement: few statements for any number of rows, one for the few of a usual step, of so few texts that all
 stay in the cache."""
+_SIZE_FOR = [next((size for size in _SIZES if size <= count), 0) for count in range(_SIZES[0] + 1)]
+"""The largest of them for so many rows, or fewer."""
 
 _JOB_COLUMNS = (
     "sequence", "run", "job_id", *SpecRow._fields, "service", "submitted_at", "spawner_worker_id", "instance_of"
@@ -144,12 +146,12 @@ class Writer:
         return (*definition[:-1], *self._specs.row(definition.spec))
 
     def _put(self, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        done, statements = 0, self._statements[name]
-        for size in _SIZES:
-            while len(rows) - done >= size:
-                values = list(chain.from_iterable(rows[done : done + size]))
-                self._connection.execute(statements[size], values)
-                done += size
+        done, count, statements = 0, len(rows), self._statements[name]
+        while done < count:
+            size = _SIZE_FOR[min(count - done, _SIZES[0])]
+            values = list(chain.from_iterable(rows[done : done + size]))
+            self._connection.execute(statements[size], values)
+            done += size
 
 
 def _inserts(table: str, columns: Sequence[str], offset_s: float, tail: str = "") -> dict[int, str]:

@@ -63,7 +63,8 @@ class Workspace:
         shared = f"{self._shared}/{start.run_id}"
         log = f"{own}/attempt-{start.number}.log"
         _make_directory(own)
-        _make_directory(shared)
+        if not os.access(shared, os.F_OK):  # as nearly always it is there, and a mkdir in vain takes longer
+            _make_directory(shared)
         if not start.task.entry:
             return Place(self._prepare_script(start, own), shared, shared, log)
         with TURN.away():
