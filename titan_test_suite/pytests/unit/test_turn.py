@@ -109,15 +109,17 @@ def test_what_is_for_afterwards_is_done_at_once_where_nobody_waits() -> None:
         assert done == ["without", "with"]
 
 
-def waits(shared: Turn) -> bool:
-    return bool(shared._waiting)
+def who_waits(shared: Turn) -> Other:
+    """Another thread, which waits for the turn."""
+    other = Other(shared)
+    wait_until(lambda: shared._waiting)
+    return other
 
 
 def test_what_is_for_afterwards_is_done_by_the_last_who_waited() -> None:
     shared, done = Turn(), []
     with shared.taken():
-        other = Other(shared)
-        wait_until(lambda: waits(shared))
+        other = who_waits(shared)
         shared.afterwards(lambda: done.append(threading.current_thread()))
     assert other.there.wait(LONG_S)
     assert not done
@@ -129,8 +131,7 @@ def test_it_is_done_also_where_who_waited_goes_on_without(monkeypatch: pytest.Mo
     shared, done = Turn(), []
     with shared.taken():
         monkeypatch.setattr(turn, "PATIENCE_S", 0.2)
-        other = Other(shared)
-        wait_until(lambda: waits(shared))
+        other = who_waits(shared)
         shared.afterwards(lambda: done.append(threading.current_thread()))
         assert other.there.wait(LONG_S)
         assert not done
@@ -141,8 +142,7 @@ def test_it_is_done_also_where_who_waited_goes_on_without(monkeypatch: pytest.Mo
 def test_not_much_is_left_for_afterwards() -> None:
     shared, done = Turn(), []
     with shared.taken():
-        other = Other(shared)
-        wait_until(lambda: waits(shared))
+        other = who_waits(shared)
         for number in range(turn.MOST_LEFT + 1):
             shared.afterwards(lambda number=number: done.append(number))  # type: ignore[misc]
         assert done == list(range(turn.MOST_LEFT))
