@@ -203,28 +203,32 @@ class Connections:
             messages.Goodbye: lambda m: self._on_goodbye(session),
         }
         stream = session.stream
-        results: list[messages.Result] = []
-        while (frame := stream.receive()) is not None:
-            message = decode_any(frame, stream.receive_body(frame))
-            if isinstance(message, messages.Result):
-                results.append(message)
-            elif (reaction := reactions.get(type(message))) is None:
-                raise ProtocolError(f"{type(message).__name__} is not for a session")
-            elif isinstance(message, messages.LogBatch):  # of an attempt whose result is yet to come
-                reaction(message)
-            else:
-                self._take_results(session, results)
-                reaction(message)
-            if not stream.more_is_here:
-                self._take_results(session, results)
+        reports: list[AttemptReport] = []
+        try:
+            while (frame := stream.receive()) is not None:
+                message = decode_any(frame, stream.receive_body(frame))
+                if isinstance(message, messages.Result):
+                    reports.append(_report(message))
+                elif (reaction := reactions.get(type(message))) is None:
+                    raise ProtocolError(f"{type(message).__name__} is not for a session")
+                elif isinstance(message, messages.LogBatch):  # of an attempt whose result is yet to come
+                    reaction(message)
+                else:
+                    self._take_reports(session, reports)
+                    reaction(message)
+                if not stream.more_is_here:
+                    self._take_reports(session, reports)
+        finally:  # what came before something that is none of our protocol counts
+            self._take_reports(session, reports)
 
-    def _take_results(self, session: Session, results: list[messages.Result]) -> None:
+    def _take_reports(self, session: Session, reports: list[AttemptReport]) -> None:
         """Those that came together, in one step."""
-        if results:
-            self._engine.submit(AttemptsFinished(session.worker_id, tuple(map(_report, results))))
-            for result in results:
-                session.log_is_whole(result.token)
-            results.clear()
+        taken = tuple(reports)
+        reports.clear()
+        if taken:
+            self._engine.submit(AttemptsFinished(session.worker_id, taken))
+            for report in taken:
+                session.log_is_whole(report.token)
 
     def _on_spawn_failed(self, session: Session, failed: messages.SpawnFailed) -> None:
         reason = shortened(failed.reason)

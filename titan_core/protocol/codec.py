@@ -47,6 +47,7 @@ class Message:
     fields: to write the methods that are here for each of them would take a third of any program's start."""
 
     __slots__ = ()
+    _layouts: ClassVar[dict[type, list[_Field]]] = {}
     _encoders: ClassVar[dict[type, Callable[[Any], bytes]]] = {}
     _decoders: ClassVar[dict[type, Callable[[bytes], Any]]] = {}
     _takers: ClassVar[dict[type, Callable[[Message], tuple[object, ...]]]] = {}
@@ -112,8 +113,12 @@ class _Field(NamedTuple):
 
 def _layout(cls: type[Message]) -> list[_Field]:
     """The fields of `cls`, by its annotations."""
-    hints = typing.get_type_hints(cls)
-    return [_field(field, hints[field.name]) for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    layout = Message._layouts.get(cls)
+    if layout is None:
+        hints = typing.get_type_hints(cls)
+        layout = [_field(field, hints[field.name]) for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        Message._layouts[cls] = layout
+    return layout
 
 
 def _field(field: dataclasses.Field[Any], hint: Any) -> _Field:
@@ -122,6 +127,7 @@ def _field(field: dataclasses.Field[Any], hint: Any) -> _Field:
     default = field.default
     if default is dataclasses.MISSING:
         default = () if repeated else _REQUIRED
+    assert not repeated or default == (), f"{field.name}: nothing is all that a repeated field can leave out"
     number = field.metadata["tag"]
     if item in _SCALARS:
         return _Field(number, field.name, default, repeated, _SCALARS[item], None)
@@ -174,7 +180,19 @@ def _read_pair(raw: bytes) -> tuple[str, str]:
 
 # ── encoders and decoders ─────────────────────────────────────────────────────────────────────────
 # Each class has its own, written out for its fields at their first use: a loop over them takes twice to four times as
-# long, and a job is in a dozen messages.
+# long, and a job is in a dozen messages. This is what becomes of a field `reason: str = tag(2, "")`:
+#
+#     if (value := self.reason) is not default_2 and value != default_2:
+#         body = value.encode()
+#         add(header(2, len(body)))
+#         add(body)
+#     …
+#     elif number == 2:
+#         if field_2 is not absent:
+#             raise Twice
+#         field_2 = raw.decode()
+#
+# `_compiled` says what the names in the templates, and in `_Kind`, stand for.
 
 _ENCODER = """\
 def encode(self):

@@ -40,7 +40,9 @@ def on_recovered(state: State, event: StateRecovered) -> None:
     _file_requests(state, runs)
     _retire(state, sorted((run for run in runs if run.live_jobs == 0), key=_ended_at))
     if event.schedules or event.alerts:
-        state.act(RetractMissed(state.wall))  # the clock may have been set back while there was no master
+        # The clock may have been set back while there was no master. Where there is no schedule, and nobody to be
+        # told of a line, that can wait for the next schedule.
+        state.act(RetractMissed(state.wall))
     _resume_schedules(state, event.schedules)
     _resume_alerts(state, event.alerts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 
@@ -23,8 +24,8 @@ class Load:
         self.sample()
 
     def sample(self) -> None:
-        """Look again. Callable from any thread."""
-        with self._lock:
+        """Look again. Callable from any thread. Where the system can not tell, things are as they were."""
+        with self._lock, contextlib.suppress(OSError):  # it has no descriptor left, for instance
             memory = psutil.virtual_memory()
             self.memory_total = int(memory.total)
             self.memory_used = int(memory.total - memory.available)

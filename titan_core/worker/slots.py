@@ -1,30 +1,39 @@
 """The places in which attempts run: a fixed number of slots for jobs, and services beside them.
 
-A `ThreadPoolExecutor` gives each its thread. What an attempt *does* there is not known here; only that it
+A `ThreadPoolExecutor` gives them their threads. What an attempt *does* there is not known here; only that it
 is there from `start` until its work returns. Threads of the link start and look, the slots' own leave.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from titan_core.worker.control import Control, Stop
+from titan_core.worker.turn import TURN
+
+log = logging.getLogger("titan.worker")
+
+PAUSE_S = 0.05
+"""How long a thread waits for its next attempt before it looks whether others have left something undone."""
+IDLE_S = 1.0
+"""How long after that before it goes back to the executor."""
 
 
 class Slots:
-    """`work(control)` is called on a slot's thread, and must not raise."""
+    """`work(control)` is called on a slot's thread. What it raises is a defect, and logged."""
 
     def __init__(self, slots: int, max_services: int, work: Callable[[Control], None]) -> None:
         self._work = work
         self._max_services = max_services
-        self._job_threads = _Threads("slot", slots, self._occupy)
-        self._service_threads = _Threads("service", max(1, max_services), self._occupy)
         self._changed = threading.Condition()
+        self._job_threads = _Threads("slot", slots, self._occupy, self._changed)
+        self._service_threads = _Threads("service", max(1, max_services), self._occupy, self._changed)
         self._jobs: dict[bytes, Control] = {}
         self._services: dict[bytes, Control] = {}
         self._drained: Stop | None = None
@@ -95,10 +104,12 @@ class Slots:
 
 
 class _Threads:
-    """At most `size` threads, as many as were needed at once; each calls `work(control)` for one attempt after the
-    other. A task of the executor for each attempt would cost what all else costs that is done to start one."""
+    """At most `size` threads, as many as are needed at once; each calls `work(control)` for one attempt after the
+    other. A task of the executor for each attempt would cost what all else costs that is done to start one.
 
-    def __init__(self, name: str, size: int, work: Callable[[Control], None]) -> None:
+    `lock` is held by whoever calls, and guards what is here."""
+
+    def __init__(self, name: str, size: int, work: Callable[[Control], None], lock: threading.Condition) -> None:
         numbers = itertools.count()
 
         def name_thread() -> None:
@@ -106,23 +117,43 @@ class _Threads:
 
         self._size = size
         self._work = work
-        self._started = 0
+        self._lock = lock
+        self._serving = 0
         self._given: SimpleQueue[Control | None] = SimpleQueue()
         self._executor = ThreadPoolExecutor(size, name, name_thread)
 
     def give(self, control: Control, needed: int) -> None:
         """The next attempt, for a thread that is free; with it, so many are needed."""
         self._given.put(control)
-        if self._started < min(needed, self._size):
-            self._started += 1
+        if self._serving < min(needed, self._size):
+            self._serving += 1
             self._executor.submit(self._serve)
 
     def close(self) -> None:
         """Let each thread end once it is free."""
-        for _ in range(self._started):
+        for _ in range(self._serving):
             self._given.put(None)
         self._executor.shutdown(wait=False)
 
     def _serve(self) -> None:
-        while (control := self._given.get()) is not None:
-            self._work(control)
+        while (control := self._next()) is not None:
+            try:
+                self._work(control)
+            except Exception:
+                log.exception("a slot's attempt could not be seen through", extra={"action": "attempt.defect"})
+
+    def _next(self) -> Control | None:
+        """The next attempt; None: this thread is not needed any more. It goes back to the executor then, which can
+        wake it when the interpreter exits, as it can not while it waits here."""
+        try:
+            return self._given.get(timeout=PAUSE_S)
+        except Empty:
+            TURN.catch_up()
+        while True:
+            try:
+                return self._given.get(timeout=IDLE_S)
+            except Empty:
+                with self._lock:
+                    if self._given.empty():
+                        self._serving -= 1
+                        return None

@@ -43,11 +43,12 @@ class Turn:
         return _Away(self)
 
     def afterwards(self, do: Callable[[], object]) -> None:
-        """Call `do` as soon as nobody waits for the turn, which may be now: for slots' threads, whoever of them gives
-        the turn, or goes on without, calls it."""
+        """Call `do` as soon as nobody waits for the turn, which may be now. Whoever waits comes to `give`, with the
+        turn or without, and calls it then; should that be held up meanwhile, a thread that has nothing to do does
+        (`catch_up`)."""
         self._left.append(do)
         if not self._waiting or len(self._left) >= MOST_LEFT:
-            self._do_what_is_left()
+            self.catch_up()
 
     def take(self) -> None:
         """Have it, if it can be had; `give` is owed in any case."""
@@ -65,15 +66,18 @@ class Turn:
 
     def give(self) -> bool:
         """Let others have it; whether there was anything to give."""
-        if self._left and not self._waiting:
-            self._do_what_is_left()
-        if self._holder != threading.get_ident():
-            return False
-        self._holder = 0
-        self._lock.release()
-        return True
+        had = self._holder == threading.get_ident()
+        try:
+            if self._left and not self._waiting:
+                self.catch_up()
+        finally:
+            if had:
+                self._holder = 0
+                self._lock.release()
+        return had
 
-    def _do_what_is_left(self) -> None:
+    def catch_up(self) -> None:
+        """Do what was left for afterwards."""
         while self._left:
             try:
                 do = self._left.popleft()

@@ -94,6 +94,10 @@ def _messages_until(stream: FrameStream, kind: type[Message]) -> list[Message]:
     return messages[:-1]
 
 
+def state_of(stream: FrameStream, key: str) -> str:
+    return ask(stream, m.GetJob(key), m.JobStatus).state
+
+
 def _dial(master: Master, role: str = "client") -> FrameStream:
     return dial("127.0.0.1", master.port, master.token, role)
 
@@ -326,6 +330,13 @@ class TestSessions:
                 assert ask(stream, m.GetJob(f"{run}/{job_id}"), m.JobStatus).state == "COMPLETED"
                 assert ask(stream, m.GetLogs(f"{run}/{job_id}"), m.LogChunk).data == job_id.encode()
             wait_until(lambda: ask(stream, m.ListWorkers(), m.WorkerList).workers[0].cpu_percent == 7.0)
+
+    def test_results_before_what_is_no_message_of_a_worker_count(self, master: Master, stream: FrameStream) -> None:
+        run = submit(stream, "a", "b")
+        for job_id, broken in (("a", encode(m.Result(b"?" * 16, "LOST"))), ("b", encode(m.ListWorkers()))):
+            with FakeWorker(master) as worker:
+                worker.stream.send_bytes(encode(m.Result(worker.start().token, "SUCCEEDED", 0)) + broken)
+                wait_until(lambda job_id=job_id: state_of(stream, f"{run}/{job_id}") == "COMPLETED")  # type: ignore[misc]
 
     def test_a_result_does_not_wait_for_the_rest_of_what_comes_after_it(
         self, master: Master, stream: FrameStream

@@ -149,3 +149,16 @@ def test_not_much_is_left_for_afterwards() -> None:
     assert other.there.wait(LONG_S)
     other.end()
     assert done == list(range(turn.MOST_LEFT + 1))
+
+
+def test_what_fails_afterwards_takes_the_turn_from_nobody() -> None:
+    shared = Turn()
+
+    def fail() -> None:
+        raise ValueError("afterwards")
+
+    with pytest.raises(ValueError, match="afterwards"), shared.taken():
+        shared._left.append(fail)
+    other = Other(shared)
+    assert other.there.wait(LONG_S)
+    other.end()

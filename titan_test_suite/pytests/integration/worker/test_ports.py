@@ -23,7 +23,6 @@ from titan_test_suite.pytests.support.worker_master import WorkerMaster
 
 LISTENS = """\
 import os, socket, sys
-from dataclasses import replace
 server = socket.create_server(("127.0.0.1", int(os.environ["PORT"])))
 print(os.environ["PORT"], os.environ["TITAN_PORT"], *sys.argv[1:], flush=True)
 while True: server.accept()
