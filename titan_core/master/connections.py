@@ -211,10 +211,9 @@ class Connections:
                     reports.append(_report(message))
                 elif (reaction := reactions.get(type(message))) is None:
                     raise ProtocolError(f"{type(message).__name__} is not for a session")
-                elif isinstance(message, messages.LogBatch):  # of an attempt whose result is yet to come
-                    reaction(message)
                 else:
-                    self._take_reports(session, reports)
+                    if not isinstance(message, messages.LogBatch):  # a log's own result is yet to come
+                        self._take_reports(session, reports)
                     reaction(message)
                 if not stream.more_is_here:
                     self._take_reports(session, reports)

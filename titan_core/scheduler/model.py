@@ -263,9 +263,7 @@ class Run:
     @property
     def live_jobs(self) -> int:
         """Jobs that are not final; unlike `open_jobs`, services that are ready count."""
-        counts = self.counts  # by name, as it is asked with every change of a job
-        final = counts[JobState.COMPLETED] + counts[JobState.DEAD] + counts[JobState.CANCELLED]
-        return len(self.jobs) - final
+        return len(self.jobs) - sum(map(self.counts.__getitem__, FINAL))
 
     @property
     def state(self) -> RunState:

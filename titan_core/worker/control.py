@@ -116,9 +116,7 @@ class Control:
     def wait(self, seconds: float) -> bool:
         """Let time pass, but no longer than until the end is asked for, or has come; whether that is so."""
         with self.watched() as over:
-            poller = select.poll()
-            poller.register(over, select.POLLIN)
-            return bool(poller.poll(1000 * seconds))
+            return over_within(over, seconds)
 
     def open_wake(self) -> int:
         """A descriptor that turns readable with each `stop`, and is so already if there was one."""
@@ -134,3 +132,10 @@ class Control:
     def _send_watchers_home(self) -> None:
         for over in self._watchers:
             os.eventfd_write(over, 1)
+
+
+def over_within(over: int, seconds: float) -> bool:
+    """Let time pass on a descriptor that `watched` gave; whether the end came, or was asked for."""
+    poller = select.poll()
+    poller.register(over, select.POLLIN)
+    return bool(poller.poll(1000 * seconds))

@@ -23,7 +23,6 @@ import contextlib
 import itertools
 import logging
 import queue
-import select
 import time
 from collections.abc import Callable
 
@@ -31,7 +30,7 @@ from titan_core.lifecycle import Component
 from titan_core.protocol.checks import shortened
 from titan_core.protocol.messages import Health, ServiceReady, Task
 from titan_core.worker.checks import MOST_WAIT_S, Over, Probe, command_probe, http_probe, port_probe
-from titan_core.worker.control import Control, Stop
+from titan_core.worker.control import Control, Stop, over_within
 from titan_core.worker.process_tree import OrphanHouse
 
 log = logging.getLogger("titan.worker")
@@ -200,7 +199,5 @@ def _checks(number: int) -> str:
 
 def _rest(seconds: float, over: int) -> None:
     """Let time pass. Raises Over."""
-    poller = select.poll()
-    poller.register(over, select.POLLIN)
-    if poller.poll(min(max(0.0, seconds), MOST_WAIT_S) * 1000):
+    if over_within(over, min(max(0.0, seconds), MOST_WAIT_S)):
         raise Over

@@ -116,27 +116,40 @@ def who_waits(shared: Turn) -> Other:
     return other
 
 
-def test_what_is_for_afterwards_is_done_by_the_last_who_waited() -> None:
-    shared, done = Turn(), []
-    with shared.taken():
-        other = who_waits(shared)
-        shared.afterwards(lambda: done.append(threading.current_thread()))
+def goes_on_and_does_what_was_left(other: Other, done: list[threading.Thread]) -> None:
+    """The other comes to the turn, or goes on without; what was left is done at its end, and not before."""
     assert other.there.wait(LONG_S)
     assert not done
     other.end()
     assert done == [other.thread]
 
 
-def test_it_is_done_also_where_who_waited_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_for_afterwards_is_done_by_the_last_who_waited() -> None:
     shared, done = Turn(), []
     with shared.taken():
-        monkeypatch.setattr(turn, "PATIENCE_S", 0.2)
         other = who_waits(shared)
         shared.afterwards(lambda: done.append(threading.current_thread()))
-        assert other.there.wait(LONG_S)
-        assert not done
-        other.end()
-        assert done == [other.thread]
+    goes_on_and_does_what_was_left(other, done)
+
+
+class Held:
+    """A lock that somebody else has, until `patience` is over."""
+
+    def __init__(self) -> None:
+        self.patience = threading.Event()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        assert not blocking or self.patience.wait(LONG_S)
+        return False
+
+
+def test_it_is_done_also_where_who_waited_goes_on_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, held, done = Turn(), Held(), []
+    monkeypatch.setattr(shared, "_lock", held)
+    other = who_waits(shared)
+    shared.afterwards(lambda: done.append(threading.current_thread()))
+    held.patience.set()
+    goes_on_and_does_what_was_left(other, done)
 
 
 def test_not_much_is_left_for_afterwards() -> None:
