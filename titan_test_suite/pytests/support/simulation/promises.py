@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from math import inf
 from typing import Any
@@ -39,6 +40,8 @@ def differences(before: dict[str, Any], after: dict[str, Any], edges: bool) -> l
         if (of_a_run and key.partition("/")[0] not in common) or (kind == "edges" and not edges):
             continue
         was, became = before.get(name), after.get(name)
+        if kind == "edges":
+            was, became = _between(was, common), _between(became, common)
         if was != became and not (kind == "past" and set(was) <= set(became)):  # more may have passed meanwhile
             found.append(f"{name}:\n  {was}\n  {became}")
     return found
@@ -84,6 +87,11 @@ def _job(job: Job) -> tuple[Any, ...]:
     books = (job.failures, job.losses, job.crashes, job.attempts_before)
     times = (job.due_at, job.started_at, job.finished_at)
     return asked, place, books, times, list(map(_attempt, job.attempts))
+
+
+def _between(edges: list[str] | None, runs: Container[str]) -> list[str]:
+    """Those edges that lead to jobs of these runs. Not all that is history is loaded, and so need not be linked."""
+    return [edge for edge in edges or () if edge.partition(" ")[2].partition("/")[0] in runs]
 
 
 def _edges(job: Job) -> list[str]:
