@@ -23,7 +23,8 @@ from titan_sdk import TitanClient
 from titan_sdk.cli.text import plural
 from titan_test_suite.load_picture import Look, shown
 from titan_test_suite.pytests.support.cluster import Cluster
-from titan_test_suite.pytests.support.examples import EXAMPLES, free_range
+from titan_test_suite.pytests.support.examples import EXAMPLES
+from titan_test_suite.pytests.support.ports import free_range
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.stage import Stage, performed
 

@@ -26,7 +26,7 @@ from titan_sdk import TitanClient
 from titan_sdk.access import Access
 from titan_sdk.errors import Conflict, TitanError, WaitTimedOut
 from titan_sdk.transport import Transport
-from titan_test_suite.pytests.support.examples import free_range
+from titan_test_suite.pytests.support.ports import free_range
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.torture import evidence, fires, oracle, recovery, services, spawned
 from titan_test_suite.torture.ear import Ear

@@ -7,13 +7,14 @@ not drown what is measured; what that takes is measured too (`bare_s`).
 from __future__ import annotations
 
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from titan_test_suite.pytests.support.ports import free_port
 
 NAME = "answering_service.py"
 TEXT = """\
@@ -33,9 +34,6 @@ while True:
         except OSError:
             pass  # whoever asked is gone
 """
-PORTS = range(15_000, 20_000)
-"""None that Titan gives to services, and none that the kernel gives to clients, which could meet themselves there."""
-_NOT_GIVEN_YET = iter(random.sample(PORTS, len(PORTS)))
 ASKED_EVERY_S = 0.0005
 LONGEST_S = 30.0
 
@@ -52,15 +50,9 @@ def command(program: str, port: int) -> list[str]:
     return [sys.executable, "-u", program, str(port)]
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports on which nobody listens, each given once only."""
-    ports = filter(_is_free, _NOT_GIVEN_YET)
-    return [next(ports) for _ in range(count)]
-
-
 def bare_s(program: str) -> float:
     """Seconds from starting the program, with nobody who keeps it, until it answers."""
-    (port,) = free_ports(1)
+    port = free_port()
     begun_at = time.perf_counter()
     process = subprocess.Popen(command(program, port), start_new_session=True)
     try:
@@ -103,8 +95,3 @@ def _pid_at(port: int) -> int:
             return int(sock.recv(32) or 0)
     except OSError:
         return 0
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -14,7 +14,7 @@ from titan_sdk import JobHandle, TitanClient
 from titan_sdk.errors import Unavailable
 from titan_test_suite.pytests.support.cluster import Cluster
 from titan_test_suite.pytests.support.disks import MIB, SmallDisk, refusal
-from titan_test_suite.pytests.support.examples import free_port
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.witnesses import Witnesses
 

@@ -18,7 +18,8 @@ from titan_sdk.pipeline import Pipeline
 from titan_sdk.transport import Transport
 from titan_test_suite.demo import PIPELINES
 from titan_test_suite.pytests.support.cluster import Cluster, Program
-from titan_test_suite.pytests.support.examples import EXAMPLES, answer_of, example, free_port, port_of
+from titan_test_suite.pytests.support.examples import EXAMPLES, answer_of, example, port_of
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.witnesses import Witnesses
 

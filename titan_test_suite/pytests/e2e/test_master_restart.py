@@ -18,7 +18,7 @@ import pytest
 from titan_core.protocol.messages import JobStatus
 from titan_sdk import JobHandle, TitanClient
 from titan_test_suite.pytests.support.cluster import Cluster, Program
-from titan_test_suite.pytests.support.examples import free_port
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.witnesses import SERVES, Witnesses
 

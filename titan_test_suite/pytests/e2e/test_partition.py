@@ -17,8 +17,8 @@ import pytest
 from titan_core.protocol.messages import JobStatus
 from titan_sdk import JobHandle, TitanClient
 from titan_test_suite.pytests.support.cluster import Cluster
-from titan_test_suite.pytests.support.examples import free_port
 from titan_test_suite.pytests.support.namespaces import Network, refusal
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.seeds import TORTURE
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.witnesses import ENDS, Witnesses

@@ -19,7 +19,7 @@ import pytest
 from titan_sdk import RunHandle, TitanClient, TitanJob
 from titan_test_suite.pytests.support.cgroups import CAN_BE_MADE
 from titan_test_suite.pytests.support.cluster import Cluster
-from titan_test_suite.pytests.support.examples import free_port
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e

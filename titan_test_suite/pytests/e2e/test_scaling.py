@@ -14,7 +14,7 @@ import pytest
 from titan_core.protocol.messages import WorkerStatus
 from titan_sdk import TitanClient
 from titan_test_suite.pytests.support.cluster import Cluster
-from titan_test_suite.pytests.support.examples import free_port
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.witnesses import Witnesses
 

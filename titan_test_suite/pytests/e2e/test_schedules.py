@@ -25,7 +25,7 @@ from titan_core.protocol.messages import FireStatus, ScheduleStatus
 from titan_sdk import TitanClient, TitanJob
 from titan_test_suite.pytests.support.cluster import Cluster
 from titan_test_suite.pytests.support.endpoints import OK, Endpoint, until_closed
-from titan_test_suite.pytests.support.examples import free_port
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.torture.ledger import Ledger, Line
 from titan_test_suite.torture.scripts import NOTE, Scripts

@@ -14,7 +14,7 @@ import pytest
 
 from titan_sdk import Conflict, ServiceFailed, TitanClient, TitanJob
 from titan_test_suite.pytests.support.cluster import Cluster
-from titan_test_suite.pytests.support.examples import free_port
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.servers import SERVER, RequestLoop, ask, asked, server
 from titan_test_suite.pytests.support.waiting import wait_until
 

@@ -35,6 +35,7 @@ from titan_sdk.errors import (
     NotAuthorised,
     ProtocolError,
 )
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.scripted_master import TOKEN, HangUp, ScriptedMaster
 from titan_test_suite.pytests.support.waiting import wait_until
 
@@ -170,20 +171,14 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.chdir(str(tmp_path))
 
 
-def unused_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def test_no_master_says_how_to_start_one(bare_environment: None) -> None:
-    with TitanClient("127.0.0.1", unused_port(), token=TOKEN) as client:
+    with TitanClient("127.0.0.1", free_port(), token=TOKEN) as client:
         with pytest.raises(ConnectionFailed, match=r"start one with: python -m titan_core\.master, or say where"):
             client.stats_text()
 
 
 def test_no_master_is_said_before_no_token(bare_environment: None) -> None:
-    with TitanClient("127.0.0.1", unused_port()) as client:
+    with TitanClient("127.0.0.1", free_port()) as client:
         with pytest.raises(ConnectionFailed, match="start one with"):
             client.stats_text()
 

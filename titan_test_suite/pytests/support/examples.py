@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import random
-import socket
 from dataclasses import replace
 from pathlib import Path
 
 from titan_sdk.pipeline import Pipeline, load
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.waiting import wait_until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -42,25 +41,3 @@ def _get(port: int, path: str) -> str:
         return ""
     finally:
         connection.close()
-
-
-def free_port() -> int:
-    """A port below the range from which the system serves others, so that it is still free a moment later."""
-    return free_range(1)[0]
-
-
-def free_range(count: int) -> tuple[int, int]:
-    """The first and the last of as many such ports in a row."""
-    for first in random.sample(range(20_000, 32_000 - count), 100):
-        if all(map(_is_free, range(first, first + count))):
-            return first, first + count - 1
-    raise AssertionError(f"100 times, {count} ports in a row were not free")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.waiting import wait_until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
@@ -98,7 +99,7 @@ class Slurm:
 
     def _configure(self) -> None:
         host = socket.gethostname().partition(".")[0]
-        ports = {"controller_port": _free_port(), "node_port": _free_port()}
+        ports = {"controller_port": free_port(), "node_port": free_port()}
         text = _CONFIGURATION.format(host=host, user=_user(), home=self._home, **ports)
         (self._home / "slurm.conf").write_text(text)
         (self._home / "state").mkdir()
@@ -146,8 +147,3 @@ def _found(program: str) -> str | None:
 
 def _user() -> str:
     return pwd.getpwuid(os.getuid()).pw_name
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from titan_core.worker import checks, procfs
 from titan_core.worker.app import Worker
 from titan_core.worker.health import SETTLE_S
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import WorkerMaster
 
@@ -58,8 +58,7 @@ QUICK = {"interval_s": 0.02, "timeout_s": 5.0}
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        return int(reserved.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

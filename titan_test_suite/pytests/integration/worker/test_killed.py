@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from titan_core.protocol.messages import LogPosition, Register, ServiceReady
 from titan_core.worker import procfs
 from titan_test_suite.pytests.support.cluster import Program
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import TOKEN, WorkerMaster
 
@@ -26,8 +26,7 @@ def start(master: WorkerMaster, tmp_path: Path) -> Iterator[StartProgram]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TITAN_")}
     environ = {**clean, "TITAN_HOME": str(tmp_path), "TITAN_TOKEN": TOKEN, "TITAN_WORKER_RECONNECT_MAX_S": "0.2"}
     programs: list[Program] = []
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = str(reserved.getsockname()[1])
+    port = str(free_port())
 
     def start(failpoint: str = "") -> Program:
         before = len(master.registrations)

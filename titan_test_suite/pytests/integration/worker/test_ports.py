@@ -18,6 +18,7 @@ from titan_core.protocol.messages import Health, StartAttempt, Task
 from titan_core.worker import ports
 from titan_core.worker.app import Worker
 from titan_core.worker.ports import AUTO_PORTS, Ports, with_port
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import WorkerMaster
 
@@ -37,8 +38,7 @@ def listener() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        return int(reserved.getsockname()[1])
+    return free_port()
 
 
 @pytest.fixture

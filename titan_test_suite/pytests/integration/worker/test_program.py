@@ -15,6 +15,7 @@ import pytest
 from titan_core.errors import Conflict
 from titan_core.worker import procfs
 from titan_test_suite.pytests.support.cluster import Program
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import TOKEN, WorkerMaster
 
@@ -56,11 +57,6 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as process:
         yield process
         process.kill()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        return int(reserved.getsockname()[1])
 
 
 def entries(registry: Path) -> list[str]:

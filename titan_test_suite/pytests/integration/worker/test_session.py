@@ -31,6 +31,7 @@ from titan_core.protocol.messages import (
 from titan_core.worker import app
 from titan_core.worker.app import Worker
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
+from titan_test_suite.pytests.support.ports import free_port
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import TOKEN, WorkerMaster
 
@@ -74,8 +75,7 @@ def test_a_second_worker_on_a_port(master: WorkerMaster, start_worker: StartWork
 
 def test_a_master_that_is_not_there_yet(start_worker: StartWorker, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "titan.worker")
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
+    port = free_port()
     start_worker(master_port=port)
     wait_until(lambda: "nobody answers" in caplog.text)
     late = WorkerMaster(port)
