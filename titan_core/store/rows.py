@@ -46,6 +46,10 @@ _SIZE_FOR = [next((size for size in _SIZES if size <= count), 0) for count in ra
 _JOB_COLUMNS = (
     "sequence", "run", "job_id", *SpecRow._fields, "service", "submitted_at", "spawner_worker_id", "instance_of"
 )  # fmt: skip
+_WAITS = (0, 0, 0, 0, "", "", None, None, None, False, False, 1)
+"""A StateRecord, after `version`, of a job to which nothing has happened yet but that it waits."""
+_TOLD = len(StateRecord._fields) - len(_WAITS)
+"""How many columns of such jobs differ."""
 _DEFINITION_COLUMNS = ("job", "run", "revision", *SpecRow._fields)
 _INSTANTS = {"submitted_at", "finished_at", "due_at", "started_at", "seen_at", "at"}
 
@@ -111,6 +115,7 @@ class Writer:
             "requests": _inserts("requests", RequestRecord._fields, offset_s),
             "jobs": _inserts("jobs", _JOB_COLUMNS, offset_s),
             "states": _upserts("job_states", StateRecord._fields, ("run", "job"), offset_s),
+            "waiting": _upserts("job_states", StateRecord._fields, ("run", "job"), offset_s, _WAITS),
             "attempts": _upserts("attempts", AttemptRecord._fields, ("job", "number"), offset_s),
             "events": _inserts("events", EventRecord._fields, offset_s),
             "workers": _upserts("workers", WorkerRecord._fields, ("worker_id",), offset_s),
@@ -125,7 +130,9 @@ class Writer:
         self._put("runs", list(map(_run_row, pending.runs.values())))
         self._put("requests", pending.requests)
         self._put("jobs", list(map(self._job_row, pending.jobs)))
-        self._put("states", list(pending.states.values()))
+        states = pending.states.values()
+        self._put("states", [state for state in states if state[_TOLD:] != _WAITS])
+        self._put("waiting", [state[:_TOLD] for state in states if state[_TOLD:] == _WAITS])
         self._put("attempts", list(pending.attempts.values()))
         self._put("events", pending.events)
         self._put("workers", list(map(_worker_row, pending.workers.values())))
@@ -154,15 +161,28 @@ class Writer:
             done += size
 
 
-def _inserts(table: str, columns: Sequence[str], offset_s: float, tail: str = "") -> dict[int, str]:
-    row = f"({', '.join(f'? + {offset_s!r}' if column in _INSTANTS else '?' for column in columns)})"
+def _inserts(
+    table: str, columns: Sequence[str], offset_s: float, tail: str = "", last: Sequence[str | int | None] = ()
+) -> dict[int, str]:
+    """Statements, by how many rows each is for. The `last` columns have these values in all rows, and are not bound:
+    to bind a value costs more than to store it."""
+    bound = columns[: len(columns) - len(last)]
+    values = [f"? + {offset_s!r}" if column in _INSTANTS else "?" for column in bound]
+    row = f"({', '.join([*values, *map(_literal, last)])})"
     head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES"
     return {size: f"{head} {', '.join([row] * size)}{tail}" for size in _SIZES}
 
 
-def _upserts(table: str, columns: Sequence[str], key: Sequence[str], offset_s: float) -> dict[int, str]:
+def _upserts(
+    table: str, columns: Sequence[str], key: Sequence[str], offset_s: float, last: Sequence[str | int | None] = ()
+) -> dict[int, str]:
     changes = ", ".join(f"{column} = excluded.{column}" for column in columns if column not in key)
-    return _inserts(table, columns, offset_s, f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}")
+    return _inserts(table, columns, offset_s, f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}", last)
+
+
+def _literal(value: str | int | None) -> str:
+    """Of what is in _WAITS."""
+    return "NULL" if value is None else f"'{value}'" if isinstance(value, str) else f"{int(value)}"
 
 
 def _run_row(run: RunRecord) -> tuple[Any, ...]:

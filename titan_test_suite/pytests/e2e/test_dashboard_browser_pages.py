@@ -44,28 +44,24 @@ def person(browser: object, stage: Scene) -> Iterator[Window]:
         yield one
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_each_page_is_drawn_without_a_complaint_and_fits(stage: Scene, person: Window, scheme: str) -> None:
-    person.page.emulate_media(color_scheme=scheme)
+def test_each_page_is_drawn_without_a_complaint_fits_and_keeps_what_somebody_wrote_text(
+    stage: Scene, person: Window
+) -> None:
     for name, path in stage.pages().items():
         person.page.set_viewport_size(WIDE)
         status = person.go(path)
         assert status == (404 if name == "not found" else 200), name
-        assert person.page.evaluate("getComputedStyle(document.documentElement).colorScheme") == scheme, name
-        assert person.overflow() <= 0, (name, person.widest())
-        person.page.set_viewport_size(NARROW)
-        assert person.overflow() <= 0, (name, person.widest())
-        assert not person.troubles, (name, person.troubles)
-
-
-def test_what_somebody_wrote_into_a_name_stays_text(stage: Scene, person: Window) -> None:
-    for name, path in stage.pages().items():
-        person.go(path)
+        for scheme in ("dark", "light"):
+            person.page.emulate_media(color_scheme=scheme)
+            assert person.page.evaluate("getComputedStyle(document.documentElement).colorScheme") == scheme, name
+            for size in (WIDE, NARROW):
+                person.page.set_viewport_size(size)
+                assert person.overflow() <= 0, (name, scheme, person.widest())
         assert person.page.locator("img, [onerror]").count() == 0, name
         assert "taken" not in person.page.title(), name
         if name in SHOWN:
             person.page.get_by_text(SHOWN[name]).first.wait_for(state="attached")
-    assert not person.troubles, person.troubles
+        assert not person.troubles, (name, person.troubles)
 
 
 def test_each_page_can_be_used_by_everybody(browser: object, stage: Scene) -> None:

@@ -19,7 +19,7 @@ from titan_test_suite.pytests.support.simulation.cluster import simulate
 from titan_test_suite.pytests.support.simulation.figures import Figures
 from titan_test_suite.pytests.support.simulation.tables import Tables
 
-HISTORIES = 80
+HISTORIES = 50
 CHECK_EACH = 1 if TORTURE else 30
 REPLAY = "TITAN_SIMULATION_SEED={} make test ARGS='titan_test_suite/pytests/simulation -k {}'"
 

@@ -233,7 +233,7 @@ def test_five_years_none_lost_and_none_twice(expression: str, zone: str) -> None
     expected, slots = of_all_years(expression, zone), table(expression, zone)
     assert expected
     assert list(slots.between(begin - 1, end - 1)) == expected
-    for low, high in windows(zone, 3) if len(expected) > 2000 else [(begin - 1, end - 1)]:
+    for low, high in windows(zone, 3) if len(expected) > 500 else [(begin - 1, end - 1)]:
         assert chained(slots, low, high) == part(expected, low, high)
 
 
@@ -241,7 +241,7 @@ def test_five_years_none_lost_and_none_twice(expression: str, zone: str) -> None
 @pytest.mark.parametrize("expression", DENSE)
 def test_what_is_due_often_round_each_change(expression: str, zone: str) -> None:
     slots = table(expression, zone)
-    for low, high in windows(zone, 3):
+    for low, high in windows(zone, 1):
         expected = counted(expression, zone, low, high)
         assert list(slots.between(low - 1, high - 1)) == expected
         middle = (low + high) // 2

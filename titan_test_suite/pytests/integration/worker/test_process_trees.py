@@ -193,7 +193,7 @@ def test_the_daemon_of_a_live_job_is_left_alone(master: WorkerMaster, shared: Pa
     wait_until(lambda: psutil.Process(pid).ppid() == os.getpid())
     for _ in range(5):
         assert master.run("sleep 0.01 & exit 0").outcome == "SUCCEEDED"
-    assert psutil.Process(pid).status() == psutil.STATUS_SLEEPING
+    wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_SLEEPING)
     master.stop(token)
     master.result(token)
     assert is_gone(pid)
