@@ -154,8 +154,7 @@ class Foreman:
     def on_registered(self, introduction: Register, registered: Registered, outbox: Outbox) -> None:
         """A session has begun: go on with what the master adopted, end and forget what it did not."""
         self._runner.worker_id = registered.worker_id
-        if self._disk.trouble != introduction.trouble:
-            outbox.put(self.heartbeat())
+        outbox.put(self.heartbeat())  # so that how things are is known before the first interval is over
         offsets = {position.token: position.offset for position in registered.adopted}
         given_up = [token for token in introduction.running if token not in offsets]
         self._give_up(given_up)

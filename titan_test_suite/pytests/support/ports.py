@@ -7,6 +7,7 @@ listened on a port that was given before may come back to it.
 
 from __future__ import annotations
 
+import atexit
 import random
 import socket
 import threading
@@ -21,6 +22,7 @@ class _Block:
     def __init__(self) -> None:
         # A name that goes with the process, and that is seen by all who share the ports (a network namespace).
         self._name = socket.socket(socket.AF_UNIX)
+        atexit.register(self._name.close)
         self._first = next(filter(self._take, random.sample(_BLOCKS, len(_BLOCKS))), 0)
         if not self._first:
             raise RuntimeError(f"{len(_BLOCKS)} other processes have all ports for tests")

@@ -94,6 +94,15 @@ def test_heartbeats_go_up_at_the_masters_pace(master: WorkerMaster, start_worker
     assert 0 < beats[-1].memory_used < psutil.virtual_memory().total  # type: ignore[attr-defined]
 
 
+def test_how_things_are_is_said_before_the_first_interval_is_over(
+    master: WorkerMaster, start_worker: StartWorker
+) -> None:
+    master.heartbeat_s = 600.0
+    start_worker()
+    beat = wait_until(lambda: master.of(Heartbeat))[0]  # type: ignore[index]
+    assert 0 < beat.memory_used < psutil.virtual_memory().total
+
+
 def test_a_silent_master_is_dialled_again(master: WorkerMaster, start_worker: StartWorker) -> None:
     master.death_s = 0.2
     start_worker()
