@@ -95,7 +95,7 @@ def test_a_disk_that_fills_and_is_freed_costs_nothing(office: Office) -> None:
         office.ran_once(client, JobHandle(client, child.run_id, "child"))
         assert client.submit_job(office.witnesses.job("new")).result(END_S).state == "COMPLETED"
         assert client.job(held).state == "QUEUED"
-        assert "there is room again" in office.cluster.master.tail()
+        wait_until(lambda: "there is room again" in office.cluster.master.tail())
 
 
 def almost_full(office: Office, client: TitanClient, running: JobHandle) -> None:

@@ -77,7 +77,7 @@ def test_a_webhook_has_workers_started(tmp_path: Path, script: Script) -> None:
             assert worker.ephemeral
             wait_until(lambda: not client.workers(), 20, cluster.master.tail)
         wait_until(lambda: '"POST / HTTP/1.1" 204' in (tmp_path / "receiver.out").read_text())
-        assert f"gave back worker {worker.worker_id}" in cluster.master.tail()
+        wait_until(lambda: f"gave back worker {worker.worker_id}" in cluster.master.tail())
 
 
 def test_a_webhook_that_refuses_is_explained(tmp_path: Path, script: Script) -> None:

@@ -33,7 +33,7 @@ from titan_test_suite.pytests.support.ledger import WatchedCluster
 from titan_test_suite.pytests.support.seeds import TORTURE, announced_seed
 from titan_test_suite.pytests.support.simulation.machine import CAPABILITIES, Machine, refusable
 
-EXAMPLES, STEPS = (5000, 120) if TORTURE else (60, 50)
+EXAMPLES, STEPS = (5000, 120) if TORTURE else (40, 50)
 OFFERS = st.sampled_from([("GENERAL",), ("GENERAL",), ("GENERAL", "GPU"), ("GPU",)])
 WORKERS_MOST = 4
 ROUNDS_MOST = 500

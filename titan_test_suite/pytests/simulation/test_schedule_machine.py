@@ -28,7 +28,7 @@ from titan_test_suite.pytests.support.simulation.judged_cluster import JudgedClu
 from titan_test_suite.pytests.support.simulation.machine import refusable
 from titan_test_suite.pytests.support.simulation.timetables import seldom
 
-EXAMPLES, STEPS = (2000, 80) if TORTURE else (60, 40)
+EXAMPLES, STEPS = (2000, 80) if TORTURE else (40, 40)
 NAMES = st.sampled_from(["hourly", "nightly"])
 ENDS = st.sampled_from([Outcome.SUCCEEDED] * 3 + [Outcome.FAILED])
 ALERTS = st.sampled_from([Alert(), Alert("http://somebody"), Alert(jobs=(JobSpec("tell", Task("x.sh")),))])

@@ -67,7 +67,7 @@ def test_results_outlive_a_killed_worker(
     assert master.registrations[-1].running == ()
     for n, token in enumerate(tokens):
         wait_until(lambda n=n, token=token: master.log(token) == b"said %d\n" % n)
-    assert "3 results of a worker that was killed are told now" in successor.tail()
+    wait_until(lambda: "3 results of a worker that was killed are told now" in successor.tail())
     assert sorted(ledger.read_text().split()) == ["0", "1", "2"]
     master.acknowledges = True
     master.drop_session()
@@ -134,7 +134,7 @@ def test_a_journal_that_was_cut_off_anywhere(
     os.truncate(path, path.stat().st_size - 7)
     successor = start()
     assert len(master.registrations[-1].finished) == 1
-    assert "what follows is cut off" in successor.tail()
+    wait_until(lambda: "what follows is cut off" in successor.tail())
     assert ledger.read_text() == "ran\nran\n"
 
 

@@ -186,7 +186,7 @@ def test_it_outlives_a_killed_parent_and_the_cleaning_of_its_successor(
     parent.kill()
     successor = start(ports[0] if same_port else ports[2])
     wait_until(lambda: not is_running(leftover), 10)
-    assert "of a worker that was killed" in successor.tail()
+    wait_until(lambda: "of a worker that was killed" in successor.tail())
     assert works(master, ports[0] if same_port else ports[2])
     assert is_running(child.pid)
     assert works(master, ports[1])

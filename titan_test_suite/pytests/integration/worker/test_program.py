@@ -243,7 +243,7 @@ def test_a_killed_workers_processes_are_ended_by_the_next_one_of_its_home(
     wait_until(lambda: len(master.registrations) == 2, 20, successor.tail)
     assert all(is_gone(pid) for pid in pids)
     assert not entries(registry)
-    assert "of a worker that was killed" in successor.tail()
+    wait_until(lambda: "of a worker that was killed" in successor.tail())
     assert master.registrations[0].instance != master.registrations[1].instance
 
 
