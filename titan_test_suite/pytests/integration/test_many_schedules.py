@@ -24,6 +24,7 @@ from titan_core.scheduler.events import ScheduleDefined, WallClockSet
 from titan_core.store.assets import AssetStore
 from titan_core.store.volatile import Volatile
 from titan_test_suite.pytests.support.schedules import definition
+from titan_test_suite.pytests.support.stored_cluster import volatile_store
 
 MANY = 2_000
 SCRIPT = b"echo done\n"
@@ -32,9 +33,8 @@ SHA256 = hashlib.sha256(SCRIPT).hexdigest()
 
 @pytest.fixture
 def store() -> Iterator[Volatile]:
-    store = Volatile(FakeClock())
-    yield store
-    store.stop()
+    with volatile_store(FakeClock()) as store:
+        yield store
 
 
 def engine_of(clock: FakeClock, store: Volatile, count: int) -> Engine:

@@ -28,7 +28,7 @@ from titan_core.store.durability import Durability
 from titan_core.store.sqlite import Store
 from titan_core.store.volatile import Volatile
 from titan_test_suite.pytests.support.cluster_model import Cluster, service
-from titan_test_suite.pytests.support.stored_cluster import open_store, stored_job
+from titan_test_suite.pytests.support.stored_cluster import open_store, stored_job, volatile_store
 from titan_test_suite.pytests.support.waiting import wait_until
 
 M = TypeVar("M", bound=Message)
@@ -39,6 +39,12 @@ INFO = WorkerInfo("w:1", b"i" * 16, frozenset({"GENERAL"}), slots=4)
 @pytest.fixture
 def logs(tmp_path: Path) -> LogStore:
     return LogStore(tmp_path / "logs", Topics())
+
+
+@pytest.fixture
+def volatile() -> Iterator[Volatile]:
+    with volatile_store(SystemClock()) as store:
+        yield store
 
 
 @contextmanager
@@ -62,11 +68,11 @@ def running_service() -> Attempt:
 
 
 def test_the_output_of_what_goes_on_is_kept_however_much_begins_and_ends_beside_it(
-    logs: LogStore,
+    logs: LogStore, volatile: Volatile
 ) -> None:
     web = running_service()
     tokens = [number.to_bytes(16, "big") for number in range(100)]
-    with session_of(INFO, logs, Volatile(SystemClock())) as (session, _):
+    with session_of(INFO, logs, volatile) as (session, _):
         session.know([web])
         for token in tokens:
             session.know([replace(web, token=token, number=int.from_bytes(token, "big"))])
@@ -76,9 +82,11 @@ def test_the_output_of_what_goes_on_is_kept_however_much_begins_and_ends_beside_
         assert list(session._known) == [web.token]
 
 
-def test_a_result_told_in_the_registration_is_acknowledged_before_its_log_has_come(logs: LogStore) -> None:
+def test_a_result_told_in_the_registration_is_acknowledged_before_its_log_has_come(
+    logs: LogStore, volatile: Volatile
+) -> None:
     ended = running_service()
-    with session_of(INFO, logs, Volatile(SystemClock())) as (session, _):
+    with session_of(INFO, logs, volatile) as (session, _):
         session.know([ended])
         session.expect_logs([ended.token])
         session.put(AcknowledgeResult("w:1", ended.token), 0)
@@ -124,8 +132,10 @@ def free_disk(store: Store) -> None:
     store._connection.execute("PRAGMA max_page_count = 1000000").fetchall()
 
 
-def test_all_that_is_acknowledged_together_is_one_message_behind_what_came_before(logs: LogStore) -> None:
-    with session_of(INFO, logs, Volatile(SystemClock())) as (session, worker):
+def test_all_that_is_acknowledged_together_is_one_message_behind_what_came_before(
+    logs: LogStore, volatile: Volatile
+) -> None:
+    with session_of(INFO, logs, volatile) as (session, worker):
         session.put(ForgetRuns(("old",)), 0)
         session.put(AcknowledgeResult("w:1", b"1"), 0)
         session.put(ShutDownWorker("w:1"), 0)

@@ -19,6 +19,7 @@ from titan_core.scheduler.events import Event
 from titan_core.scheduler.model import JobSpec
 from titan_core.scheduler.records import batch
 from titan_core.store.sqlite import Store
+from titan_core.store.volatile import Volatile
 from titan_test_suite.pytests.support.cluster_model import Cluster, job
 
 
@@ -50,6 +51,16 @@ def open_store(home: Path, clock: Clock | None = None) -> Iterator[Store]:
     finally:
         store.stop()
         assert store.join(10)
+
+
+@contextmanager
+def volatile_store(clock: Clock) -> Iterator[Volatile]:
+    """One that keeps nothing, stopped at the end."""
+    store = Volatile(clock)
+    try:
+        yield store
+    finally:
+        store.stop()
 
 
 def stored_job(job_id: str, *parents: str, args: tuple[str, ...] = (), **fields: object) -> JobSpec:
