@@ -148,7 +148,7 @@ class Core:
 
     def next_due_at(self) -> float | None:
         """When a TimePassed is wanted next; None: not before another event."""
-        return self.state.now if self.state.released else self.state.timers.next_due_at()
+        return self.state.timers.next_due_at()
 
     # ── reactions ─────────────────────────────────────────────────────────────────────────────────
 
@@ -221,7 +221,6 @@ class Core:
         by_hand.retry_jobs(self.state, lost_causes)
 
     def _on_time_passed(self, event: TimePassed) -> None:
-        jobs.release(self.state)
         fired = 0
         for what in self.state.timers.pop_due(self.state.now):
             if isinstance(what, Worker):

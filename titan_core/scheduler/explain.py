@@ -39,8 +39,6 @@ def reason(state: State, job: Job) -> str:
 
 def _blocked(job: Job) -> list[str]:
     open_parents = [p for p in job.parents if not p.satisfied]
-    if not open_parents:
-        return ["its parents are done; it is queued in a moment"]
     return [_listing("waits for ", [f"{p.job_id} ({p.state.value})" for p in open_parents])]
 
 

@@ -63,7 +63,7 @@ def _check_job(state: State, job: Job) -> None:
     waits = job.state in (JobState.DELAYED, *PAUSED)
     _require((job.timer in state.timers) == waits, f"{job.key}: timer {job.timer} in {job.state}")
     if job.state is JobState.BLOCKED:
-        _require(unsatisfied > 0 or job in state.released, f"{job.key}: BLOCKED by nothing")
+        _require(unsatisfied > 0, f"{job.key}: BLOCKED by nothing")
     elif job.state not in (JobState.CANCELLED,):
         _require(unsatisfied == 0, f"{job.key}: {job.state.value} before its parents")
     if job.state in WAITING:

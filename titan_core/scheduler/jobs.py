@@ -256,35 +256,18 @@ def _end(state: State, job: Job, final: JobState, reason: str) -> None:
 
 
 def satisfy(state: State, job: Job) -> None:
-    """Let the children go on, the first of them at once; once in the life of a job."""
+    """Let the children go on; once in the life of a job."""
     if job.satisfied:
         return
     job.satisfied = True
-    at_once = state.settings.readied_at_once
     for child in job.children:
         child.open_parents -= 1
         if child.state is not JobState.BLOCKED:
             continue
-        if child.open_parents or not at_once:
-            release_later(state, child)
-        else:
-            at_once -= 1
+        if child.open_parents == 0:
             _ready(state, child)
-
-
-def release_later(state: State, job: Job) -> None:
-    """A BLOCKED job stays so for now; if nothing blocks it, until one of the next steps."""
-    job.reason = waits_for(job)
-    if job.open_parents == 0:
-        state.released.append(job)
-
-
-def release(state: State) -> None:
-    """Ready the next of those that are BLOCKED by nothing; meanwhile they may have been cancelled."""
-    for _ in range(min(len(state.released), state.settings.readied_at_once)):
-        job = state.released.popleft()
-        if job.state is JobState.BLOCKED:
-            _ready(state, job)
+        else:
+            child.reason = waits_for(child)
 
 
 def cancel_waiting(state: State, job: Job, reason: str) -> None:

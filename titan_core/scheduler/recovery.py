@@ -195,7 +195,7 @@ def _link(state: State, run: Run) -> None:
 
 def _set_going(state: State, job: Job) -> None:
     if job.state is JobState.BLOCKED:
-        jobs.release_later(state, job)
+        job.reason = jobs.waits_for(job)
     elif job.state is JobState.QUEUED:
         state.placement.queue(job)
         attempt = job.attempt

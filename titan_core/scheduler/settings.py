@@ -36,7 +36,4 @@ class Settings:
     """More of them within CRASH_LOOP_S, or in a row, are a crash loop."""
     crash_loop_retry_s: float = 3600.0
     """How long a service rests in one."""
-    readied_at_once: int = 500
-    """Children that a job readies in the step in which it ends; of more, the others follow in steps of their own, and
-    who waits for the lock comes between."""
     scaling: ScalingSettings = ScalingSettings()

@@ -92,8 +92,6 @@ class State:
     lost: dict[bytes, Attempt] = field(default_factory=dict)
     """Attempts given up while no newer one of their job exists: should their worker return, they still count."""
     timers: Timers[Job | Worker | Growth | Schedule] = field(default_factory=Timers)
-    released: deque[Job] = field(default_factory=deque)
-    """Jobs BLOCKED by nothing any more, which become ready in the next steps. Not stored: the parents say it."""
     placement: Placement = field(default_factory=Placement)
     requests: dict[bytes, str] = field(default_factory=dict)
     """Run ids by the request id of the submission that made, or extended, them."""

@@ -130,9 +130,7 @@ class Writer:
         self._put("runs", list(map(_run_row, pending.runs.values())))
         self._put("requests", pending.requests)
         self._put("jobs", list(map(self._job_row, pending.jobs)))
-        states = pending.states.values()
-        self._put("states", [state for state in states if state[_TOLD:] != _WAITS])
-        self._put("waiting", [state[:_TOLD] for state in states if state[_TOLD:] == _WAITS])
+        self._put_states(pending.states.values())
         self._put("attempts", list(pending.attempts.values()))
         self._put("events", pending.events)
         self._put("workers", list(map(_worker_row, pending.workers.values())))
@@ -151,6 +149,16 @@ class Writer:
 
     def _definition_row(self, definition: DefinitionRecord) -> tuple[Any, ...]:
         return (*definition[:-1], *self._specs.row(definition.spec))
+
+    def _put_states(self, states: Iterable[StateRecord]) -> None:
+        waiting, others = [], []
+        for state in states:
+            if state[_TOLD:] == _WAITS:
+                waiting.append(state[:_TOLD])
+            else:
+                others.append(state)
+        self._put("waiting", waiting)
+        self._put("states", others)
 
     def _put(self, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
         done, count, statements = 0, len(rows), self._statements[name]

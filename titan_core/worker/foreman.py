@@ -218,6 +218,8 @@ class Foreman:
 
     def _give_up(self, tokens: Collection[bytes]) -> None:
         for control in filter(None, map(self.slots.find, tokens)):
+            if control.unwanted:
+                continue  # said before
             log.info(
                 "%s is not ours any more and is ended", _key(control.start), extra={"action": "attempt.given_up"}
             )

@@ -14,7 +14,7 @@ import pytest
 from titan_core.protocol.messages import WorkerStatus
 from titan_sdk import TitanClient
 from titan_test_suite.pytests.support.cluster import Cluster
-from titan_test_suite.pytests.support.ports import free_port
+from titan_test_suite.pytests.support.ports import free_port, free_range
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.witnesses import Witnesses
 
@@ -28,8 +28,8 @@ WORKS = "note start; read -rt 0.4 -u $never; note end; exit 0"
 @contextmanager
 def growing_cluster(home: Path, *flags: str) -> Iterator[Cluster]:
     """One that grows quickly; workers that were spawned are ended with it, whatever becomes of the test."""
-    low = free_port()
-    ports = f"{low}-{low + 20}"  # one that somebody has is passed over
+    low, high = free_range(21)
+    ports = f"{low}-{high}"
     with Cluster(home, "--provisioner", "inception", "--worker-ports", ports, *QUICK, *flags) as cluster:
         try:
             yield cluster

@@ -6,8 +6,6 @@ import pytest
 
 from titan_core.errors import Conflict, InvalidGraph, NotFound
 from titan_core.scheduler import dag
-from titan_core.scheduler.actions import StartAttempt
-from titan_core.scheduler.events import TimePassed
 from titan_core.scheduler.model import JobSpec
 from titan_test_suite.pytests.support.cluster_model import Cluster, job
 
@@ -106,61 +104,6 @@ def test_a_fan_in_starts_once_all_are_done() -> None:
         assert cluster.state("sum") == "BLOCKED"
         cluster.finish(name)
     assert cluster.state("sum") == "RUNNING"
-
-
-# ── more children than one step readies ───────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def fan() -> Cluster:
-    """A job has ended that eight wait for, and a step readies three."""
-    cluster = Cluster(readied_at_once=3)
-    cluster.join("w")
-    cluster.submit(job("first"), *(job(f"child-{n}", "first", requirement="GPU") for n in range(8)))
-    cluster.finish("first")
-    return cluster
-
-
-def children(cluster: Cluster, state: str) -> list[int]:
-    return [int(name[-1]) for name, its in cluster.states().items() if name != "first" and its == state]
-
-
-def test_children_are_readied_in_steps(fan: Cluster) -> None:
-    assert children(fan, "QUEUED") == [0, 1, 2]
-    assert fan.explain("child-3") == ["its parents are done; it is queued in a moment"]
-    for queued in (6, 8):
-        assert fan.core.next_due_at() == fan.now
-        fan.handle(TimePassed())
-        assert children(fan, "QUEUED") == list(range(queued))
-    assert fan.core.next_due_at() is None
-    fan.join("g", "GPU", slots=8)
-    started = [action.attempt.job.job_id for action in fan.actions if isinstance(action, StartAttempt)]
-    assert started[1:] == [f"child-{n}" for n in range(8)]
-
-
-def test_nobody_waits_behind_the_children_of_another(fan: Cluster) -> None:
-    fan.submit(job("a"), job("b", "a"), run_id="other")
-    fan.finish("other/a")
-    assert fan.state("other/b") == "RUNNING"
-    assert children(fan, "BLOCKED") == [3, 4, 5, 6, 7]
-
-
-def test_children_that_are_about_to_be_readied_can_be_cancelled_and_retried(fan: Cluster) -> None:
-    fan.cancel("child-3")
-    fan.cancel("child-4")
-    fan.retry("child-4")
-    assert children(fan, "QUEUED") == [0, 1, 2, 4]
-    fan.advance(0)
-    assert children(fan, "QUEUED") == [0, 1, 2, 4, 5, 6, 7]
-    fan.cancel_run()
-    assert fan.run_state() == "CANCELLED"
-
-
-def test_children_whose_run_is_cancelled_stay_so(fan: Cluster) -> None:
-    fan.cancel_run()
-    fan.advance(0)
-    assert children(fan, "CANCELLED") == list(range(8))
-    assert fan.core.next_due_at() is None
 
 
 # ── parents that exist already ────────────────────────────────────────────────────────────────────

@@ -57,19 +57,6 @@ def test_what_waited_waits_and_what_ran_runs(cluster: KeptCluster, worker: FakeW
     assert cluster.state("gpu") == "RUNNING"
 
 
-def test_children_that_were_to_be_readied_in_the_next_step_are() -> None:
-    cluster = KeptCluster(readied_at_once=2)
-    cluster.join("w")
-    cluster.submit(job("first"), *(job(f"child-{n}", "first", requirement="GPU") for n in range(5)))
-    cluster.finish("first")
-    before = cluster.states()
-    assert list(before.values()) == ["COMPLETED", "QUEUED", "QUEUED", "BLOCKED", "BLOCKED", "BLOCKED"]
-    assert cluster.restart_master() == []
-    assert cluster.states() == before
-    cluster.advance(0)
-    assert set(cluster.states().values()) == {"COMPLETED", "QUEUED"}
-
-
 def test_delays_are_not_begun_anew(cluster: KeptCluster) -> None:
     cluster.submit(job("a", delay_s=100))
     cluster.advance(70)

@@ -242,9 +242,7 @@ class Master:
         due_at = self.core.next_due_at()
         if due_at is not None and (self._alarm_at is None or due_at < self._alarm_at):
             self._alarm_at = due_at
-            # Whoever is to be readied in the next step waits for the lock, and others take it before.
-            is_late = self._agenda.chance(0.5 if self.core.state.released else 0.02)
-            late_s = self._agenda.spread(0.001, STALLED_S) if is_late else 0.0
+            late_s = self._agenda.spread(0.001, STALLED_S) if self._agenda.chance(0.02) else 0.0
             self._agenda.after(max(0.0, due_at - self._agenda.now) + late_s, lambda: self._ring(due_at))
 
     def _ring(self, at: float) -> None:

@@ -25,6 +25,5 @@ def settings_of(agenda: Agenda, runs_kept: int) -> Settings:
         restart_max_s=10.0,
         crash_loop_restarts=4,
         crash_loop_retry_s=20.0,
-        readied_at_once=agenda.dice.choice([1, 2, 500]),
         scaling=scaling,
     )
