@@ -42,7 +42,11 @@ def finish_run(cluster: StoredCluster, run_id: str, jobs: int = 3) -> None:
 
 
 def wait_swept(store: Store) -> None:
-    wait_until(lambda: not rows(store)["leftovers"] and rows(store)["runs"] <= 1, explain=lambda: rows(store))
+    def is_swept() -> bool:
+        found = rows(store)
+        return not found["leftovers"] and found["runs"] <= 1
+
+    wait_until(is_swept, explain=lambda: rows(store))
 
 
 def test_what_is_expired_by_age_and_by_number(cluster: StoredCluster) -> None:
