@@ -66,7 +66,7 @@ def test_a_load_cycle(tmp_path: Path) -> None:
         cluster.start_worker("GPU", "--permanent", slots=1)
         jobs = [witnesses.job(f"job-{number}", WORKS) for number in range(40)]
         run = client.submit_dag("burst", jobs)
-        most = wait_until(lambda: len(workers(client)) == 5 and workers(client), WAIT_S, lambda: client.workers())
+        most = wait_until(lambda: len(found := workers(client)) == 5 and found, WAIT_S, lambda: client.workers())
         by_kind = [worker.capabilities for worker in most if worker.ephemeral]
         assert by_kind == [("GENERAL",)] * 3
         permanent = next(worker.worker_id for worker in most if worker.permanent)
