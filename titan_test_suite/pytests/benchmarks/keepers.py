@@ -32,7 +32,7 @@ from titan_sdk import TitanClient, TitanJob
 from titan_test_suite.pytests.benchmarks.answering import command, write_program
 from titan_test_suite.pytests.benchmarks.cluster import running_cluster
 from titan_test_suite.pytests.benchmarks.figures import TITAN
-from titan_test_suite.pytests.support.ports import free_port
+from titan_test_suite.pytests.support.ports import free_ports
 
 GOOD_S = 1.0
 """An attempt that lasted so long was a good one, for every keeper."""
@@ -72,7 +72,7 @@ def titan(count: int) -> Iterator[Kept]:
 
 @contextmanager
 def titan_with_fixed_ports(count: int) -> Iterator[Kept]:
-    with _titan([free_port() for _ in range(count)]) as kept:
+    with _titan(free_ports(count)) as kept:
         yield kept
 
 
@@ -117,7 +117,7 @@ def find_pm2() -> None:
 def pm2(count: int) -> Iterator[Kept]:
     """A daemon that asks nobody whether there is a newer one."""
     with _home() as (home, environ):
-        ports, settings = [free_port() for _ in range(count)], home / "services.json"
+        ports, settings = free_ports(count), home / "services.json"
         program = write_program(home)
         settings.write_text(json.dumps({"apps": [_app(program, port) for port in ports]}))
         environ |= {"PM2_HOME": str(home), "PM2_DISCRETE_MODE": "1", "PM2_DISABLE_VERSION_CHECK": "1"}
@@ -153,7 +153,7 @@ def find_supervisord() -> None:
 @contextmanager
 def supervisord(count: int) -> Iterator[Kept]:
     with _home() as (home, environ):
-        ports, settings = [free_port() for _ in range(count)], home / "supervisord.conf"
+        ports, settings = free_ports(count), home / "supervisord.conf"
         program = write_program(home)
         settings.write_text(SUPERVISORD + "".join(_section(program, port) for port in ports))
         start = [sys.executable, "-m", "supervisor.supervisord", "-c", str(settings)]

@@ -58,6 +58,11 @@ def free_port() -> int:
     return _ours.give(1)
 
 
+def free_ports(count: int) -> list[int]:
+    """As many, wherever they are."""
+    return [free_port() for _ in range(count)]
+
+
 def free_range(count: int) -> tuple[int, int]:
     """The first and the last of as many in a row."""
     first = _ours.give(count)

@@ -23,7 +23,7 @@ from titan_core.worker.process_tree import is_spawned
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
 from titan_test_suite.pytests.support.cgroups import CAN_BE_MADE
 from titan_test_suite.pytests.support.cluster import Program
-from titan_test_suite.pytests.support.ports import free_port
+from titan_test_suite.pytests.support.ports import free_ports
 from titan_test_suite.pytests.support.waiting import wait_until
 from titan_test_suite.pytests.support.worker_master import TOKEN, WorkerMaster
 
@@ -63,7 +63,7 @@ def start(master: WorkerMaster, tmp_path: Path, environ: dict[str, str]) -> Iter
 @pytest.fixture
 def ports() -> list[int]:
     """Three that are free."""
-    return [free_port() for _ in range(3)]
+    return free_ports(3)
 
 
 def spawned(home: Path) -> list[int]:
