@@ -30,7 +30,8 @@ from titan_core.worker import procfs, sigkill
 from titan_core.worker.cgroup import SlotCgroup
 from titan_core.worker.process import FORK_GATE, Launch, Leader, start_process
 from titan_core.worker.turn import TURN
-from titan_core.worker.warm_server import IMPOSSIBLE, MOST_BYTES, NO_PROCESS, RENEW, Request
+from titan_core.worker.warm_fit import Fit, Request
+from titan_core.worker.warm_wire import IMPOSSIBLE, MOST_BYTES, NO_PROCESS
 
 log = logging.getLogger("titan.worker")
 
@@ -44,10 +45,9 @@ _LASTING_S = 10.0
 _PROGRAM = str(Path(__file__).with_name("warm_main.py"))
 _LAST_BYTES = 2_000
 _TRIAL = (sys.executable, "-u", str(Path(__file__).with_name("warm_trial.py")))
+_LINKS_OF_ONE = 3
+"""Of the directory of a process's threads, where it has one."""
 _TRIAL_SAYS, _TRIAL_ENDING = "begun True\n", 7
-_READ_AT_START = ("PYTHON", "LC_", "LD_", "MALLOC_", "GLIBC_")
-_READ_AT_START_NAMES = ("HOME", "LANG", "LANGUAGE", "LOCPATH", "GCONV_PATH", "VIRTUAL_ENV")
-"""Variables of which a Python makes, as it starts, what does not change any more. (Below HOME may be packages.)"""
 
 
 class WarmProcess:
@@ -71,7 +71,6 @@ class Warm(Component):
     def __init__(self, environment: Mapping[str, str], most_jobs: int = MOST_JOBS) -> None:
         super().__init__("warm")
         self._environment = dict(environment)
-        self._settings = _settings(environment)
         self._most_jobs = most_jobs
         self._lock = threading.Lock()
         self._thread = 0
@@ -96,16 +95,17 @@ class Warm(Component):
 
     def start_process(self, launch: Launch, cgroup: SlotCgroup | None = None) -> Leader:
         """Start it, warm if that can be. `cgroup`: that of the calling thread. Raises OSError."""
-        packet = _packet(launch) if self._fits(launch) else b""
-        process = self._start_warm(packet, launch.output, cgroup) if packet else None
+        asked = self._asked
+        request = asked.fit.request(launch) if asked is not None else None
+        if request is None:
+            return start_process(launch)
+        try:
+            process = self._start_warm(request, launch.output, cgroup)
+        finally:
+            os.close(request.script)
         return process or start_process(launch)
 
-    def _fits(self, launch: Launch) -> bool:
-        program, *rest = launch.command
-        is_script = program == sys.executable and rest[:1] == ["-u"] and rest[1].endswith(".py")
-        return is_script and launch.output >= 0 and _settings(launch.env) == self._settings
-
-    def _start_warm(self, packet: bytes, output: int, cgroup: SlotCgroup | None) -> WarmProcess | None:
+    def _start_warm(self, request: Request, output: int, cgroup: SlotCgroup | None) -> WarmProcess | None:
         with (
             TURN.away(),
             self._lock,
@@ -113,8 +113,9 @@ class Warm(Component):
         ):
             if self._asked is None:
                 return None
-            pid = self._ask(self._asked, packet, [output] if directory is None else [output, directory])
-            if pid <= 0:
+            descriptors = [output, request.script, *([] if directory is None else [directory])]
+            pid = self._ask(self._asked, request.packet, descriptors)
+            if pid == NO_PROCESS:
                 return None
             process = WarmProcess(pid)
             self._children = [*(child for child in self._children if child.returncode is None), process]
@@ -123,17 +124,23 @@ class Warm(Component):
     # ── holding the lock ──────────────────────────────────────────────────────────────────────────
 
     def _ask(self, server: _Server, packet: bytes, descriptors: list[int]) -> int:
-        """The pid of the process; NO_PROCESS and RENEW are none."""
+        """The pid of the process; NO_PROCESS: there is none."""
+        if server.is_out_of_date():
+            self._retire(server)
+            return NO_PROCESS
         try:
             answer = server.ask(packet, descriptors)
         except OSError as error:
             log.warning("the fork server is lost: %s", error, extra={"action": "warm.lost"})
             self._asked = None
             return self._made_by_the_dead(server)
-        if answer == RENEW or server.asked >= self._most_jobs:
-            self._asked, server.retired = None, True
-            server.end()
+        if server.asked >= self._most_jobs:
+            self._retire(server)
         return answer
+
+    def _retire(self, server: _Server) -> None:
+        self._asked, server.retired = None, True
+        server.end()
 
     def _made_by_the_dead(self, server: _Server) -> int:
         """The process that a server has made, and could not tell of; NO_PROCESS: it made none."""
@@ -187,15 +194,20 @@ class Warm(Component):
     def _stands_its_trial(self, server: _Server) -> bool:
         """Whether a script begins and ends as it should; before a job depends on it."""
         output = os.memfd_create("warm-trial", os.MFD_CLOEXEC)
+        request = server.fit.request(Launch([*_TRIAL, "begun"], "/", self._environment, output))
+        if request is None:
+            os.close(output)
+            return False
         try:
-            pid = server.ask(_packet(Launch([*_TRIAL, "begun"], "/", self._environment, output)), [output])
-            if pid <= 0:
+            pid = server.ask(request.packet, [output, request.script])
+            if pid == NO_PROCESS:
                 return False
             ending = _ending_of(WarmProcess(pid))
             said = os.pread(output, _LAST_BYTES, 0).decode(errors="replace")
         except OSError:
             return False
         finally:
+            os.close(request.script)
             os.close(output)
         server.asked = 0
         if (ending, said) != (_TRIAL_ENDING, _TRIAL_SAYS):
@@ -207,27 +219,31 @@ class _Server:
     """A fork server that has been started. Raises OSError."""
 
     def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
         self.retired = False
         """Ended because it was to be."""
         self.asked = 0
         self.last_words = ""
         self.verdict = ""
         """Why it must not start any job; empty: nothing is known against it."""
+        self.fit: Fit
+        """Once it is ready."""
         self._output = os.memfd_create("warm-server", os.MFD_CLOEXEC)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(ANSWER_S)
         self._lock = threading.Lock()
         self._pidfd = -1
         try:
-            self.process = self._start(theirs, environment)
+            self.process = self._start(theirs)
             self._pidfd = os.pidfd_open(self.process.pid)
+            self._threads = Path(f"/proc/{self.process.pid}/task")
         except OSError:
             self._close_descriptors()
             raise
         finally:
             theirs.close()
 
-    def _start(self, theirs: socket.socket, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    def _start(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         with FORK_GATE:
             return subprocess.Popen(
                 [sys.executable, "-u", _PROGRAM, str(theirs.fileno())],
@@ -235,7 +251,7 @@ class _Server:
                 stdout=self._output,
                 stderr=self._output,
                 cwd="/",
-                env=environment,
+                env=self._environment,
                 start_new_session=True,
                 pass_fds=[theirs.fileno()],
             )
@@ -248,14 +264,19 @@ class _Server:
     def is_ready(self) -> bool:
         """Wait for its first word; False: it has ended, or takes too long."""
         with contextlib.suppress(OSError):
-            return self._answer() == NO_PROCESS
+            self.fit = Fit(self._environment, self._heard(MOST_BYTES))
+            return True
         return False
+
+    def is_out_of_date(self) -> bool:
+        """Whether a Python that is started now would be another one, or a copy of this one none."""
+        return self.fit.is_out_of_date() or self._threads.stat().st_nlink > _LINKS_OF_ONE
 
     def ask(self, packet: bytes, descriptors: list[int]) -> int:
         """What it answers. Raises OSError when it does not."""
         self.asked += 1
         socket.send_fds(self._socket, [packet], descriptors)
-        return self._answer()
+        return int.from_bytes(self._heard(4), sys.byteorder, signed=True)
 
     def end(self) -> None:
         """Any thread may, at any time."""
@@ -273,11 +294,11 @@ class _Server:
         self.last_words = self.verdict or os.pread(self._output, _LAST_BYTES, 0).decode(errors="replace").strip()
         self._close_descriptors()
 
-    def _answer(self) -> int:
-        answer = self._socket.recv(4)
-        if not answer:
+    def _heard(self, most_bytes: int) -> bytes:
+        packet = self._socket.recv(most_bytes)
+        if not packet:
             raise ConnectionResetError("it has ended")
-        return int.from_bytes(answer, sys.byteorder, signed=True)
+        return packet
 
     def _close_descriptors(self) -> None:
         self._socket.close()
@@ -297,21 +318,3 @@ def _ending_of(process: WarmProcess) -> int:
         return process.wait()
     finally:
         os.close(pidfd)
-
-
-def _settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a Python that is started in this environment makes of it once and for all."""
-    return {
-        name: value
-        for name, value in environment.items()
-        if name in _READ_AT_START_NAMES or name.startswith(_READ_AT_START)
-    }
-
-
-def _packet(launch: Launch) -> bytes:
-    """The request for it; empty: it is none that a server takes."""
-    environment = [os.fsencode(f"{name}={value}") for name, value in launch.env.items()]
-    request = Request(os.fsencode(launch.cwd), [os.fsencode(word) for word in launch.command], environment)
-    packet = request.packet()
-    words = len(request.command) + len(request.environment) + 2
-    return packet if len(packet) <= MOST_BYTES and packet.count(b"\0") == words else b""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +18,6 @@ from titan_core.worker.app import Worker
 from titan_core.worker.nursery import spawn_command
 from titan_core.worker.process import Launch, Leader
 from titan_core.worker.warm import Warm, WarmProcess
-from titan_core.worker.warm_server import NO_PROCESS, RENEW, Request
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
 from titan_test_suite.pytests.support.cgroups import needs_cgroups
 from titan_test_suite.pytests.support.waiting import wait_until
@@ -312,30 +309,17 @@ def test_where_a_script_does_not_end_as_it_should_all_are_cold(
     assert not isinstance(run(one, script), WarmProcess)
 
 
-def test_a_server_with_a_second_thread_makes_no_process(script: Path) -> None:
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    program = (
-        "import sys, threading\n"
-        "from titan_core.worker.warm_server import _Server\n"
-        f"server = _Server({theirs.fileno()})\n"
-        "threading.Thread(target=sys.stdin.read, daemon=True).start()\n"
-        "server.serve()\n"
-    )
-    command = [sys.executable, "-c", program]
-    with ours, subprocess.Popen(command, stdin=-1, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()]) as process:
-        theirs.close()
-        assert answer(ours) == NO_PROCESS
-        request = Request(b"/", [os.fsencode(word) for word in (sys.executable, "-u", script)], [])
-        with open(os.devnull, "w") as log:
-            socket.send_fds(ours, [request.packet()], [log.fileno()])
-            assert answer(ours) == RENEW
-        ours.shutdown(socket.SHUT_RDWR)
-        assert process.wait(5) == 0
-
-
-def answer(ours: socket.socket) -> int:
-    ours.settimeout(10)
-    return int.from_bytes(ours.recv(4), sys.byteorder, signed=True)
+def test_a_server_with_a_second_thread_makes_no_process(
+    started: list[Warm], script: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = started_warm(started)
+    before = wait_until(lambda: one.server_pid)
+    with monkeypatch.context() as patched:
+        patched.setattr(warm, "_LINKS_OF_ONE", 2)
+        assert not isinstance(run(one, script), WarmProcess)
+    wait_until(lambda: one.server_pid not in (0, before))
+    assert isinstance(run(one, script), WarmProcess)
+    assert printed(script) == ["cold", "warm"]
 
 
 def test_the_server_ends_with_whoever_has_started_it(started: list[Warm]) -> None:

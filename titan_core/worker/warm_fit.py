@@ -1,0 +1,104 @@
+"""Which jobs can begin as a copy of a fork server, and what it is asked for them.
+
+Whatever a Python would look at before it runs a script is looked at here, where it costs less than in the server.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from titan_core.worker.process import Launch
+from titan_core.worker.warm_wire import packet
+
+_READ_AT_START = ("PYTHON", "LC_", "LD_", "MALLOC_", "GLIBC_")
+_READ_AT_START_NAMES = (
+    "HOME",
+    "LANG",
+    "LANGUAGE",
+    "LOCPATH",
+    "GCONV_PATH",
+    "VIRTUAL_ENV",
+)
+"""Variables of which a Python makes, as it starts, what does not change any more. (Below HOME may be packages.)"""
+_END_OF_ARCHIVE = 65_557
+"""So many bytes before the end of a file there may be what tells that it is an archive."""
+
+
+class Request(NamedTuple):
+    """For one process."""
+
+    packet: bytes
+    script: int
+    """Descriptor of the file; whoever has this closes it."""
+
+
+class Fit:
+    """For the jobs of a server that was started in this environment, and says this of itself, see `warm_wire`."""
+
+    def __init__(self, environment: Mapping[str, str], said: bytes) -> None:
+        facts = json.loads(said)
+        self._settings = _settings(environment)
+        self._modules = frozenset(facts["modules"])
+        self._packages: dict[str, int] = facts["packages"]
+
+    def is_out_of_date(self) -> bool:
+        """Whether something was installed or removed since the server has started."""
+        return any(_modified(place) != before for place, before in self._packages.items())
+
+    def request(self, launch: Launch) -> Request | None:
+        """None: it is to start cold."""
+        program, *rest = launch.command
+        is_script = program == sys.executable and rest[:1] == ["-u"] and rest[1].endswith(".py")
+        if not is_script or launch.output < 0 or _settings(launch.env) != self._settings:
+            return None
+        path = os.path.join(launch.cwd, rest[1])
+        try:
+            imports = os.path.dirname(os.path.realpath(path))
+            if not self._modules.isdisjoint(name.partition(".")[0] for name in os.listdir(imports)):
+                return None  # it would import from there what the server has imported already
+            script = _opened_source(path)
+        except (OSError, ValueError):
+            return None
+        asked = packet(
+            os.fsencode(launch.cwd),
+            os.fsencode(imports),
+            [*map(os.fsencode, launch.command)],
+            [os.fsencode(f"{name}={value}") for name, value in launch.env.items()],
+        )
+        if not asked:
+            os.close(script)
+        return Request(asked, script) if asked else None
+
+
+def _settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a Python that is started in this environment makes of it once and for all."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in _READ_AT_START_NAMES or name.startswith(_READ_AT_START)
+    }
+
+
+def _modified(place: str) -> int:
+    """When, in ns; 0 = there is no such directory."""
+    try:
+        return os.stat(place).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _opened_source(path: str) -> int:
+    """A descriptor of it. Raises OSError, also if it is another thing that Python runs: a directory, an archive."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(f"{path} is no file")
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    size = os.fstat(descriptor).st_size
+    if b"PK\5\6" in os.pread(descriptor, _END_OF_ARCHIVE, max(0, size - _END_OF_ARCHIVE)):
+        os.close(descriptor)
+        raise OSError(f"{path} is an archive")
+    return descriptor

@@ -1,0 +1,169 @@
+"""What makes a copy of this process another one's child, with words and variables of its own.
+
+Each of these says nearly the same to the kernel each time, so it has its words for that from the beginning.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import itertools
+import operator
+import os
+import sys
+import time
+
+from titan_core.worker.warm_wire import MOST_BYTES
+
+_SYS_CLONE3 = 435
+_CLONE_PARENT = 0x8000
+_CLONE_CHILD_CLEARTID = 0x200000
+_CLONE_CHILD_SETTID = 0x1000000
+_CLONE_INTO_CGROUP = 0x200000000
+_PR_SET_MM, _PR_SET_MM_MAP = 35, 14
+_PR_GET_TID_ADDRESS = 40
+
+_c = ctypes.PyDLL(None, use_errno=True)
+_c.sbrk.restype = ctypes.c_void_p
+
+
+class _CloneArguments(ctypes.Structure):
+    """`struct clone_args`."""
+
+    _names = "flags pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid set_tid_size cgroup"
+    _fields_ = [(name, ctypes.c_uint64) for name in _names.split()]
+
+
+class _MemoryMap(ctypes.Structure):
+    """`struct prctl_mm_map`: what the kernel knows of where things are in memory."""
+
+    _names = "start_code end_code start_data end_data start_brk brk start_stack arg_start arg_end env_start env_end"
+    _fields_ = [
+        *((name, ctypes.c_uint64) for name in (*_names.split(), "auxv")),
+        ("auxv_size", ctypes.c_uint32),
+        ("exe_fd", ctypes.c_uint32),
+    ]
+
+
+class Fork:
+    """As `os.fork`, but what it makes is a child of this one's parent, born into a cgroup, and the handlers of
+    modules are not called. Raises OSError."""
+
+    def __init__(self) -> None:
+        thread = ctypes.c_uint64()  # where the C library keeps this thread's id: the kernel puts the new one there
+        _check(_c.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(thread)))
+        self._flags = _CLONE_PARENT | _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID
+        self._arguments = _CloneArguments(child_tid=thread.value)
+        self._before, self._after = _c.PyOS_BeforeFork, _c.PyOS_AfterFork_Parent
+        self._after_in_child = _c.PyOS_AfterFork_Child
+        self._before()  # a rehearsal, so that what is looked up at the first call is known in all copies
+        self._after_in_child()
+        self._call = functools.partial(
+            _c.syscall,
+            _SYS_CLONE3,
+            ctypes.byref(self._arguments),
+            ctypes.sizeof(self._arguments),
+        )
+
+    def __call__(self, cgroup: list[int]) -> int:
+        """The pid; 0 in the new process. `cgroup`: its descriptor, or nothing."""
+        self._arguments.flags = self._flags | (_CLONE_INTO_CGROUP if cgroup else 0)
+        self._arguments.cgroup = sum(cgroup)
+        self._before()
+        pid = int(self._call())
+        if pid == 0:
+            self._after_in_child()
+            return 0
+        self._after()
+        if pid < 0:
+            raise OSError("no process")
+        return pid
+
+
+class Words:
+    """What /proc shows of the process's command and environment: part of the packet at `address`. Raises OSError."""
+
+    def __init__(self, address: int) -> None:
+        with open("/proc/self/stat", "rb") as file:
+            raw = file.read()
+        known = [
+            0,
+            0,
+            0,
+            *map(int, raw[raw.rindex(b")") + 4 :].split()),
+        ]  # numbered as in proc(5), but from 0
+        self._address = address
+        self._map = _MemoryMap(
+            start_code=known[25],
+            end_code=known[26],
+            start_stack=known[27],
+            start_data=known[44],
+            end_data=known[45],
+            start_brk=known[46],
+            exe_fd=0xFFFFFFFF,  # as it is
+        )
+        self._set = functools.partial(
+            _c.prctl,
+            _PR_SET_MM,
+            _PR_SET_MM_MAP,
+            ctypes.byref(self._map),
+            ctypes.sizeof(self._map),
+            0,
+        )
+        own = b"".join([os.fsencode(word) + b"\0" for word in sys.orig_argv])
+        self._own = ctypes.create_string_buffer(own)
+        self._own_length = len(own)
+        self.show_own()
+
+    def show(self, begin: int, middle: int, end: int) -> None:
+        """From `begin` the words, from `middle` the variables."""
+        self._show(self._address + begin, self._address + middle, self._address + end)
+
+    def show_own(self) -> None:
+        begin = ctypes.addressof(self._own)
+        self._show(begin, begin + self._own_length, begin + self._own_length)
+
+    def _show(self, begin: int, middle: int, end: int) -> None:
+        known = self._map
+        known.arg_start = begin
+        known.arg_end = known.env_start = middle
+        known.env_end = end
+        known.brk = _c.sbrk(0)
+        _check(self._set())
+
+
+class Environment:
+    """The variables of the process: part of the packet at `address`, as in a process that the kernel has made."""
+
+    def __init__(self, address: int) -> None:
+        with open("/proc/self/environ", "rb") as file:
+            given = {entry.partition(b"=")[0] for entry in file.read().split(b"\0")}
+        # What else there is, the interpreter has set itself.
+        self._others = {name: value for name, value in os.environb.items() if name not in given}
+        self._kept = [ctypes.create_string_buffer(b"=".join(pair)) for pair in self._others.items()]
+        self._ends = [*map(ctypes.addressof, self._kept), None]
+        self._address = address
+        self._array = (ctypes.c_void_p * (MOST_BYTES // 2 + len(self._ends)))()
+        self._variable = ctypes.c_void_p.in_dll(_c, "environ")
+        self._known = os.environ._data  # type: ignore[attr-defined]
+        self._zone = self._known.get(b"TZ")
+
+    def set(self, entries: list[bytes], begin: int) -> None:
+        """`NAME=value` each; the first is at `begin`, and a NUL after each."""
+        lengths = map(operator.add, map(len, entries), itertools.repeat(1))
+        places: list[int | None] = list(itertools.accumulate(lengths, initial=self._address + begin))
+        places[-1:] = self._ends  # instead of the place behind the last one
+        self._array[: len(places)] = places  # type: ignore[assignment]  # it takes numbers
+        self._variable.value = ctypes.addressof(self._array)
+        self._known.clear()
+        self._known.update([entry.split(b"=", 1) for entry in entries])
+        self._known.update(self._others)
+        zone = self._known.get(b"TZ")
+        if zone != self._zone:
+            self._zone = zone
+            time.tzset()
+
+
+def _check(result: int) -> None:
+    if result:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
