@@ -56,14 +56,14 @@ class Fit:
         is_script = program == sys.executable and rest[:1] == ["-u"] and rest[1].endswith(".py")
         if not is_script or launch.output < 0 or _settings(launch.env) != self._settings:
             return None
-        path = os.path.join(launch.cwd, rest[1])
         try:
-            imports = os.path.dirname(os.path.realpath(path))
-            if not self._modules.isdisjoint(name.partition(".")[0] for name in os.listdir(imports)):
-                return None  # it would import from there what the server has imported already
-            script = _opened_source(path)
+            script = _opened_source(os.path.join(launch.cwd, rest[1]))
         except (OSError, ValueError):
             return None
+        imports = os.path.dirname(os.readlink(f"/proc/self/fd/{script}"))
+        if not self._modules.isdisjoint(name.partition(".")[0] for name in os.listdir(imports)):
+            os.close(script)
+            return None  # it would import from there what the server has imported already
         asked = packet(
             os.fsencode(launch.cwd),
             os.fsencode(imports),
