@@ -5,15 +5,18 @@ Whatever a Python would look at before it runs a script is looked at here, where
 
 from __future__ import annotations
 
+import itertools
 import json
+import marshal
 import os
 import stat
+import struct
 import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from titan_core.worker.process import Launch
-from titan_core.worker.warm_wire import packet
+from titan_core.worker.warm_wire import HEAD, MOST_BYTES, Facts
 
 _READ_AT_START = ("PYTHON", "LC_", "LD_", "MALLOC_", "GLIBC_")
 _READ_AT_START_NAMES = (
@@ -45,6 +48,8 @@ class Fit:
         self._settings = _settings(environment)
         self._modules = frozenset(facts["modules"])
         self._packages: dict[str, int] = facts["packages"]
+        self._address: int = facts["address"]
+        self._variables: list[str] = facts["variables"]
 
     def is_out_of_date(self) -> bool:
         """Whether something was installed or removed since the server has started."""
@@ -60,19 +65,39 @@ class Fit:
             script = _opened_source(os.path.join(launch.cwd, rest[1]))
         except (OSError, ValueError):
             return None
-        imports = os.path.dirname(os.readlink(f"/proc/self/fd/{script}"))
-        if not self._modules.isdisjoint(name.partition(".")[0] for name in os.listdir(imports)):
+        packet = self._packet(launch, os.path.dirname(os.readlink(f"/proc/self/fd/{script}")))
+        if not packet:
             os.close(script)
-            return None  # it would import from there what the server has imported already
-        asked = packet(
-            os.fsencode(launch.cwd),
-            os.fsencode(imports),
-            [*map(os.fsencode, launch.command)],
-            [os.fsencode(f"{name}={value}") for name, value in launch.env.items()],
-        )
-        if not asked:
-            os.close(script)
-        return Request(asked, script) if asked else None
+        return Request(packet, script) if packet else None
+
+    def _packet(self, launch: Launch, imports: str) -> bytes:
+        """Empty: what is to be said can not be, or the script would see that it was."""
+        if self._hides_a_module(imports):
+            return b""
+        said = [*launch.command, *[f"{name}={value}" for name, value in launch.env.items()]]
+        block = os.fsencode("\0".join([*said, *self._variables, ""]))
+        strings = block.split(b"\0")
+        strings.pop()
+        if len(strings) != len(said) + len(self._variables):
+            return b""
+        first = len(launch.command)
+        places = [*itertools.accumulate([len(string) + 1 for string in strings], initial=self._address + HEAD.size)]
+        padding = bytes(-places[-1] % 8)
+        environ = places[-1] + len(padding)
+        pointers = struct.pack(f"{len(strings) - first + 1}Q", *places[first:-1], 0)
+        facts_at = environ + len(pointers) - self._address
+        head = HEAD.pack(environ, places[0], places[first], places[len(said)], facts_at)
+        environment = dict([string.split(b"=", 1) for string in strings[first:]])
+        facts: Facts = (launch.cwd, imports, strings[2], launch.command, launch.command[2:], environment)
+        packet = b"".join([head, block, padding, pointers, marshal.dumps(facts)])
+        return packet if len(packet) <= MOST_BYTES else b""
+
+    def _hides_a_module(self, directory: str) -> bool:
+        """Whether something would be imported from there that the server has imported already."""
+        try:
+            return not self._modules.isdisjoint(name.partition(".")[0] for name in os.listdir(directory))
+        except OSError:
+            return True
 
 
 def _settings(environment: Mapping[str, str]) -> dict[str, str]:

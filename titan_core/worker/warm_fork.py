@@ -7,13 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import itertools
-import operator
 import os
 import sys
-import time
-
-from titan_core.worker.warm_wire import MOST_BYTES
 
 _SYS_CLONE3 = 435
 _CLONE_PARENT = 0x8000
@@ -58,12 +53,8 @@ class Fork:
         self._after_in_child = _c.PyOS_AfterFork_Child
         self._before()  # a rehearsal, so that what is looked up at the first call is known in all copies
         self._after_in_child()
-        self._call = functools.partial(
-            _c.syscall,
-            _SYS_CLONE3,
-            ctypes.byref(self._arguments),
-            ctypes.sizeof(self._arguments),
-        )
+        place, size = ctypes.byref(self._arguments), ctypes.sizeof(self._arguments)
+        self._call = functools.partial(_c.syscall, _SYS_CLONE3, place, size)
 
     def __call__(self, cgroup: list[int]) -> int:
         """The pid; 0 in the new process. `cgroup`: its descriptor, or nothing."""
@@ -81,18 +72,13 @@ class Fork:
 
 
 class Words:
-    """What /proc shows of the process's command and environment: part of the packet at `address`. Raises OSError."""
+    """Which words and variables /proc shows as those of the process. Raises OSError."""
 
-    def __init__(self, address: int) -> None:
+    def __init__(self) -> None:
         with open("/proc/self/stat", "rb") as file:
             raw = file.read()
-        known = [
-            0,
-            0,
-            0,
-            *map(int, raw[raw.rindex(b")") + 4 :].split()),
-        ]  # numbered as in proc(5), but from 0
-        self._address = address
+        # Numbered as in proc(5), but from 0.
+        known = [0, 0, 0, *map(int, raw[raw.rindex(b")") + 4 :].split())]
         self._map = _MemoryMap(
             start_code=known[25],
             end_code=known[26],
@@ -102,66 +88,24 @@ class Words:
             start_brk=known[46],
             exe_fd=0xFFFFFFFF,  # as it is
         )
-        self._set = functools.partial(
-            _c.prctl,
-            _PR_SET_MM,
-            _PR_SET_MM_MAP,
-            ctypes.byref(self._map),
-            ctypes.sizeof(self._map),
-            0,
-        )
+        place, size = ctypes.byref(self._map), ctypes.sizeof(self._map)
+        self._set = functools.partial(_c.prctl, _PR_SET_MM, _PR_SET_MM_MAP, place, size, 0)
+        self._end_of_heap = _c.sbrk
         own = b"".join([os.fsencode(word) + b"\0" for word in sys.orig_argv])
         self._own = ctypes.create_string_buffer(own)
-        self._own_length = len(own)
-        self.show_own()
-
-    def show(self, begin: int, middle: int, end: int) -> None:
-        """From `begin` the words, from `middle` the variables."""
-        self._show(self._address + begin, self._address + middle, self._address + end)
-
-    def show_own(self) -> None:
         begin = ctypes.addressof(self._own)
-        self._show(begin, begin + self._own_length, begin + self._own_length)
+        self.own = (begin, begin + len(own), begin + len(own))
+        """Those that this process was started with, to `show`."""
+        self.show(*self.own)
 
-    def _show(self, begin: int, middle: int, end: int) -> None:
+    def show(self, words: int, variables: int, end: int) -> None:
+        """The words and, directly behind them, the variables: addresses."""
         known = self._map
-        known.arg_start = begin
-        known.arg_end = known.env_start = middle
+        known.arg_start = words
+        known.arg_end = known.env_start = variables
         known.env_end = end
-        known.brk = _c.sbrk(0)
+        known.brk = self._end_of_heap(0)
         _check(self._set())
-
-
-class Environment:
-    """The variables of the process: part of the packet at `address`, as in a process that the kernel has made."""
-
-    def __init__(self, address: int) -> None:
-        with open("/proc/self/environ", "rb") as file:
-            given = {entry.partition(b"=")[0] for entry in file.read().split(b"\0")}
-        # What else there is, the interpreter has set itself.
-        self._others = {name: value for name, value in os.environb.items() if name not in given}
-        self._kept = [ctypes.create_string_buffer(b"=".join(pair)) for pair in self._others.items()]
-        self._ends = [*map(ctypes.addressof, self._kept), None]
-        self._address = address
-        self._array = (ctypes.c_void_p * (MOST_BYTES // 2 + len(self._ends)))()
-        self._variable = ctypes.c_void_p.in_dll(_c, "environ")
-        self._known = os.environ._data  # type: ignore[attr-defined]
-        self._zone = self._known.get(b"TZ")
-
-    def set(self, entries: list[bytes], begin: int) -> None:
-        """`NAME=value` each; the first is at `begin`, and a NUL after each."""
-        lengths = map(operator.add, map(len, entries), itertools.repeat(1))
-        places: list[int | None] = list(itertools.accumulate(lengths, initial=self._address + begin))
-        places[-1:] = self._ends  # instead of the place behind the last one
-        self._array[: len(places)] = places  # type: ignore[assignment]  # it takes numbers
-        self._variable.value = ctypes.addressof(self._array)
-        self._known.clear()
-        self._known.update([entry.split(b"=", 1) for entry in entries])
-        self._known.update(self._others)
-        zone = self._known.get(b"TZ")
-        if zone != self._zone:
-            self._zone = zone
-            time.tzset()
 
 
 def _check(result: int) -> None:

@@ -25,18 +25,20 @@ import functools
 import gc
 import itertools
 import json
+import marshal
 import operator
 import os
 import site
 import socket
 import struct
 import sys
+import time
 import types
 from collections.abc import Callable, Iterable
 
 from titan_core.worker.warm_end import End
-from titan_core.worker.warm_fork import Environment, Fork, Words
-from titan_core.worker.warm_wire import IMPOSSIBLE, MOST_BYTES, NO_PROCESS
+from titan_core.worker.warm_fork import Fork, Words
+from titan_core.worker.warm_wire import HEAD, IMPOSSIBLE, MOST_BYTES, NO_PROCESS
 
 Handlers = list[Callable[[], object]]
 
@@ -67,10 +69,15 @@ class _Server:
         if not {"sitecustomize", "usercustomize"}.isdisjoint(sys.modules) or os.fstat(1).st_size:
             raise OSError("a Python that starts here does something of its own (sitecustomize, usercustomize, .pth)")
         self._socket = socket.socket(fileno=descriptor)
-        self._packet = ctypes.create_string_buffer(MOST_BYTES)
+        packet = ctypes.create_string_buffer(MOST_BYTES)
+        self._address = ctypes.addressof(packet)
+        self._packet = memoryview(packet).cast("B")
         self._packets = [self._packet]
-        self._environment = Environment(ctypes.addressof(self._packet))
-        self._words = Words(ctypes.addressof(self._packet))  # and what /proc shows of the start is gone
+        self._own_variables = _own_variables()
+        self._words = Words()  # and what /proc shows of the start is gone
+        self._environ = ctypes.c_void_p.in_dll(_c, "environ")
+        self._environment = os.environ._data  # type: ignore[attr-defined]
+        self._zone = self._environment.get(b"TZ")
         self._fork = Fork()
         # The first fork that a process knows of is the one that has made it: nothing of that is needed there.
         forks = itertools.chain([None], itertools.starmap(_call, itertools.repeat((handlers,))))
@@ -87,6 +94,18 @@ class _Server:
     def hook(self) -> Callable[..., object]:
         """A `sys.excepthook`, for when no frame is left: it serves, and is there for as long as the process is."""
         return _hook(self._serve, self._script, self._name, self._end)
+
+    def readiness(self, at_start: frozenset[str]) -> bytes:
+        """What a worker has to know; `at_start`: the names of the modules that each Python has."""
+        modules = sorted({name.partition(".")[0] for name in sys.modules.keys() - at_start})
+        places = [place for place in (*sys.path, site.USER_SITE or "") if place.endswith("-packages")]
+        facts = {
+            "modules": modules,
+            "packages": {place: os.stat(place).st_mtime_ns if os.path.isdir(place) else 0 for place in places},
+            "address": self._address,
+            "variables": self._own_variables,
+        }
+        return json.dumps(facts).encode()
 
     def say(self, word: bytes) -> None:
         self._socket.send(word)
@@ -109,7 +128,7 @@ class _Server:
                 os._exit(0)
             descriptors: list[int] = memoryview(extra[0][2]).cast("i").tolist()
             try:
-                self._prepare(self._packet[:size], descriptors[1])  # type: ignore[arg-type]  # it is bytes
+                self._prepare(size, descriptors[1])
                 if self._fork(descriptors[2:]) == 0:
                     break
             except OSError:
@@ -117,21 +136,22 @@ class _Server:
             self._tidy(descriptors)
         self._become(*descriptors)
 
-    def _prepare(self, packet: bytes, script: int) -> None:
+    def _prepare(self, size: int, script: int) -> None:
         """What is the next process's, and does not matter to this one. Raises OSError."""
-        count, directory, imports, block = packet.split(b"\0", 3)
-        words = block.split(b"\0")
-        variables = words[int(count) : -1]
-        del words[int(count) :]
-        begin = len(packet) - len(block)
-        middle = begin + len(words) + sum(map(len, words))
+        self._environ.value, words, variables, end, facts = HEAD.unpack_from(self._packet)
+        directory, imports, name, orig_argv, argv, environment = marshal.loads(self._packet[facts:size])
         os.chdir(directory)
-        self._words.show(begin, middle, len(packet))
-        self._environment.set(variables, middle)
-        self._script[0], self._name[0] = script, words[2]
-        sys.orig_argv[:] = map(os.fsdecode, words)
-        sys.argv[:] = sys.orig_argv[2:]
-        sys.path[0] = os.fsdecode(imports)
+        self._words.show(words, variables, end)
+        self._script[0], self._name[0] = script, name
+        sys.orig_argv[:] = orig_argv
+        sys.argv[:] = argv
+        sys.path[0] = imports
+        self._environment.clear()
+        self._environment.update(environment)
+        zone = environment.get(b"TZ")
+        if zone != self._zone:
+            self._zone = zone
+            time.tzset()
 
     def _become(self, log: int, _script: int, *cgroup: int) -> None:
         """In the new process: what can not be prepared."""
@@ -146,7 +166,7 @@ class _Server:
         self._reseed()
 
     def _tidy(self, descriptors: list[int]) -> None:
-        self._words.show_own()
+        self._words.show(*self._words.own)
         os.chdir("/")
         for descriptor in descriptors:
             os.close(descriptor)
@@ -193,11 +213,11 @@ def _hook(serve: Callable[[], None], scripts: list[int], names: list[bytes], end
     return functools.partial(_c.PySequence_List, steps)
 
 
-def _readiness(at_start: frozenset[str]) -> bytes:
-    modules = sorted({name.partition(".")[0] for name in sys.modules.keys() - at_start})
-    places = [place for place in (*sys.path, site.USER_SITE or "") if place.endswith("-packages")]
-    packages = {place: os.stat(place).st_mtime_ns if os.path.isdir(place) else 0 for place in places}
-    return json.dumps({"modules": modules, "packages": packages}).encode()
+def _own_variables() -> list[str]:
+    """What the interpreter has set itself, as it was started."""
+    with open("/proc/self/environ", "rb") as file:
+        given = {os.fsdecode(entry.partition(b"=")[0]) for entry in file.read().split(b"\0")}
+    return [f"{name}={value}" for name, value in os.environ.items() if name not in given]
 
 
 def main(descriptor: int, at_start: frozenset[str], handlers: Handlers) -> Callable[..., object]:
@@ -210,5 +230,5 @@ def main(descriptor: int, at_start: frozenset[str], handlers: Handlers) -> Calla
     except OSError as error:
         print(f"no warm start on this machine: {error}", file=sys.stderr)
         sys.exit(IMPOSSIBLE)
-    server.say(_readiness(at_start))
+    server.say(server.readiness(at_start))
     return server.hook()

@@ -1,12 +1,22 @@
 """What a worker and its fork server say to each other, on a socket of packets. Part of both programs.
 
-◀─ JSON, once: {"modules": [name…], "packages": {directory: ns of its last change}}
-─▶ <number of words> NUL <working directory> NUL <directory of imports> NUL <word…> NUL <NAME=value…> NUL
-   and with it the descriptors of the log, of the script and, where the slot has one, of its cgroup
-◀─ int32: the pid of the process; NO_PROCESS
+    ◀─ JSON, once: {"modules": [name…], "packages": {directory: ns of its last change},
+                    "address": where the server puts each packet, "variables": [NAME=value…] that it has set itself}
+    ─▶ a packet; with it the descriptors of the log, of the script and, where the slot has one, of its cgroup
+    ◀─ int32: the pid of the process; NO_PROCESS
+
+A packet is part of the memory of the process that it asks for, as the kernel would have laid that out. So it is made
+for the place where it will be: the numbers in it are addresses.
+
+    HEAD: where `environ`, the words, the variables and their end are, and at which offset the facts begin
+    words of the command…       NAME=value…       NAME=value… of the server's own       a NUL after each
+    `environ`: the address of each variable, and 0; begins at a multiple of 8
+    the `Facts`, as `marshal` writes them
 """
 
 from __future__ import annotations
+
+import struct
 
 NO_PROCESS = 0
 """The system makes none: start the job without the server."""
@@ -15,9 +25,6 @@ MOST_BYTES = 64 * 1024
 IMPOSSIBLE = 3
 """The exit code that says: not on this machine."""
 
-
-def packet(directory: bytes, imports: bytes, command: list[bytes], variables: list[bytes]) -> bytes:
-    """Empty: it can not be said."""
-    words = [b"%d" % len(command), directory, imports, *command, *variables]
-    whole = b"".join([word + b"\0" for word in words])
-    return whole if len(whole) <= MOST_BYTES and whole.count(b"\0") == len(words) else b""
+HEAD = struct.Struct("5Q")
+Facts = tuple[str, str, bytes, list[str], list[str], dict[bytes, bytes]]
+"""Working directory, directory of imports, path of the script, `sys.orig_argv`, `sys.argv`, `os.environb`."""
