@@ -33,6 +33,7 @@ _PLAIN = frozenset(
     )
 )
 """The types of what the collector lists of most scripts. None of them does anything at its end."""
+_NONE: dict[str, types.ModuleType] = {}
 _ancestors = type.__dict__["__mro__"].__get__
 _attributes = type.__dict__["__dict__"].__get__
 """Of a class, whatever that says itself."""
@@ -48,7 +49,7 @@ class End:
         self._stdin, self._stdout, self._stderr = sys.stdin, sys.stdout, sys.stderr
         self._modules = sys.modules
         self._count = len(sys.modules)
-        self._is_new = next(reversed(sys.modules)).__ne__
+        self._last = next(reversed(sys.modules))
         self._has_guests = "LD_PRELOAD" in os.environ
         self._flush, self._exit, self._leave = _c.fflush, _c.exit, _c._exit
         self._made_last: list[object] = []
@@ -70,7 +71,10 @@ class End:
 
     def _imported(self) -> dict[str, types.ModuleType]:
         """The modules that are there since the script has begun."""
-        return {name: self._modules[name] for name in itertools.takewhile(self._is_new, reversed(self._modules))}
+        modules = self._modules
+        if len(modules) == self._count and next(reversed(modules)) is self._last:
+            return _NONE
+        return {name: modules[name] for name in itertools.takewhile(self._last.__ne__, reversed(modules))}
 
     def _knows_all(self, imported: dict[str, types.ModuleType]) -> bool:
         """Whether no module could have something to do: it is written in Python, or part of it and keeps no files."""

@@ -9,6 +9,7 @@ import ctypes
 import functools
 import os
 import sys
+import threading
 
 _SYS_CLONE3 = 435
 _CLONE_PARENT = 0x8000
@@ -19,7 +20,9 @@ _PR_SET_MM, _PR_SET_MM_MAP = 35, 14
 _PR_GET_TID_ADDRESS = 40
 
 _c = ctypes.PyDLL(None, use_errno=True)
-_c.sbrk.restype = ctypes.c_void_p
+_c.sbrk.restype = _c.PyThreadState_Get.restype = ctypes.c_void_p
+_WORDS_OF_A_STATE = 32
+"""So many of a `PyThreadState` are looked at; it has more."""
 
 
 class _CloneArguments(ctypes.Structure):
@@ -41,31 +44,30 @@ class _MemoryMap(ctypes.Structure):
 
 
 class Fork:
-    """As `os.fork`, but what it makes is a child of this one's parent, born into a cgroup, and the handlers of
-    modules are not called. Raises OSError."""
+    """Makes a copy of this process that is a child of its parent; this must be the only thread. Raises OSError.
+
+    The interpreter is not told: where no other thread could have held a lock, or is missing now, all is in the copy
+    as it should be, but for the thread's number. What modules want to have done after each fork is not done.
+    """
 
     def __init__(self) -> None:
-        thread = ctypes.c_uint64()  # where the C library keeps this thread's id: the kernel puts the new one there
+        thread = (
+            ctypes.c_uint64()
+        )  # where the C library keeps this thread's number: the kernel puts the new one there
         _check(_c.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(thread)))
         self._flags = _CLONE_PARENT | _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID
-        self._arguments = _CloneArguments(child_tid=thread.value)
-        self._before, self._after = _c.PyOS_BeforeFork, _c.PyOS_AfterFork_Parent
-        self._after_in_child = _c.PyOS_AfterFork_Child
-        self._before()  # a rehearsal, so that what is looked up at the first call is known in all copies
-        self._after_in_child()
+        self._arguments = _CloneArguments(flags=self._flags, child_tid=thread.value)
+        self._cgroup: list[int] = []
         place, size = ctypes.byref(self._arguments), ctypes.sizeof(self._arguments)
         self._call = functools.partial(_c.syscall, _SYS_CLONE3, place, size)
 
     def __call__(self, cgroup: list[int]) -> int:
-        """The pid; 0 in the new process. `cgroup`: its descriptor, or nothing."""
-        self._arguments.flags = self._flags | (_CLONE_INTO_CGROUP if cgroup else 0)
-        self._arguments.cgroup = sum(cgroup)
-        self._before()
-        pid = int(self._call())
-        if pid == 0:
-            self._after_in_child()
-            return 0
-        self._after()
+        """The pid; 0 in the new process. `cgroup`: the descriptor of that in which it is born, or nothing."""
+        if cgroup != self._cgroup:  # as a rule it is the same number
+            self._cgroup = cgroup
+            self._arguments.flags = self._flags | (_CLONE_INTO_CGROUP if cgroup else 0)
+            self._arguments.cgroup = sum(cgroup)
+        pid: int = self._call()
         if pid < 0:
             raise OSError("no process")
         return pid
@@ -106,6 +108,16 @@ class Words:
         known.env_end = end
         known.brk = self._end_of_heap(0)
         _check(self._set())
+
+
+def thread_number() -> ctypes.c_ulong:
+    """Where the interpreter keeps, for debuggers, the number that this thread has for the kernel."""
+    state = (ctypes.c_ulong * _WORDS_OF_A_STATE).from_address(_c.PyThreadState_Get())
+    numbers = [threading.get_ident(), threading.get_native_id()]  # they are side by side
+    for place in range(_WORDS_OF_A_STATE - 1):
+        if state[place : place + 2] == numbers:
+            return ctypes.c_ulong.from_buffer(state, (place + 1) * ctypes.sizeof(ctypes.c_ulong))
+    return ctypes.c_ulong()
 
 
 def _check(result: int) -> None:

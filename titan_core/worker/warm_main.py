@@ -11,8 +11,8 @@ if __name__ == "__main__":
     del sys.path[0]  # before it is asked for modules that are to be Python's own
     from titan_core.worker import warm_preload
 
-    handlers = warm_preload.preload()
+    warm_preload.preload()
     from titan_core.worker import warm_server
 
-    sys.excepthook = warm_server.main(int(sys.argv[1]), at_start, handlers)
+    sys.excepthook = warm_server.main(int(sys.argv[1]), at_start)
     raise GeneratorExit  # so that no frame is left

@@ -4,32 +4,12 @@ from __future__ import annotations
 
 import functools
 import gc
-import os
 import sys
 from collections.abc import Callable
 
 MODULES = (
-    *(
-        "argparse",
-        "base64",
-        "csv",
-        "ctypes",
-        "dataclasses",
-        "datetime",
-        "functools",
-        "importlib.machinery",
-        "json",
-    ),
-    *(
-        "operator",
-        "pathlib",
-        "random",
-        "site",
-        "socket",
-        "struct",
-        "subprocess",
-        "threading",
-    ),
+    *("argparse", "base64", "csv", "ctypes", "dataclasses", "datetime", "functools", "importlib.machinery", "json"),
+    *("operator", "pathlib", "random", "site", "socket", "struct", "subprocess", "threading"),
 )
 """What many a job imports, as far as nothing in it depends on the moment or the environment in which it is imported:
 logging notes the time and has something to do at the end, hashlib and ssl read files of settings."""
@@ -40,29 +20,10 @@ _MOST_HOLES = 4_000
 _kept: list[object] = []
 
 
-def preload() -> list[Callable[[], object]]:
-    """Import MODULES. Returns what they want to have called in each new process after a fork."""
-    handlers: list[Callable[[], object]] = []
-    register = os.register_at_fork
-
-    def hold(
-        *,
-        after_in_child: Callable[[], object] | None = None,
-        **others: Callable[[], object],
-    ) -> None:
-        if others:
-            register(after_in_child=after_in_child, **others)
-        elif after_in_child is not None:
-            handlers.append(after_in_child)
-
-    os.register_at_fork = hold  # type: ignore[assignment]  # all that is called by name
-    try:
-        for name in MODULES:
-            __import__(name)
-    finally:
-        os.register_at_fork = register
+def preload() -> None:
+    for name in MODULES:
+        __import__(name)
     _fill_holes()
-    return handlers
 
 
 def _fill_holes() -> None:

@@ -20,6 +20,7 @@ once, what the worker can find out is its part, and what nobody would miss is ne
 from __future__ import annotations
 
 import builtins
+import contextlib
 import ctypes
 import functools
 import gc
@@ -35,14 +36,14 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterable
+from os import chdir, close, dup2, getpid, setsid, write
 
 from titan_core.worker.warm_end import End
-from titan_core.worker.warm_fork import Fork, Words
+from titan_core.worker.warm_fork import Fork, Words, thread_number
 from titan_core.worker.warm_wire import HEAD, IMPOSSIBLE, MOST_BYTES, NO_PROCESS
 
-Handlers = list[Callable[[], object]]
-
 _ROOM_FOR_DESCRIPTORS = socket.CMSG_SPACE(3 * 4)
+_CLOSE_ON_EXEC = int(socket.MSG_CMSG_CLOEXEC)
 _CALLS_UNTIL_IT_IS_FAST = 20
 """The interpreter writes into a function, as it is called, how that can be done faster; and then no more."""
 _CALLS_THAT_COUNT = 3 if sys.version_info < (3, 12) else 0
@@ -51,12 +52,7 @@ _CALLS_THAT_COUNT = 3 if sys.version_info < (3, 12) else 0
 _number = struct.Struct("i").pack
 _c = ctypes.PyDLL(None)
 _c.fdopen.restype = _c.PySequence_List.restype = ctypes.c_void_p
-_c.PyRun_AnyFileExFlags.argtypes = [
-    ctypes.c_void_p,
-    ctypes.c_char_p,
-    ctypes.c_int,
-    ctypes.c_void_p,
-]
+_c.PyRun_AnyFileExFlags.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p]
 _c.PySequence_List.argtypes = [ctypes.py_object] * 4  # it takes one, and the rest is what `sys.excepthook` is told
 _kept: list[_Server] = []
 """What would be tidied away in each process, as no frame is left that has it."""
@@ -65,9 +61,10 @@ _kept: list[_Server] = []
 class _Server:
     """Raises OSError where the kernel has not what it needs."""
 
-    def __init__(self, descriptor: int, handlers: Handlers) -> None:
+    def __init__(self, descriptor: int) -> None:
         if not {"sitecustomize", "usercustomize"}.isdisjoint(sys.modules) or os.fstat(1).st_size:
             raise OSError("a Python that starts here does something of its own (sitecustomize, usercustomize, .pth)")
+        self._descriptor = descriptor
         self._socket = socket.socket(fileno=descriptor)
         packet = ctypes.create_string_buffer(MOST_BYTES)
         self._address = ctypes.addressof(packet)
@@ -79,11 +76,9 @@ class _Server:
         self._environment = os.environ._data  # type: ignore[attr-defined]
         self._zone = self._environment.get(b"TZ")
         self._fork = Fork()
-        # The first fork that a process knows of is the one that has made it: nothing of that is needed there.
-        forks = itertools.chain([None], itertools.starmap(_call, itertools.repeat((handlers,))))
-        os.register_at_fork(after_in_child=forks.__next__)
         self._reseed = functools.partial(sys.modules["_random"].Random.seed, sys.modules["random"]._inst)
         self._thread = [sys.modules["threading"].main_thread()]
+        self._number = thread_number()
         self._script, self._name = [0], [b""]
         """Descriptor of the next process's script, and what it is called."""
         self._end = End()
@@ -108,7 +103,7 @@ class _Server:
         return json.dumps(facts).encode()
 
     def say(self, word: bytes) -> None:
-        self._socket.send(word)
+        write(self._descriptor, word)
 
     def _serve(self) -> None:
         """Answer requests. Returns in a process that has become a job's."""
@@ -120,10 +115,10 @@ class _Server:
         for _ in range(_CALLS_UNTIL_IT_IS_FAST):
             self._end.is_reached()
             self._reseed()
+        with contextlib.suppress(PermissionError):
+            setsid()  # so that it has been looked up, which else each process would have to do
         while True:
-            size, extra, _, _ = self._socket.recvmsg_into(
-                self._packets, _ROOM_FOR_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-            )
+            size, extra, _, _ = self._socket.recvmsg_into(self._packets, _ROOM_FOR_DESCRIPTORS, _CLOSE_ON_EXEC)
             if not size:
                 os._exit(0)
             descriptors: list[int] = memoryview(extra[0][2]).cast("i").tolist()
@@ -134,13 +129,25 @@ class _Server:
             except OSError:
                 self.say(_number(NO_PROCESS))
             self._tidy(descriptors)
-        self._become(*descriptors)
+        # A new process; and what could not be prepared.
+        setsid()
+        pid = getpid()
+        write(self._descriptor, _number(pid))  # not before its group can be signalled
+        log = descriptors[0]
+        dup2(log, 1)
+        dup2(log, 2)
+        descriptors[1] = self._socket.detach()  # and the script is left open
+        for descriptor in descriptors:
+            close(descriptor)
+        self._number.value = pid
+        self._thread.pop()._native_id = pid  # and it is not kept
+        self._reseed()
 
     def _prepare(self, size: int, script: int) -> None:
         """What is the next process's, and does not matter to this one. Raises OSError."""
         self._environ.value, words, variables, end, facts = HEAD.unpack_from(self._packet)
         directory, imports, name, orig_argv, argv, environment = marshal.loads(self._packet[facts:size])
-        os.chdir(directory)
+        chdir(directory)
         self._words.show(words, variables, end)
         self._script[0], self._name[0] = script, name
         sys.orig_argv[:] = orig_argv
@@ -153,31 +160,14 @@ class _Server:
             self._zone = zone
             time.tzset()
 
-    def _become(self, log: int, _script: int, *cgroup: int) -> None:
-        """In the new process: what can not be prepared."""
-        os.setsid()
-        pid = os.getpid()
-        self.say(_number(pid))  # not before its group can be signalled
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        for descriptor in (log, self._socket.detach(), *cgroup):
-            os.close(descriptor)
-        self._thread.pop()._native_id = pid  # and it is not kept
-        self._reseed()
-
     def _tidy(self, descriptors: list[int]) -> None:
         self._words.show(*self._words.own)
-        os.chdir("/")
+        chdir("/")
         for descriptor in descriptors:
-            os.close(descriptor)
+            close(descriptor)
 
 
 # ── what a Python that has just started is ────────────────────────────────────────────────────────
-
-
-def _call(handlers: Handlers) -> None:
-    for handler in handlers:
-        handler()
 
 
 def _main_module() -> types.ModuleType:
@@ -220,13 +210,13 @@ def _own_variables() -> list[str]:
     return [f"{name}={value}" for name, value in os.environ.items() if name not in given]
 
 
-def main(descriptor: int, at_start: frozenset[str], handlers: Handlers) -> Callable[..., object]:
-    """The hook that is the fork server. `at_start`: the names of the modules that each Python has; `handlers`: what
-    is to be called after each fork of a job. Ends the process where the machine can have no server."""
+def main(descriptor: int, at_start: frozenset[str]) -> Callable[..., object]:
+    """The hook that is the fork server. `at_start`: the names of the modules that each Python has. Ends the process
+    where the machine can have no server."""
     for name in [name for name in sys.modules if name.partition(".")[0] == "titan_core"]:
         del sys.modules[name]  # a job that imports Titan gets one of its own
     try:
-        server = _Server(descriptor, handlers)
+        server = _Server(descriptor)
     except OSError as error:
         print(f"no warm start on this machine: {error}", file=sys.stderr)
         sys.exit(IMPOSSIBLE)
