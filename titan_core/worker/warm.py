@@ -18,6 +18,7 @@ import logging
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -45,6 +46,7 @@ _LASTING_S = 10.0
 _PROGRAM = str(Path(__file__).with_name("warm_main.py"))
 _LAST_BYTES = 2_000
 _TRIAL = (sys.executable, "-u", str(Path(__file__).with_name("warm_trial.py")))
+_TIMEVAL = struct.Struct("ll")
 _LINKS_OF_ONE = 3
 """Of the directory of a process's threads, where it has one."""
 _TRIAL_SAYS, _TRIAL_ENDING = "begun True\n", 7
@@ -230,7 +232,11 @@ class _Server:
         """Once it is ready."""
         self._output = os.memfd_create("warm-server", os.MFD_CLOEXEC)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.settimeout(ANSWER_S)
+        for option in (
+            socket.SO_RCVTIMEO,
+            socket.SO_SNDTIMEO,
+        ):  # with a timeout of its own, Python asks before each call
+            self._socket.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(int(ANSWER_S), 0))
         self._lock = threading.Lock()
         self._pidfd = -1
         try:
@@ -295,7 +301,10 @@ class _Server:
         self._close_descriptors()
 
     def _heard(self, most_bytes: int) -> bytes:
-        packet = self._socket.recv(most_bytes)
+        try:
+            packet = self._socket.recv(most_bytes)
+        except BlockingIOError:
+            raise TimeoutError("it does not answer") from None
         if not packet:
             raise ConnectionResetError("it has ended")
         return packet
