@@ -30,7 +30,6 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from titan_core.worker import procfs, sigkill
@@ -85,6 +84,7 @@ class WorkerCgroup:
         self._path = path
         self._slots = threading.local()
         self._numbers = itertools.count()
+        self._made: list[SlotCgroup] = []
         _remove_abandoned(path.parent)
         path.mkdir()
         try:
@@ -104,6 +104,7 @@ class WorkerCgroup:
         if slot is None or not slot.entered:
             with contextlib.suppress(OSError):
                 slot = SlotCgroup(self._make(f"slot-{next(self._numbers)}"), self._name)
+                self._made.append(slot)
                 self._slots.own = slot
         return slot if slot is not None and slot.entered else None
 
@@ -119,7 +120,9 @@ class WorkerCgroup:
             _write(self._path.parent / "cgroup.procs", str(pid))
 
     def close(self) -> None:
-        """Step out and remove it, when nothing is left in it but this process."""
+        """Step out and remove it, when no slot's thread works any more and nothing is left in it but this process."""
+        for slot in self._made:
+            os.close(slot.descriptor)
         with contextlib.suppress(OSError):  # what can not be ended is still there
             _write(self._path.parent / "cgroup.procs", str(os.getpid()))
             _remove(self._path)
@@ -140,16 +143,13 @@ class SlotCgroup:
         """Whether the thread is in it. Not any more = something in it does not end; it is left to itself."""
         self._path = path
         self._full_name = f"{above}/{path.name}"
-        self._enter()
-
-    @contextlib.contextmanager
-    def opened(self) -> Iterator[int]:
-        """A descriptor of it, for a process that another one gives birth to in it. Raises OSError."""
-        descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        """For a process that another one gives birth to in it."""
         try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+            self._enter()
+        except OSError:
+            os.close(self.descriptor)
+            raise
 
     def has_processes(self) -> bool:
         """Whether anything of the slot's executions lives."""

@@ -108,14 +108,10 @@ class Warm(Component):
         return process or start_process(launch)
 
     def _start_warm(self, request: Request, output: int, cgroup: SlotCgroup | None) -> WarmProcess | None:
-        with (
-            TURN.away(),
-            self._lock,
-            cgroup.opened() if cgroup is not None else contextlib.nullcontext() as directory,
-        ):
+        descriptors = [output, request.script, *([] if cgroup is None else [cgroup.descriptor])]
+        with TURN.away(), self._lock:
             if self._asked is None:
                 return None
-            descriptors = [output, request.script, *([] if directory is None else [directory])]
             pid = self._ask(self._asked, request.packet, descriptors)
             if pid == NO_PROCESS:
                 return None

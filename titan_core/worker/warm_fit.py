@@ -47,13 +47,21 @@ class Fit:
         facts = json.loads(said)
         self._settings = _settings(environment)
         self._modules = frozenset(facts["modules"])
-        self._packages: dict[str, int] = facts["packages"]
+        packages: dict[str, int] = facts["packages"]
+        self._packages = [(place, changed) for place, changed in packages.items() if changed]
+        self._missing = [place for place, changed in packages.items() if not changed]
         self._address: int = facts["address"]
         self._variables: list[str] = facts["variables"]
 
     def is_out_of_date(self) -> bool:
         """Whether something was installed or removed since the server has started."""
-        return any(_modified(place) != before for place, before in self._packages.items())
+        try:
+            for place, changed in self._packages:
+                if os.stat(place).st_mtime_ns != changed:
+                    return True
+        except FileNotFoundError:
+            return True
+        return any(map(os.path.isdir, self._missing))
 
     def request(self, launch: Launch) -> Request | None:
         """None: it is to start cold."""
@@ -109,21 +117,13 @@ def _settings(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _modified(place: str) -> int:
-    """When, in ns; 0 = there is no such directory."""
-    try:
-        return os.stat(place).st_mtime_ns
-    except OSError:
-        return 0
-
-
 def _opened_source(path: str) -> int:
     """A descriptor of it. Raises OSError, also if it is another thing that Python runs: a directory, an archive."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise OSError(f"{path} is no file")
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    size = os.fstat(descriptor).st_size
-    if b"PK\5\6" in os.pread(descriptor, _END_OF_ARCHIVE, max(0, size - _END_OF_ARCHIVE)):
-        os.close(descriptor)
-        raise OSError(f"{path} is an archive")
-    return descriptor
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO is nothing to wait for
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        end = os.pread(descriptor, _END_OF_ARCHIVE, max(0, status.st_size - _END_OF_ARCHIVE))
+        if b"PK\5\6" not in end:
+            return descriptor
+    os.close(descriptor)
+    raise OSError(f"{path} is no source")
