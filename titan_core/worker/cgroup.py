@@ -121,8 +121,8 @@ class WorkerCgroup:
 
     def close(self) -> None:
         """Step out and remove it, when no slot's thread works any more and nothing is left in it but this process."""
-        for slot in self._made:
-            os.close(slot.descriptor)
+        while self._made:
+            os.close(self._made.pop().descriptor)
         with contextlib.suppress(OSError):  # what can not be ended is still there
             _write(self._path.parent / "cgroup.procs", str(os.getpid()))
             _remove(self._path)

@@ -32,7 +32,7 @@ from titan_core.worker.cgroup import SlotCgroup
 from titan_core.worker.process import FORK_GATE, Launch, Leader, start_process
 from titan_core.worker.turn import TURN
 from titan_core.worker.warm_fit import Fit, Request
-from titan_core.worker.warm_wire import IMPOSSIBLE, MOST_BYTES, NO_PROCESS
+from titan_core.worker.warm_wire import IMPOSSIBLE, NO_PROCESS, ROOM_BYTES
 
 log = logging.getLogger("titan.worker")
 
@@ -47,9 +47,11 @@ _PROGRAM = str(Path(__file__).with_name("warm_main.py"))
 _LAST_BYTES = 2_000
 _TRIAL = (sys.executable, "-u", str(Path(__file__).with_name("warm_trial.py")))
 _TIMEVAL = struct.Struct("ll")
+"""Seconds, and microseconds."""
 _LINKS_OF_ONE = 3
 """Of the directory of a process's threads, where it has one."""
-_TRIAL_SAYS, _TRIAL_ENDING = "begun True\n", 7
+_TRIAL_ENDINGS = (0, 7)
+"""As which the script ends that is tried: of its own accord, and by `sys.exit`."""
 
 
 class WarmProcess:
@@ -177,9 +179,13 @@ class Warm(Component):
         return self._newest
 
     def _see_through(self, server: _Server) -> None:
-        if server.is_ready() and self._stands_its_trial(server):
+        is_ready = server.is_ready()
+        if is_ready and all(self._stands_its_trial(server, ending) for ending in _TRIAL_ENDINGS):
+            server.asked = 0
             self._asked = server
         else:
+            if not is_ready:
+                server.wait(ANSWER_S)  # its exit code tells whether another one would be better
             server.end()
         server.wait()
         with self._lock:
@@ -189,28 +195,29 @@ class Warm(Component):
             level = logging.INFO if server.is_impossible else logging.WARNING
             log.log(level, "the fork server has ended: %s", server.last_words, extra={"action": "warm.ended"})
 
-    def _stands_its_trial(self, server: _Server) -> bool:
-        """Whether a script begins and ends as it should; before a job depends on it."""
-        output = os.memfd_create("warm-trial", os.MFD_CLOEXEC)
-        request = server.fit.request(Launch([*_TRIAL, "begun"], "/", self._environment, output))
-        if request is None:
-            os.close(output)
-            return False
-        try:
-            pid = server.ask(request.packet, [output, request.script])
-            if pid == NO_PROCESS:
+    def _stands_its_trial(self, server: _Server, ending: int) -> bool:
+        """Whether a script begins, and ends, as it should; before a job depends on it."""
+        with contextlib.suppress(OSError), open(os.memfd_create("warm-trial", os.MFD_CLOEXEC), "rb") as output:
+            launch = Launch([*_TRIAL, str(ending)], "/", self._environment, output.fileno())
+            request = server.fit.request(launch)
+            if request is None:
+                server.verdict = f"{_TRIAL[2]} can not be started warm"
                 return False
-            ending = _ending_of(WarmProcess(pid))
-            said = os.pread(output, _LAST_BYTES, 0).decode(errors="replace")
-        except OSError:
-            return False
-        finally:
-            os.close(request.script)
-            os.close(output)
-        server.asked = 0
-        if (ending, said) != (_TRIAL_ENDING, _TRIAL_SAYS):
-            server.verdict = f"with this Python a script ends with {ending}, having said {said!r}; all start cold"
-        return not server.verdict
+            try:
+                pid = server.ask(request.packet, [launch.output, request.script])
+            finally:
+                os.close(request.script)
+            if pid != NO_PROCESS:
+                seen = (
+                    _ending_of(WarmProcess(pid)),
+                    os.pread(launch.output, _LAST_BYTES, 0).decode(errors="replace"),
+                )
+                if seen == (ending, f"{ending} True\n"):
+                    return True
+                server.verdict = (
+                    f"with this Python a script ends with {seen[0]}, having said {seen[1]!r}; all start cold"
+                )
+        return False
 
 
 class _Server:
@@ -228,11 +235,9 @@ class _Server:
         """Once it is ready."""
         self._output = os.memfd_create("warm-server", os.MFD_CLOEXEC)
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for option in (
-            socket.SO_RCVTIMEO,
-            socket.SO_SNDTIMEO,
-        ):  # with a timeout of its own, Python asks before each call
-            self._socket.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(int(ANSWER_S), 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM_BYTES)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # Python's own timeout is a system call before each
+            self._socket.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(int(ANSWER_S), int(ANSWER_S % 1 * 1e6)))
         self._lock = threading.Lock()
         self._pidfd = -1
         try:
@@ -266,7 +271,7 @@ class _Server:
     def is_ready(self) -> bool:
         """Wait for its first word; False: it has ended, or takes too long."""
         with contextlib.suppress(OSError):
-            self.fit = Fit(self._environment, self._heard(MOST_BYTES))
+            self.fit = Fit(self._environment, self._heard(ROOM_BYTES))
             return True
         return False
 

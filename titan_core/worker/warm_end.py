@@ -10,13 +10,18 @@ from __future__ import annotations
 import _thread
 import atexit
 import ctypes
+import functools
 import gc
 import itertools
+import operator
 import os
 import sys
 import types
 import weakref
+from builtins import all, any, id, issubclass, len, map, next, reversed, type  # noqa: UP029  # a script may replace them
+from collections.abc import Callable
 from importlib.machinery import SourceFileLoader
+from types import ModuleType
 
 _MANY_OBJECTS = 20_000
 """To look at more is no gain."""
@@ -28,12 +33,12 @@ _PLAIN = frozenset(
         id,
         (
             *(dict, list, set, tuple, type(iter([])), SourceFileLoader),
-            *(types.CellType, types.FunctionType, types.MethodType, types.ModuleType),
+            *(types.CellType, types.FunctionType, types.MethodType, ModuleType),
         ),
     )
 )
 """The types of what the collector lists of most scripts. None of them does anything at its end."""
-_NONE: dict[str, types.ModuleType] = {}
+_NOTHING: dict[str, ModuleType] = {}
 _ancestors = type.__dict__["__mro__"].__get__
 _attributes = type.__dict__["__dict__"].__get__
 """Of a class, whatever that says itself."""
@@ -50,6 +55,7 @@ class End:
         self._modules = sys.modules
         self._count = len(sys.modules)
         self._last = next(reversed(sys.modules))
+        self._threading_ends: list[object] = sys.modules["threading"]._threading_atexits
         self._has_guests = "LD_PRELOAD" in os.environ
         self._flush, self._exit, self._leave = _c.fflush, _c.exit, _c._exit
         self._made_last: list[object] = []
@@ -57,62 +63,72 @@ class End:
     def begin(self) -> None:
         self._made_last = []  # the collector lists it, if the script does not have it list nothing (`gc.freeze`)
 
-    def is_reached(self) -> bool:
-        """Whether nothing is left to do."""
-        imported = self._imported()
-        return self._is_alone() and self._knows_all(imported) and self._no_finalizers()
-
-    def leave_if_it_is_reached(self) -> None:
-        """Ends the process, or returns."""
-        if self.is_reached():
+    def leave(self) -> None:
+        """Ends the process at once, or returns."""
+        try:
+            way = self.way()
+        except BaseException:  # of a signal's handler; for the script it is too late
+            return
+        if way is not None:
             self._flush(None)  # what the C library has, for whomever
-            uses_others = self._has_guests or any(map(_is_extension, self._imported().values()))
-            (self._exit if uses_others else self._leave)(0)
+            way(0)
 
-    def _imported(self) -> dict[str, types.ModuleType]:
+    def way(self) -> Callable[[int], object] | None:
+        """What ends the process; None: not before everything has been tidied away."""
+        imported = self._imported()
+        if len(self._modules) - len(imported) != self._count or not all(map(_is_known, imported.items())):
+            return None
+        if not self._is_alone():
+            return None
+        objects = gc.get_objects()
+        if len(objects) > _MANY_OBJECTS or id(self._made_last) not in map(id, objects):
+            return None
+        are_plain = _PLAIN.issuperset(map(id, map(type, objects)))
+        if not are_plain and _do_something_at_their_end(objects):
+            return None
+        # Libraries have something to do at the end, at most, that were there before, or came with what is not plain.
+        uses_libraries = self._has_guests or not are_plain or any(map(_file_of_extension, imported.values()))
+        return self._exit if uses_libraries else self._leave
+
+    def _imported(self) -> dict[str, ModuleType]:
         """The modules that are there since the script has begun."""
         modules = self._modules
         if len(modules) == self._count and next(reversed(modules)) is self._last:
-            return _NONE
-        return {name: modules[name] for name in itertools.takewhile(self._last.__ne__, reversed(modules))}
-
-    def _knows_all(self, imported: dict[str, types.ModuleType]) -> bool:
-        """Whether no module could have something to do: it is written in Python, or part of it and keeps no files."""
-        return len(self._modules) - len(imported) == self._count and all(map(_is_known, imported.items()))
+            return _NOTHING
+        is_new = functools.partial(operator.is_not, self._last)
+        return {name: modules[name] for name in itertools.takewhile(is_new, reversed(modules))}
 
     def _is_alone(self) -> bool:
         """Whether nothing is to be called or waited for."""
         return (
             not _thread._count()
-            and not atexit._ncallbacks()
+            and not (atexit._ncallbacks() or self._threading_ends)
             and (sys.stdin is self._stdin and sys.stdout is self._stdout and sys.stderr is self._stderr)
             and not (gc.callbacks or gc.garbage or gc.get_debug() or sys.gettrace() or sys.getprofile())
         )
 
-    def _no_finalizers(self) -> bool:
-        """Whether no object that the script has made, as far as the collector knows it, does anything at its end."""
-        # No method of an object is called here, nor one of its class's class: they are the script's.
-        objects = gc.get_objects()
-        if len(objects) > _MANY_OBJECTS or id(self._made_last) not in map(id, objects):
-            return False
-        if _PLAIN.issuperset(map(id, map(type, objects))):
-            return True
-        kinds = {id(kind): kind for kind in map(type, objects)}
-        kinds |= {
-            id(kind): kind for kind in objects if issubclass(type(kind), type)
-        }  # of objects that are not listed
-        return not any(map(_finalizes, kinds.values())) and not any(map(_calls_back, objects))
 
-
-def _is_known(entry: tuple[str, types.ModuleType]) -> bool:
+def _is_known(entry: tuple[str, ModuleType]) -> bool:
+    """Whether a module is written in Python, or is part of it and keeps no files."""
     name, module = entry
-    if type(module) is not types.ModuleType or name in _KEEP_FILES:
+    if type(module) is not ModuleType or name in _KEEP_FILES:
         return False
-    return not _is_extension(module) or os.path.dirname(module.__dict__["__file__"]) == _EXTENSIONS
+    file = _file_of_extension(module)
+    return not file or os.path.dirname(file) == _EXTENSIONS
 
 
-def _is_extension(module: types.ModuleType) -> bool:
-    return str(module.__dict__.get("__file__")).endswith(".so")
+def _file_of_extension(module: ModuleType) -> str:
+    """Empty: it is none."""
+    file = module.__dict__.get("__file__")
+    return file if type(file) is str and file.endswith(".so") else ""
+
+
+def _do_something_at_their_end(objects: list[object]) -> bool:
+    # No method of an object is called here, nor one of its class's class: they are the script's.
+    kinds = {id(kind): kind for kind in map(type, objects)}
+    classes = (thing for thing in objects if issubclass(type(thing), type))  # there may be objects that are not listed
+    kinds |= {id(kind): kind for kind in classes}  # type: ignore[misc]
+    return any(map(_finalizes, kinds.values())) or any(map(_calls_back, objects))
 
 
 def _finalizes(kind: type) -> bool:

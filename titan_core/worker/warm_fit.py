@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from titan_core.worker.process import Launch
-from titan_core.worker.warm_wire import HEAD, MOST_BYTES, Facts
+from titan_core.worker.warm_wire import HEAD, MOST_BYTES, ROOM_BYTES, Facts
 
 _READ_AT_START = ("PYTHON", "LC_", "LD_", "MALLOC_", "GLIBC_")
 _READ_AT_START_NAMES = (
@@ -59,34 +59,35 @@ class Fit:
             for place, changed in self._packages:
                 if os.stat(place).st_mtime_ns != changed:
                     return True
-        except FileNotFoundError:
+        except OSError:
             return True
         return any(map(os.path.isdir, self._missing))
 
     def request(self, launch: Launch) -> Request | None:
         """None: it is to start cold."""
         program, *rest = launch.command
-        is_script = program == sys.executable and rest[:1] == ["-u"] and rest[1].endswith(".py")
+        is_script = program == sys.executable and rest[:1] == ["-u"] and rest[1:2] and rest[1].endswith(".py")
         if not is_script or launch.output < 0 or _settings(launch.env) != self._settings:
             return None
+        packet, script = b"", -1
         try:
             script = _opened_source(os.path.join(launch.cwd, rest[1]))
+            packet = self._packet(launch, os.path.dirname(os.readlink(f"/proc/self/fd/{script}")))
         except (OSError, ValueError):
-            return None
-        packet = self._packet(launch, os.path.dirname(os.readlink(f"/proc/self/fd/{script}")))
-        if not packet:
+            pass  # a Python of its own says what there is to be said of it
+        if not packet and script >= 0:
             os.close(script)
         return Request(packet, script) if packet else None
 
     def _packet(self, launch: Launch, imports: str) -> bytes:
-        """Empty: what is to be said can not be, or the script would see that it was."""
+        """Empty: what is to be said can not be, or the script would see that it was. Raises OSError, ValueError."""
         if self._hides_a_module(imports):
             return b""
         said = [*launch.command, *[f"{name}={value}" for name, value in launch.env.items()]]
         block = os.fsencode("\0".join([*said, *self._variables, ""]))
         strings = block.split(b"\0")
         strings.pop()
-        if len(strings) != len(said) + len(self._variables):
+        if len(strings) != len(said) + len(self._variables) or len(block) > MOST_BYTES:
             return b""
         first = len(launch.command)
         places = [*itertools.accumulate([len(string) + 1 for string in strings], initial=self._address + HEAD.size)]
@@ -98,14 +99,11 @@ class Fit:
         environment = dict([string.split(b"=", 1) for string in strings[first:]])
         facts: Facts = (launch.cwd, imports, strings[2], launch.command, launch.command[2:], environment)
         packet = b"".join([head, block, padding, pointers, marshal.dumps(facts)])
-        return packet if len(packet) <= MOST_BYTES else b""
+        return packet if len(packet) <= ROOM_BYTES else b""
 
     def _hides_a_module(self, directory: str) -> bool:
         """Whether something would be imported from there that the server has imported already."""
-        try:
-            return not self._modules.isdisjoint(name.partition(".")[0] for name in os.listdir(directory))
-        except OSError:
-            return True
+        return not self._modules.isdisjoint(name.partition(".")[0] for name in os.listdir(directory))
 
 
 def _settings(environment: Mapping[str, str]) -> dict[str, str]:
@@ -119,11 +117,11 @@ def _settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _opened_source(path: str) -> int:
     """A descriptor of it. Raises OSError, also if it is another thing that Python runs: a directory, an archive."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO is nothing to wait for
-    status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode):
-        end = os.pread(descriptor, _END_OF_ARCHIVE, max(0, status.st_size - _END_OF_ARCHIVE))
-        if b"PK\5\6" not in end:
-            return descriptor
-    os.close(descriptor)
-    raise OSError(f"{path} is no source")
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(f"{path} is no file")
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    if b"PK\5\6" in os.pread(descriptor, _END_OF_ARCHIVE, max(0, status.st_size - _END_OF_ARCHIVE)):
+        os.close(descriptor)
+        raise OSError(f"{path} is an archive")
+    return descriptor

@@ -51,9 +51,7 @@ class Fork:
     """
 
     def __init__(self) -> None:
-        thread = (
-            ctypes.c_uint64()
-        )  # where the C library keeps this thread's number: the kernel puts the new one there
+        thread = ctypes.c_uint64()  # where the C library keeps this one's number, and the kernel puts the new one's
         _check(_c.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(thread)))
         self._flags = _CLONE_PARENT | _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID
         self._arguments = _CloneArguments(flags=self._flags, child_tid=thread.value)
@@ -66,10 +64,10 @@ class Fork:
         if cgroup != self._cgroup:  # as a rule it is the same number
             self._cgroup = cgroup
             self._arguments.flags = self._flags | (_CLONE_INTO_CGROUP if cgroup else 0)
-            self._arguments.cgroup = sum(cgroup)
+            self._arguments.cgroup = cgroup[0] if cgroup else 0
         pid: int = self._call()
         if pid < 0:
-            raise OSError("no process")
+            _check(pid)
         return pid
 
 

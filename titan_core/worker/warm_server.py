@@ -40,7 +40,7 @@ from os import chdir, close, dup2, getpid, setsid, write
 
 from titan_core.worker.warm_end import End
 from titan_core.worker.warm_fork import Fork, Words, thread_number
-from titan_core.worker.warm_wire import HEAD, IMPOSSIBLE, MOST_BYTES, NO_PROCESS
+from titan_core.worker.warm_wire import HEAD, IMPOSSIBLE, NO_PROCESS, ROOM_BYTES
 
 _ROOM_FOR_DESCRIPTORS = socket.CMSG_SPACE(3 * 4)
 _CLOSE_ON_EXEC = int(socket.MSG_CMSG_CLOEXEC)
@@ -66,7 +66,7 @@ class _Server:
             raise OSError("a Python that starts here does something of its own (sitecustomize, usercustomize, .pth)")
         self._descriptor = descriptor
         self._socket = socket.socket(fileno=descriptor)
-        packet = ctypes.create_string_buffer(MOST_BYTES)
+        packet = ctypes.create_string_buffer(ROOM_BYTES)
         self._address = ctypes.addressof(packet)
         self._packet = memoryview(packet).cast("B")
         self._packets = [self._packet]
@@ -113,7 +113,7 @@ class _Server:
         sys.modules["__main__"] = _main_module()
         self._end.begin()
         for _ in range(_CALLS_UNTIL_IT_IS_FAST):
-            self._end.is_reached()
+            self._end.way()
             self._reseed()
         with contextlib.suppress(PermissionError):
             setsid()  # so that it has been looked up, which else each process would have to do
@@ -126,13 +126,13 @@ class _Server:
                 self._prepare(size, descriptors[1])
                 if self._fork(descriptors[2:]) == 0:
                     break
-            except OSError:
+            except (OSError, ValueError):
                 self.say(_number(NO_PROCESS))
             self._tidy(descriptors)
         # A new process; and what could not be prepared.
         setsid()
         pid = getpid()
-        write(self._descriptor, _number(pid))  # not before its group can be signalled
+        self.say(_number(pid))  # not before its group can be signalled
         log = descriptors[0]
         dup2(log, 1)
         dup2(log, 2)
@@ -185,7 +185,7 @@ def _hook(serve: Callable[[], None], scripts: list[int], names: list[bytes], end
     """
     results = map(_c.PyRun_AnyFileExFlags, map(_c.fdopen, scripts, [b"rb"]), names, [1], [None])
     ends: list[Callable[[], object]] = [
-        end.leave_if_it_is_reached,
+        end.leave,
         functools.partial(_c.Py_Exit, 0),
     ]
     at_end: Iterable[object] = map(operator.call, ends)
@@ -204,9 +204,12 @@ def _hook(serve: Callable[[], None], scripts: list[int], names: list[bytes], end
 
 
 def _own_variables() -> list[str]:
-    """What the interpreter has set itself, as it was started."""
+    """What the interpreter has set itself, as it was started. Raises OSError where it has changed what was given."""
     with open("/proc/self/environ", "rb") as file:
-        given = {os.fsdecode(entry.partition(b"=")[0]) for entry in file.read().split(b"\0")}
+        given = dict(os.fsdecode(entry).partition("=")[::2] for entry in file.read().split(b"\0"))
+    for name in given.keys() & os.environ.keys():
+        if given[name] != os.environ[name]:
+            raise OSError(f"a Python that starts here changes {name}={given[name]}")
     return [f"{name}={value}" for name, value in os.environ.items() if name not in given]
 
 

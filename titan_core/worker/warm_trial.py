@@ -4,4 +4,5 @@ import sys
 
 if __name__ == "__main__":
     print(*sys.argv[1:], __file__ == sys.argv[0], flush=True)
-    sys.exit(7)
+    if sys.argv[1] != "0":
+        sys.exit(int(sys.argv[1]))

@@ -21,7 +21,9 @@ import struct
 NO_PROCESS = 0
 """The system makes none: start the job without the server."""
 MOST_BYTES = 64 * 1024
-"""Of a packet."""
+"""Of words and variables."""
+ROOM_BYTES = 4 * MOST_BYTES
+"""For a packet, in which they are twice, and the second time in pieces."""
 IMPOSSIBLE = 3
 """The exit code that says: not on this machine."""
 

@@ -25,7 +25,7 @@ WANTED = {
 
 
 def measure(plan: Plan) -> list[Figure]:
-    return [*_compare(plan, "shell", plan.size(2000, 400)), *_compare(plan, "python", plan.size(300, 60))]
+    return [*_compare(plan, "shell", plan.size(2000, 400)), *_compare(plan, "python", plan.size(1000, 60))]
 
 
 def titan(kind: str, count: int) -> Turn:

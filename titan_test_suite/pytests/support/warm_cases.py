@@ -480,6 +480,27 @@ class Fake:
 sys.modules["fake"] = Fake()
 print("last line")
 
+## names_that_are_none
+import sys, warnings
+warnings.simplefilter("error")
+sys.modules[1] = sys
+print("last line")
+
+## builtins_that_were_replaced
+import builtins
+def count(*things): print("counted"); return 0
+builtins.len = builtins.any = builtins.map = count
+
+## what_a_library_does_at_the_end
+import ctypes
+c = ctypes.CDLL(None)
+c.strdup.restype = ctypes.c_void_p
+c.__cxa_atexit(c.puts, ctypes.c_void_p(c.strdup(b"said by the C library")), None)
+
+## what_threading_does_at_the_end
+import threading
+threading._register_atexit(print, "said by threading")
+
 ## streams_that_were_replaced
 import io, sys
 sys.stdout = io.TextIOWrapper(io.BufferedWriter(io.FileIO(1, "w", closefd=False)))

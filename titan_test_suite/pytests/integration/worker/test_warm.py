@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -310,16 +311,67 @@ def test_where_a_script_does_not_end_as_it_should_all_are_cold(
 
 
 def test_a_server_with_a_second_thread_makes_no_process(
-    started: list[Warm], script: Path, monkeypatch: pytest.MonkeyPatch
+    started: list[Warm], script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    program = tmp_path / "two_threads.py"
+    program.write_text(
+        "import sys, threading, time\n"
+        "threading.Thread(target=time.sleep, args=(600,), daemon=True).start()\n"
+        f"__file__ = {warm_main.__file__!r}\n"
+        "exec(compile(open(__file__).read(), __file__, 'exec'))\n"
+    )
+    monkeypatch.setattr(warm, "_PROGRAM", str(program))
     one = started_warm(started)
     before = wait_until(lambda: one.server_pid)
-    with monkeypatch.context() as patched:
-        patched.setattr(warm, "_LINKS_OF_ONE", 2)
-        assert not isinstance(run(one, script), WarmProcess)
+    assert not isinstance(run(one, script), WarmProcess)
     wait_until(lambda: one.server_pid not in (0, before))
-    assert isinstance(run(one, script), WarmProcess)
-    assert printed(script) == ["cold", "warm"]
+    assert printed(script) == ["cold"]
+
+
+@pytest.mark.parametrize(("value", "expected"), [("x" * 60_000, "warm"), ("y" * 70_000, "cold")])
+def test_words_and_variables_up_to_64_KiB(started: list[Warm], script: Path, value: str, expected: str) -> None:
+    script.write_text(f"import os; assert os.environ['LARGE'] == {value!r}\n" + HOW)
+    one = started_warm(started)
+    wait_until(lambda: one.server_pid)
+    run(one, script, {**COMMON, "LARGE": value})
+    assert printed(script) == [expected]
+
+
+def test_many_small_variables(started: list[Warm], script: Path) -> None:
+    many = {f"VARIABLE_{n}": str(n) for n in range(3_000)}
+    script.write_text(
+        "import os, subprocess\n"
+        "told = subprocess.run(['env'], capture_output=True, text=True).stdout.split()\n"
+        "assert all(os.environ[f'VARIABLE_{n}'] == str(n) and f'VARIABLE_{n}={n}' in told for n in range(3_000))\n"
+        + HOW
+    )
+    one = started_warm(started)
+    wait_until(lambda: one.server_pid)
+    run(one, script, {**COMMON, **many})
+    assert printed(script) == ["warm"]
+
+
+def test_what_no_server_can_be_told_starts_cold_and_leaves_nothing_open(started: list[Warm], script: Path) -> None:
+    one = started_warm(started)
+    wait_until(lambda: one.server_pid)
+    before = psutil.Process().num_fds()
+    with open(script.with_suffix(".log"), "ab") as log:
+        for command in ([str(script), "\ud800"], [str(script.parent)], ["/dev/null/x.py"], []):
+            launch = Launch([sys.executable, "-u", *command], str(script.parent), COMMON, log.fileno())
+            with contextlib.suppress(UnicodeEncodeError):
+                one.start_process(launch).wait()
+    assert psutil.Process().num_fds() == before
+
+
+def test_where_python_changes_a_variable_that_it_was_given_all_are_cold(
+    started: list[Warm], script: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    environment = {**COMMON, "LC_CTYPE": "C"}
+    one = started_warm(started, environment)
+    wait_until(lambda: not one.threads())
+    assert "a Python that starts here changes LC_CTYPE=C" in caplog.text
+    assert not isinstance(run(one, script, environment), WarmProcess)
 
 
 def test_the_server_ends_with_whoever_has_started_it(started: list[Warm]) -> None:
