@@ -126,7 +126,7 @@ def _file_of_extension(module: ModuleType) -> str:
 def _do_something_at_their_end(objects: list[object]) -> bool:
     # No method of an object is called here, nor one of its class's class: they are the script's.
     kinds = {id(kind): kind for kind in map(type, objects)}
-    classes = (thing for thing in objects if issubclass(type(thing), type))  # there may be objects that are not listed
+    classes = (thing for thing in objects if issubclass(type(thing), type))  # some objects are not listed
     kinds |= {id(kind): kind for kind in classes}  # type: ignore[misc]
     return any(map(_finalizes, kinds.values())) or any(map(_calls_back, objects))
 
