@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -50,7 +50,8 @@ def spawned(home: Path) -> list[psutil.Process]:
 def end_spawned(home: Path) -> None:
     left = spawned(home)
     for process in left:
-        process.kill()
+        with suppress(psutil.NoSuchProcess):  # it was about to end
+            process.kill()
     psutil.wait_procs(left, 5)
 
 

@@ -480,6 +480,13 @@ class Fake:
 sys.modules["fake"] = Fake()
 print("last line")
 
+## what_a_debugger_reads
+import ctypes, threading
+c = ctypes.PyDLL(None)
+c.PyThreadState_Get.restype = ctypes.c_void_p
+words = list((ctypes.c_ulong * 32).from_address(c.PyThreadState_Get()))
+print(words[words.index(threading.get_ident()) + 1] == threading.get_native_id() == threading.main_thread().native_id)
+
 ## names_that_are_none
 import sys, warnings
 warnings.simplefilter("error")
