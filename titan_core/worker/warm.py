@@ -208,14 +208,12 @@ class Warm(Component):
             finally:
                 os.close(request.script)
             if pid != NO_PROCESS:
-                seen = (
-                    _ending_of(WarmProcess(pid)),
-                    os.pread(launch.output, _LAST_BYTES, 0).decode(errors="replace"),
-                )
-                if seen == (ending, f"{ending} True\n"):
+                ended, said = _ending_of(WarmProcess(pid)), os.pread(launch.output, _LAST_BYTES, 0)
+                if (ended, said) == (ending, b"%d True\n" % ending):
                     return True
+                said_text = said.decode(errors="replace")
                 server.verdict = (
-                    f"with this Python a script ends with {seen[0]}, having said {seen[1]!r}; all start cold"
+                    f"with this Python a script ends with {ended}, having said {said_text!r}; all start cold"
                 )
         return False
 

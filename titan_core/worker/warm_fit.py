@@ -19,14 +19,7 @@ from titan_core.worker.process import Launch
 from titan_core.worker.warm_wire import HEAD, MOST_BYTES, ROOM_BYTES, Facts
 
 _READ_AT_START = ("PYTHON", "LC_", "LD_", "MALLOC_", "GLIBC_")
-_READ_AT_START_NAMES = (
-    "HOME",
-    "LANG",
-    "LANGUAGE",
-    "LOCPATH",
-    "GCONV_PATH",
-    "VIRTUAL_ENV",
-)
+_READ_AT_START_NAMES = ("HOME", "LANG", "LANGUAGE", "LOCPATH", "GCONV_PATH", "VIRTUAL_ENV")
 """Variables of which a Python makes, as it starts, what does not change any more. (Below HOME may be packages.)"""
 _END_OF_ARCHIVE = 65_557
 """So many bytes before the end of a file there may be what tells that it is an archive."""
@@ -66,18 +59,21 @@ class Fit:
     def request(self, launch: Launch) -> Request | None:
         """None: it is to start cold."""
         program, *rest = launch.command
-        is_script = program == sys.executable and rest[:1] == ["-u"] and rest[1:2] and rest[1].endswith(".py")
+        is_script = program == sys.executable and len(rest) > 1 and rest[0] == "-u" and rest[1].endswith(".py")
         if not is_script or launch.output < 0 or _settings(launch.env) != self._settings:
             return None
-        packet, script = b"", -1
         try:
             script = _opened_source(os.path.join(launch.cwd, rest[1]))
+        except (OSError, ValueError):
+            return None  # a Python of its own says what there is to be said of it
+        try:
             packet = self._packet(launch, os.path.dirname(os.readlink(f"/proc/self/fd/{script}")))
         except (OSError, ValueError):
-            pass  # a Python of its own says what there is to be said of it
-        if not packet and script >= 0:
-            os.close(script)
-        return Request(packet, script) if packet else None
+            packet = b""
+        if packet:
+            return Request(packet, script)
+        os.close(script)
+        return None
 
     def _packet(self, launch: Launch, imports: str) -> bytes:
         """Empty: what is to be said can not be, or the script would see that it was. Raises OSError, ValueError."""

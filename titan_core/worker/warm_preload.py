@@ -17,10 +17,13 @@ logging notes the time and has something to do at the end, hashlib and ssl read 
 _POOL_BYTES, _POOL_HEAD_BYTES = 16 * 1024, 48
 """Of the allocator of Python 3.10 and later: in a pool there are objects of one size only, rounded to 16 bytes."""
 _MOST_HOLES = 4_000
+"""Of one size, that are filled."""
 _kept: list[object] = []
+"""What they are filled with, for as long as the server is there."""
 
 
 def preload() -> None:
+    """Import MODULES, and have what is made afterwards lie together."""
     for name in MODULES:
         __import__(name)
     _fill_holes()

@@ -144,7 +144,7 @@ class _Server:
         self._reseed()
 
     def _prepare(self, size: int, script: int) -> None:
-        """What is the next process's, and does not matter to this one. Raises OSError."""
+        """What is the next process's, and does not matter to this one. Raises OSError, ValueError."""
         self._environ.value, words, variables, end, facts = HEAD.unpack_from(self._packet)
         directory, imports, name, orig_argv, argv, environment = marshal.loads(self._packet[facts:size])
         chdir(directory)
@@ -184,18 +184,11 @@ def _hook(serve: Callable[[], None], scripts: list[int], names: list[bytes], end
     goes on as after one of its own, with the end of the process and its code; if not, `at_end` is next.
     """
     results = map(_c.PyRun_AnyFileExFlags, map(_c.fdopen, scripts, [b"rb"]), names, [1], [None])
-    ends: list[Callable[[], object]] = [
-        end.leave,
-        functools.partial(_c.Py_Exit, 0),
-    ]
+    ends: list[Callable[[], object]] = [end.leave, functools.partial(_c.Py_Exit, 0)]
     at_end: Iterable[object] = map(operator.call, ends)
     steps = itertools.chain(
         itertools.starmap(setattr, [(sys, "excepthook", sys.__excepthook__)]),
-        map(
-            sys.__dict__.pop,
-            ("last_type", "last_value", "last_traceback", "last_exc"),
-            itertools.repeat(None),
-        ),
+        map(sys.__dict__.pop, ("last_type", "last_value", "last_traceback", "last_exc"), itertools.repeat(None)),
         itertools.starmap(serve, [()]),
         itertools.starmap(_c.Py_LeaveRecursiveCall, [()] * _CALLS_THAT_COUNT),
         itertools.chain.from_iterable(map([at_end, ()].__getitem__, results)),  # 0, or -1 after an exception

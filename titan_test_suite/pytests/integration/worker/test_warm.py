@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from titan_core.worker.app import Worker
 from titan_core.worker.nursery import spawn_command
 from titan_core.worker.process import Launch, Leader
 from titan_core.worker.warm import Warm, WarmProcess
+from titan_core.worker.warm_wire import ROOM_BYTES
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
 from titan_test_suite.pytests.support.cgroups import needs_cgroups
 from titan_test_suite.pytests.support.waiting import wait_until
@@ -372,6 +375,17 @@ def test_where_python_changes_a_variable_that_it_was_given_all_are_cold(
     wait_until(lambda: not one.threads())
     assert "a Python that starts here changes LC_CTYPE=C" in caplog.text
     assert not isinstance(run(one, script, environment), WarmProcess)
+
+
+def test_the_server_ends_with_its_socket() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-u", str(warm_main.__file__), str(theirs.fileno())]
+    with ours, subprocess.Popen(command, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()]) as process:
+        theirs.close()
+        ours.settimeout(10)
+        assert b"modules" in ours.recv(ROOM_BYTES)
+        ours.shutdown(socket.SHUT_RDWR)
+        assert process.wait(5) == 0
 
 
 def test_the_server_ends_with_whoever_has_started_it(started: list[Warm]) -> None:
