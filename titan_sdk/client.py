@@ -220,9 +220,10 @@ class TitanClient(ServiceRequests, ScheduleRequests):
         """The final status of the run, or job, `key`. Raises WaitTimedOut after `timeout` seconds, NotFound."""
         return polling.wait_for(self._transport, key_of(key), timeout)
 
-    def wait_for_run(self, key: Key, timeout: float | None = None) -> RunStatus:
-        """The final status of the run, with its jobs. Raises WaitTimedOut, NotFound."""
-        return polling.wait_for_run(self._transport, key_of(key), timeout)
+    def wait_for_run(self, key: Key, timeout: float | None = None, jobs: bool = True) -> RunStatus:
+        """The final status of the run, with its jobs, or none: of 10,000 they take a tenth of a second. Raises
+        WaitTimedOut, NotFound."""
+        return polling.wait_for_run(self._transport, key_of(key), timeout, jobs)
 
     def wait_for_job(self, key: Key, timeout: float | None = None) -> JobStatus:
         """The final status of the job, with its attempts. Raises WaitTimedOut, NotFound."""

@@ -39,14 +39,16 @@ class RunHandle:
         """`RUNNING`, `COMPLETED`, `FAILED` or `CANCELLED`."""
         return self.client.run(self.run_id).state
 
-    def wait(self, timeout: float | None = None) -> RunStatus:
-        """The final status, with all jobs. Raises WaitTimedOut after `timeout` seconds."""
-        return self.client.wait_for_run(self.run_id, timeout)
+    def wait(self, timeout: float | None = None, jobs: bool = True) -> RunStatus:
+        """The final status, with all jobs, or none (see `TitanClient.wait_for_run`). Raises WaitTimedOut after
+        `timeout` seconds."""
+        return self.client.wait_for_run(self.run_id, timeout, jobs)
 
-    def result(self, timeout: float | None = None) -> RunStatus:
-        """Like `wait`, but raises RunFailed unless every job completed."""
-        status = self.wait(timeout)
+    def result(self, timeout: float | None = None, jobs: bool = True) -> RunStatus:
+        """Like `wait`, but raises RunFailed, whose status has all jobs, unless every job completed."""
+        status = self.wait(timeout, jobs)
         if status.state != "COMPLETED":
+            status = status if jobs else self.client.run(self.run_id)
             raise RunFailed(_run_failure(status), status)
         return status
 

@@ -31,14 +31,14 @@ def wait_for(transport: Transport, key: str, timeout_s: float | None) -> RunStat
         return wait_for_job(transport, key, timeout_s)
 
 
-def wait_for_run(transport: Transport, key: str, timeout_s: float | None) -> RunStatus:
-    """The status of the run, with its jobs, once it is final. Raises WaitTimedOut, NotFound."""
+def wait_for_run(transport: Transport, key: str, timeout_s: float | None, jobs: bool = True) -> RunStatus:
+    """The status of the run, with its jobs or none, once it is final. Raises WaitTimedOut, NotFound."""
 
     def question(key: str, wait_s: float) -> GetRun:
         return GetRun(key, wait_s, until_final=True, jobs=False)
 
     status = _until_final(transport, key, timeout_s, question, RunStatus, lambda run: run.run_id)
-    return ask_patiently(transport, GetRun(status.run_id), RunStatus)
+    return ask_patiently(transport, GetRun(status.run_id), RunStatus) if jobs else status
 
 
 def wait_for_job(transport: Transport, key: str, timeout_s: float | None) -> JobStatus:

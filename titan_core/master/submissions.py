@@ -27,12 +27,12 @@ from titan_core.scheduler.model import JobSpec
 from titan_core.store.archive import inspect
 from titan_core.store.assets import AssetStore
 from titan_core.store.history import History
-from titan_core.store.specs import spec_of
+from titan_core.store.specs import spec_of, task_of
 
 _NAMED_MISSING = 1000
 _RUN_IDS_TRIED = 100
 _AssetKey = tuple[str, str, str]
-"""(asset, sha256, entry) as the submission says."""
+"""(asset, sha256, entry): as a submission says, and with the SHA-256 of what that is now."""
 _Archives = dict[str, dict[str, None]]
 """The files of an archive, in its order, by its SHA-256."""
 
@@ -111,7 +111,7 @@ class Submissions:
         for content in request.contents:
             self._assets.put(content.sha256, content.data)
         self._check_held(request)
-        pinned: dict[_AssetKey, str] = {}
+        pinned: dict[_AssetKey, _AssetKey] = {}
         archives: _Archives = {}
         self._recall_parents(request)
         names: dict[str, str] = {}
@@ -135,19 +135,18 @@ class Submissions:
     def _spec(
         self,
         job: messages.JobSpec,
-        pinned: dict[_AssetKey, str],
+        pinned: dict[_AssetKey, _AssetKey],
         archives: _Archives,
         names: dict[str, str],
     ) -> JobSpec:
         """The scheduler's form of a job. `names` makes one string object of each name, many jobs having the same."""
-        key = (job.task.asset, job.task.sha256, job.task.entry)
-        if key not in pinned:
-            pinned[key] = self._pin(job, archives)
-        one = names.setdefault
-        asset, entry = one(job.task.asset, job.task.asset), one(job.task.entry, job.task.entry)
-        task = replace(job.task, asset=asset, sha256=pinned[key], entry=entry)
+        task, one = job.task, names.setdefault
+        key = (task.asset, task.sha256, task.entry)
+        source = pinned.get(key)
+        if source is None:
+            source = pinned[key] = (task.asset, self._pin(job, archives), task.entry)
         parents = tuple(one(parent, parent) for parent in job.parents)
-        return spec_of(job, one(job.job_id, job.job_id), task, parents)
+        return spec_of(job, one(job.job_id, job.job_id), task_of(task, *source, task.args), parents)
 
     def _pin(self, job: messages.JobSpec, archives: _Archives) -> str:
         """The SHA-256 of what the job runs, as it is now. Refusals name the job."""

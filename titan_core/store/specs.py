@@ -33,19 +33,21 @@ class SpecWriter:
 
     def __init__(self) -> None:
         self._bodies: dict[tuple[object, ...], bytes] = {}
+        self._last: tuple[object, ...] = ()
+        self._last_body = b""
 
     def row(self, spec: JobSpec) -> SpecRow:
         task: messages.Task = spec.task
         common = (
             task.asset, task.sha256, task.entry, task.env, task.timeout_s, task.port, task.stop_signal,
             task.stop_grace_s, task.health, task.max_memory, task.warm, spec.requirement, spec.priority,
-            spec.delay_s, spec.affinity.value, spec.retries, spec.retry_backoff_s, spec.max_attempts, spec.service,
+            spec.delay_s, spec.affinity, spec.retries, spec.retry_backoff_s, spec.max_attempts, spec.service,
             spec.policy,
         )  # fmt: skip
-        body = self._bodies.get(common)
-        if body is None:
-            body = self._remember(common, spec)
-        return SpecRow(body, _list(spec.parents), _list(task.args))
+        if common != self._last:  # as a rule they are the very same objects, which is quicker seen than their hash
+            self._last_body = self._bodies.get(common) or self._remember(common, spec)
+            self._last = common
+        return SpecRow(self._last_body, _list(spec.parents), _list(task.args))
 
     def _remember(self, common: tuple[object, ...], spec: JobSpec) -> bytes:
         if len(self._bodies) >= _REMEMBERED:
@@ -91,6 +93,24 @@ def spec_of(common: messages.JobSpec, job_id: str, task: messages.Task, parents:
     )
 
 
+def task_of(common: messages.Task, asset: str, sha256: str, entry: str, args: tuple[str, ...]) -> messages.Task:
+    """A task that is like `common`, but for these."""
+    return messages.Task(
+        asset,
+        sha256,
+        entry,
+        args,
+        common.env,
+        common.timeout_s,
+        common.port,
+        common.stop_signal,
+        common.stop_grace_s,
+        common.health,
+        common.max_memory,
+        common.warm,
+    )
+
+
 def service_policy(job: messages.JobSpec) -> ServicePolicy:
     """What a submission, or a row, says of a service, for the scheduler."""
     return ServicePolicy(
@@ -119,20 +139,7 @@ def _common_message(spec: JobSpec) -> messages.JobSpec:
 
 
 def _with_args(task: messages.Task, args: tuple[str, ...]) -> messages.Task:
-    return messages.Task(
-        task.asset,
-        task.sha256,
-        task.entry,
-        args,
-        task.env,
-        task.timeout_s,
-        task.port,
-        task.stop_signal,
-        task.stop_grace_s,
-        task.health,
-        task.max_memory,
-        task.warm,
-    )
+    return task_of(task, task.asset, task.sha256, task.entry, args)
 
 
 def _list(texts: tuple[str, ...]) -> str:

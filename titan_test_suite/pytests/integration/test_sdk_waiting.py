@@ -237,6 +237,24 @@ def test_a_failed_run_names_the_jobs_that_failed(master: ScriptedMaster, client:
     assert caught.value.status == failed
 
 
+def test_a_run_is_waited_for_without_its_jobs(master: ScriptedMaster, client: TitanClient) -> None:
+    master.answer(GetRun, DONE)
+    handle = RunHandle(client, "r-1")
+    assert handle.wait(jobs=False) == handle.result(jobs=False) == client.wait_for_run(handle, jobs=False) == DONE
+    assert {request.jobs for request in master.asked(GetRun)} == {False}
+
+
+def test_a_failed_run_that_is_waited_for_without_its_jobs_names_them_all_the_same(
+    master: ScriptedMaster, client: TitanClient
+) -> None:
+    failed = RunStatus("r-1", "r", "FAILED", 9, (StateCount("DEAD", 1),), final=True)
+    with_jobs = replace(failed, jobs=(JobStatus("r-1", "a", "DEAD", "exit code 3"),))
+    master.answer(GetRun, failed, with_jobs)
+    with pytest.raises(RunFailed, match=r"run r-1 FAILED: a is DEAD \(exit code 3\)$") as caught:
+        RunHandle(client, "r-1").result(jobs=False)
+    assert caught.value.status == with_jobs
+
+
 def test_a_job_handle_asks_about_its_job(master: ScriptedMaster, client: TitanClient) -> None:
     handle = JobHandle(client, "r-1", "a")
     master.answer(GetJob, JOB_DONE)
