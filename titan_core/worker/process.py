@@ -23,6 +23,7 @@ from enum import Enum
 from typing import NamedTuple, Protocol
 
 from titan_core.frozen import dataclass
+from titan_core.worker import precedence
 from titan_core.worker.cgroup import SlotCgroup
 from titan_core.worker.control import Control, Stop
 from titan_core.worker.process_registry import ProcessRegistry
@@ -93,7 +94,7 @@ StartProcess = Callable[[Launch, SlotCgroup | None], Leader]
 
 def start_process(launch: Launch, cgroup: SlotCgroup | None = None) -> subprocess.Popen[bytes]:
     """Start the process; it is born where the calling thread is. Raises OSError when the system makes none of it."""
-    with FORK_GATE:
+    with FORK_GATE, precedence.usual():
         return subprocess.Popen(
             launch.command,
             stdin=_NOTHING,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 
+from titan_core.worker import precedence
 from titan_core.worker.control import Control, Stop
 from titan_core.worker.turn import TURN
 
@@ -112,15 +113,16 @@ class _Threads:
     def __init__(self, name: str, size: int, work: Callable[[Control], None], lock: threading.Condition) -> None:
         numbers = itertools.count()
 
-        def name_thread() -> None:
+        def begin() -> None:
             threading.current_thread().name = f"{name}-{next(numbers)}"
+            precedence.give_way()
 
         self._size = size
         self._work = work
         self._lock = lock
         self._serving = 0
         self._given: SimpleQueue[Control | None] = SimpleQueue()
-        self._executor = ThreadPoolExecutor(size, name, name_thread)
+        self._executor = ThreadPoolExecutor(size, name, begin)
 
     def give(self, control: Control, needed: int) -> None:
         """The next attempt, for a thread that is free; with it, so many are needed."""
