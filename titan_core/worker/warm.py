@@ -30,7 +30,6 @@ from titan_core.lifecycle import Component
 from titan_core.worker import procfs, sigkill
 from titan_core.worker.cgroup import SlotCgroup
 from titan_core.worker.process import FORK_GATE, Launch, Leader, start_process
-from titan_core.worker.turn import TURN
 from titan_core.worker.warm_fit import Fit, Request
 from titan_core.worker.warm_wire import IMPOSSIBLE, NO_PROCESS, ROOM_BYTES
 
@@ -111,7 +110,7 @@ class Warm(Component):
 
     def _start_warm(self, request: Request, output: int, cgroup: SlotCgroup | None) -> WarmProcess | None:
         descriptors = [output, request.script, *([] if cgroup is None else [cgroup.descriptor])]
-        with TURN.away(), self._lock:
+        with self._lock:  # and with the turn: while a process is made, the others would only get in its way
             if self._asked is None:
                 return None
             pid = self._ask(self._asked, request.packet, descriptors)
