@@ -49,6 +49,8 @@ class Launch:
     env: dict[str, str]
     output: int
     """Descriptor of the log file, open for appending; `subprocess.DEVNULL`: nobody reads it."""
+    fresh: bool = False
+    """As of a `Place`."""
 
 
 class Ending(NamedTuple):

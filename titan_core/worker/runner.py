@@ -136,7 +136,7 @@ class Runner:
         command = commands.command_for(place.script, args, environment)
         if control.request is not None:  # it came while files were fetched
             raise _Forestalled
-        launch = Launch(command, place.cwd, environment, attempt_log.create())
+        launch = Launch(command, place.cwd, environment, attempt_log.create(), place.fresh)
         self._follower.follow(attempt_log)
         watch = self._watcher(control, start, launch)
         try:

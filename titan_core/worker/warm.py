@@ -39,6 +39,8 @@ MOST_JOBS = 10_000
 """A server that was asked for so many is replaced."""
 ANSWER_S = 5.0
 """A server that takes longer for an answer is ended."""
+LOOK_S = 1.0
+"""So often a server that is asked for processes is looked at."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 30.0
 """Before the next server, when one has ended by itself: twice as long each time, until one lasts."""
 _LASTING_S = 10.0
@@ -235,6 +237,8 @@ class _Server:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM_BYTES)
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # Python's own timeout is a system call before each
             self._socket.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(int(ANSWER_S), int(ANSWER_S % 1 * 1e6)))
+        self._look_at = 0.0
+        """When its threads are counted next; monotonic."""
         self._lock = threading.Lock()
         self._pidfd = -1
         try:
@@ -274,7 +278,16 @@ class _Server:
 
     def is_out_of_date(self) -> bool:
         """Whether a Python that is started now would be another one, or a copy of this one none."""
-        return self.fit.is_out_of_date() or self._threads.stat().st_nlink > _LINKS_OF_ONE
+        return self.fit.is_out_of_date() or self._has_company()
+
+    def _has_company(self) -> bool:
+        """Whether it has a thread beside the one that forks. It makes none itself; a library that somebody has put
+        under it might, which is looked for once in a while."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return False
+        self._look_at = now + LOOK_S
+        return self._threads.stat().st_nlink > _LINKS_OF_ONE
 
     def ask(self, packet: bytes, descriptors: list[int]) -> int:
         """What it answers. Raises OSError when it does not."""

@@ -63,7 +63,7 @@ class Fit:
         if not is_script or launch.output < 0 or _settings(launch.env) != self._settings:
             return None
         try:
-            script = _opened_source(os.path.join(launch.cwd, rest[1]))
+            script = _opened_source(os.path.join(launch.cwd, rest[1]), launch.fresh)
         except (OSError, ValueError):
             return None  # a Python of its own says what there is to be said of it
         try:
@@ -77,8 +77,9 @@ class Fit:
 
     def _packet(self, launch: Launch, imports: str) -> bytes:
         """Empty: what is to be said can not be, or the script would see that it was. Raises OSError, ValueError."""
-        if self._hides_a_module(imports):
-            return b""
+        beside = [os.path.basename(launch.command[2])] if launch.fresh else os.listdir(imports)
+        if not self._modules.isdisjoint(name.partition(".")[0] for name in beside):
+            return b""  # something would be imported from there that the server has imported already
         said = [*launch.command, *[f"{name}={value}" for name, value in launch.env.items()]]
         block = os.fsencode("\0".join([*said, *self._variables, ""]))
         strings = block.split(b"\0")
@@ -97,10 +98,6 @@ class Fit:
         packet = b"".join([head, block, padding, pointers, marshal.dumps(facts)])
         return packet if len(packet) <= ROOM_BYTES else b""
 
-    def _hides_a_module(self, directory: str) -> bool:
-        """Whether something would be imported from there that the server has imported already."""
-        return not self._modules.isdisjoint(name.partition(".")[0] for name in os.listdir(directory))
-
 
 def _settings(environment: Mapping[str, str]) -> dict[str, str]:
     """What a Python that is started in this environment makes of it once and for all."""
@@ -111,13 +108,15 @@ def _settings(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _opened_source(path: str) -> int:
-    """A descriptor of it. Raises OSError, also if it is another thing that Python runs: a directory, an archive."""
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
+def _opened_source(path: str, small: bool) -> int:
+    """A descriptor of it. Raises OSError, also if it is another thing that Python runs: a directory, an archive.
+    `small`: it is known to be a file, of at most SMALL_BYTES."""
+    status = None if small else os.stat(path)
+    if status is not None and not stat.S_ISREG(status.st_mode):
         raise OSError(f"{path} is no file")
+    end = 0 if status is None else max(0, status.st_size - _END_OF_ARCHIVE)
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    if b"PK\5\6" in os.pread(descriptor, _END_OF_ARCHIVE, max(0, status.st_size - _END_OF_ARCHIVE)):
+    if b"PK\5\6" in os.pread(descriptor, _END_OF_ARCHIVE, end):
         os.close(descriptor)
         raise OSError(f"{path} is an archive")
     return descriptor

@@ -93,7 +93,8 @@ class _Server:
     def readiness(self, at_start: frozenset[str]) -> bytes:
         """What a worker has to know; `at_start`: the names of the modules that each Python has."""
         modules = sorted({name.partition(".")[0] for name in sys.modules.keys() - at_start})
-        places = [place for place in (*sys.path, site.USER_SITE or "") if place.endswith("-packages")]
+        own = site.USER_SITE if site.ENABLE_USER_SITE else None
+        places = [place for place in (*sys.path, own or "") if place.endswith("-packages")]
         facts = {
             "modules": modules,
             "packages": {place: os.stat(place).st_mtime_ns if os.path.isdir(place) else 0 for place in places},

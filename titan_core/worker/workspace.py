@@ -45,6 +45,8 @@ class Place:
     log: str
     project: str = ""
     """The project's copy, to be removed afterwards; empty: there is none."""
+    fresh: bool = False
+    """A small script, in a directory where nothing is but what the worker has just put there."""
 
 
 class Workspace:
@@ -62,11 +64,12 @@ class Workspace:
         own = f"{self._jobs}/{start.run_id}/{start.job_id}"
         shared = f"{self._shared}/{start.run_id}"
         log = f"{own}/attempt-{start.number}.log"
-        _make_directory(own)
+        fresh = _make_directory(own)
         if not os.access(shared, os.F_OK):  # as nearly always it is there, and a mkdir in vain takes longer
             _make_directory(shared)
         if not start.task.entry:
-            return Place(self._prepare_script(start, own), shared, shared, log)
+            script, small = self._prepare_script(start, own)
+            return Place(script, shared, shared, log, fresh=fresh and small)
         with TURN.away():
             project = self._prepare_project(start, own)
         return Place(f"{project}/{start.task.entry}", project, shared, log, project)
@@ -86,7 +89,8 @@ class Workspace:
             if os.path.lexists(path):
                 log.warning("%s can not be deleted as a whole", path, extra={"action": "runs.not_forgotten"})
 
-    def _prepare_script(self, start: StartAttempt, own: str) -> str:
+    def _prepare_script(self, start: StartAttempt, own: str) -> tuple[str, bool]:
+        """Its path, and whether it is a small one."""
         asset, sha256 = start.task.asset, start.task.sha256
         name = asset.rpartition("/")[2]
         if _OWN_NAMES.fullmatch(name):
@@ -97,7 +101,7 @@ class Workspace:
                 _copy_script(self._cache.content(sha256), f"{own}/{name}", asset)
         else:
             _write_script(content, f"{own}/{name}", asset)
-        return f"{own}/{name}"
+        return f"{own}/{name}", content is not None
 
     def _prepare_project(self, start: StartAttempt, own: str) -> str:
         original = self._cache.project(start.task.sha256, start.task.asset)
@@ -171,10 +175,13 @@ def _check_entry(project: Path, start: StartAttempt) -> None:
     commands.check_executable(str(path), entry)
 
 
-def _make_directory(path: str) -> None:
+def _make_directory(path: str) -> bool:
+    """Whether it was not there before, for all that is known."""
     try:
         os.mkdir(path)  # noqa: PTH102 (a Path takes longer than the call)
     except FileExistsError:
-        return
+        return False
     except FileNotFoundError:
         Path(path).mkdir(parents=True, exist_ok=True)
+        return False
+    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -15,7 +16,7 @@ import psutil
 import pytest
 
 from titan_core.config import WorkerConfig
-from titan_core.protocol.messages import SpawnWorker
+from titan_core.protocol.messages import SpawnWorker, StartAttempt
 from titan_core.worker import procfs, warm, warm_main
 from titan_core.worker.app import Worker
 from titan_core.worker.nursery import spawn_command
@@ -62,6 +63,18 @@ def test_python_jobs_are_warm(master: WorkerMaster) -> None:
 @pytest.mark.parametrize("name", ["PYTHONHASHSEED", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LC_ALL", "HOME"])
 def test_what_a_python_reads_only_as_it_starts_makes_a_job_cold(master: WorkerMaster, name: str) -> None:
     assert how(master, env=((name, "1"),)) == "cold"
+
+
+@pytest.mark.usefixtures("worker")
+def test_what_would_be_imported_from_beside_the_script_makes_a_job_cold(master: WorkerMaster) -> None:
+    token = master.start(HOW, "csv.py")  # the script itself
+    assert wait_until(lambda: master.log(token)) == b"cold\n"
+    left = "open(__file__.replace('job.py', 'base64.py'), 'w').close()\n"
+    for number, expected in ((1, b"warm\n"), (2, b"cold\n")):  # what an earlier attempt has left
+        order = StartAttempt(secrets.token_bytes(16), "run-1", "again", number, master.task(HOW + left, "job.py"))
+        master.send(order)
+        assert master.result(order.token).outcome == "SUCCEEDED"
+        assert wait_until(lambda token=order.token: master.log(token)) == expected  # type: ignore[misc]
 
 
 @pytest.mark.usefixtures("worker")
