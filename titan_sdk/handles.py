@@ -47,8 +47,9 @@ class RunHandle:
     def result(self, timeout: float | None = None, jobs: bool = True) -> RunStatus:
         """Like `wait`, but raises RunFailed, whose status has all jobs, unless every job completed."""
         status = self.wait(timeout, jobs)
+        if status.state != "COMPLETED" and not jobs:
+            status = self.wait(timeout)  # which jobs it were; unless somebody has retried them meanwhile
         if status.state != "COMPLETED":
-            status = status if jobs else self.client.run(self.run_id)
             raise RunFailed(_run_failure(status), status)
         return status
 

@@ -29,7 +29,7 @@ class SpecRow(NamedTuple):
 
 
 class SpecWriter:
-    """Makes rows of specs; remembers the common parts it met last."""
+    """Makes rows of specs, for one thread; remembers the common parts it met last."""
 
     def __init__(self) -> None:
         self._bodies: dict[tuple[object, ...], bytes] = {}

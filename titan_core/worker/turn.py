@@ -2,7 +2,8 @@
 
 Python runs one thread at a time anyway, and changes threads at nearly every system call, each of which then costs as
 much again. A thread that has the turn is left alone by the other slots' threads, which sleep until it waits for
-something (`away`) or is done. Measured with 2 × 4 slots full of shell jobs: 6 % more of them.
+something (`away`) or is done; it is not away while a process is made for it. Measured with 2 × 4 slots full of shell
+jobs: 6 % more of them.
 
 What costs less when it is done for several threads together, as sending is, waits until none of them waits for the
 turn (`afterwards`): then a result is sent with those of the others that are about to be there.
@@ -17,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 
 PATIENCE_S = 0.005
-"""Ten times as long as a slot's thread computes for a job."""
+"""Several times as long as a slot's thread computes for a job, or has a process made."""
 MOST_LEFT = 4
 """So many things are left for afterwards, where there always is somebody who waits."""
 

@@ -1,6 +1,7 @@
 """Which jobs can begin as a copy of a fork server, and what it is asked for them.
 
 Whatever a Python would look at before it runs a script is looked at here, where it costs less than in the server.
+In a directory that was just made for the script (`Place.fresh`) there is nothing to look for.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from titan_core.worker.warm_wire import HEAD, MOST_BYTES, ROOM_BYTES, Facts
 _READ_AT_START = ("PYTHON", "LC_", "LD_", "MALLOC_", "GLIBC_")
 _READ_AT_START_NAMES = ("HOME", "LANG", "LANGUAGE", "LOCPATH", "GCONV_PATH", "VIRTUAL_ENV")
 """Variables of which a Python makes, as it starts, what does not change any more. (Below HOME may be packages.)"""
-_END_OF_ARCHIVE = 65_557
+END_OF_ARCHIVE = 65_557
 """So many bytes before the end of a file there may be what tells that it is an archive."""
 
 
@@ -110,13 +111,19 @@ def _settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _opened_source(path: str, small: bool) -> int:
     """A descriptor of it. Raises OSError, also if it is another thing that Python runs: a directory, an archive.
-    `small`: it is known to be a file, of at most SMALL_BYTES."""
-    status = None if small else os.stat(path)
-    if status is not None and not stat.S_ISREG(status.st_mode):
-        raise OSError(f"{path} is no file")
-    end = 0 if status is None else max(0, status.st_size - _END_OF_ARCHIVE)
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    if b"PK\5\6" in os.pread(descriptor, _END_OF_ARCHIVE, end):
+    `small`: it was written as a file of at most END_OF_ARCHIVE bytes."""
+    end = 0
+    if not small:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path} is no file")
+        end = max(0, status.st_size - END_OF_ARCHIVE)
+    # Somebody may have put a pipe in its place: it is not waited for, and can not be read at a position.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        if b"PK\5\6" in os.pread(descriptor, END_OF_ARCHIVE, end):
+            raise OSError(f"{path} is an archive")
+    except OSError:
         os.close(descriptor)
-        raise OSError(f"{path} is an archive")
+        raise
     return descriptor

@@ -249,10 +249,18 @@ def test_a_failed_run_that_is_waited_for_without_its_jobs_names_them_all_the_sam
 ) -> None:
     failed = RunStatus("r-1", "r", "FAILED", 9, (StateCount("DEAD", 1),), final=True)
     with_jobs = replace(failed, jobs=(JobStatus("r-1", "a", "DEAD", "exit code 3"),))
-    master.answer(GetRun, failed, with_jobs)
+    master.answer(GetRun, failed, failed, HangUp(), with_jobs)
     with pytest.raises(RunFailed, match=r"run r-1 FAILED: a is DEAD \(exit code 3\)$") as caught:
         RunHandle(client, "r-1").result(jobs=False)
     assert caught.value.status == with_jobs
+
+
+def test_a_failed_run_that_somebody_retries_has_the_result_it_gets_then(
+    master: ScriptedMaster, client: TitanClient
+) -> None:
+    failed = RunStatus("r-1", "r", "FAILED", 9, (StateCount("DEAD", 1),), final=True)
+    master.answer(GetRun, failed, RUNNING, DONE, DONE_WITH_JOBS)
+    assert RunHandle(client, "r-1").result(jobs=False) == DONE_WITH_JOBS
 
 
 def test_a_job_handle_asks_about_its_job(master: ScriptedMaster, client: TitanClient) -> None:

@@ -56,14 +56,23 @@ def in_a_thread(do: Callable[[], None]) -> None:
         raise failed[0]
 
 
-def test_who_was_given_a_policy_keeps_it_and_hands_it_on(tmp_path: Path) -> None:
+def choose_idle() -> None:
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+@pytest.mark.parametrize(
+    "steps", [(choose_idle, precedence.give_way), (precedence.give_way, choose_idle)], ids=["before", "later"]
+)
+def test_a_policy_that_somebody_has_chosen_is_kept_and_handed_on(
+    tmp_path: Path, steps: tuple[Callable[[], None], ...]
+) -> None:
     program, output = tmp_path / "say", tmp_path / "output"
     program.write_text(SAY)
     program.chmod(0o755)
 
     def do() -> None:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        precedence.give_way()
+        for step in steps:
+            step()
         with open(output, "wb") as file:
             start_process(Launch([str(program)], "/", {}, file.fileno())).wait()
         assert os.sched_getscheduler(0) == os.SCHED_IDLE

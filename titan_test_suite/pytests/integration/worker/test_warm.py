@@ -19,9 +19,11 @@ from titan_core.config import WorkerConfig
 from titan_core.protocol.messages import SpawnWorker, StartAttempt
 from titan_core.worker import procfs, warm, warm_main
 from titan_core.worker.app import Worker
+from titan_core.worker.cache import SMALL_BYTES
 from titan_core.worker.nursery import spawn_command
 from titan_core.worker.process import Launch, Leader
 from titan_core.worker.warm import Warm, WarmProcess
+from titan_core.worker.warm_fit import END_OF_ARCHIVE
 from titan_core.worker.warm_wire import ROOM_BYTES
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
 from titan_test_suite.pytests.support.cgroups import needs_cgroups
@@ -243,6 +245,22 @@ def script(tmp_path: Path) -> Path:
 
 def printed(script: Path) -> list[str]:
     return script.with_suffix(".log").read_text().split()
+
+
+def test_a_pipe_in_the_place_of_a_new_script_holds_up_nobody(started: list[Warm], tmp_path: Path) -> None:
+    one = started_warm(started)
+    wait_until(lambda: one.server_pid)
+    pipe = tmp_path / "job.py"
+    os.mkfifo(pipe)
+    with open(tmp_path / "log", "wb") as log:
+        process = one.start_process(Launch([sys.executable, "-u", str(pipe)], "/", COMMON, log.fileno(), fresh=True))
+        assert pipe.resolve() not in [descriptor.resolve() for descriptor in Path("/proc/self/fd").iterdir()]
+        os.killpg(process.pid, signal.SIGKILL)
+        assert (process.wait(), isinstance(process, WarmProcess)) == (-signal.SIGKILL, False)
+
+
+def test_all_of_a_new_script_is_looked_at() -> None:
+    assert SMALL_BYTES <= END_OF_ARCHIVE
 
 
 def test_a_fork_server_is_replaced_after_so_many_jobs(started: list[Warm], script: Path) -> None:
