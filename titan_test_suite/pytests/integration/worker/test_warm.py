@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,19 @@ def test_a_worker_that_starts_all_cold_starts_others_that_do(tmp_path: Path) -> 
     for setting in (True, False):
         command = spawn_command(WorkerConfig(home=tmp_path, warm=setting), "here:1", SpawnWorker(2, ()))
         assert ("--no-warm" in command) == (not setting)
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("warm", [True, False])
+def test_slots_give_way_and_their_jobs_do_not(master: WorkerMaster, warm: bool) -> None:
+    token = master.start(HOW + "import os\nprint(os.sched_getscheduler(0))\n" + WAIT, "job.py", warm=warm)
+    how, usual = "warm" if warm else "cold", os.sched_getscheduler(0)
+    wait_until(lambda: master.log(token).decode() == f"{how}\n{usual}\n")
+    slots = [thread for thread in threading.enumerate() if thread.name.startswith("slot-")]
+    expected = os.SCHED_BATCH if usual == os.SCHED_OTHER else usual
+    assert {os.sched_getscheduler(slot.native_id or 0) for slot in slots} == {expected}
+    master.stop(token)
+    assert master.result(token).outcome == "STOPPED"
 
 
 @pytest.mark.usefixtures("worker")
