@@ -1,7 +1,7 @@
 """Which jobs can begin as a copy of a fork server, and what it is asked for them.
 
 Whatever a Python would look at before it runs a script is looked at here, where it costs less than in the server.
-In a directory that was just made for the script (`Place.fresh`) there is nothing to look for.
+In a directory that was just made for the script (`Place.fresh`) nothing has to be looked for beside it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from titan_core.worker.warm_wire import HEAD, MOST_BYTES, ROOM_BYTES, Facts
 _READ_AT_START = ("PYTHON", "LC_", "LD_", "MALLOC_", "GLIBC_")
 _READ_AT_START_NAMES = ("HOME", "LANG", "LANGUAGE", "LOCPATH", "GCONV_PATH", "VIRTUAL_ENV")
 """Variables of which a Python makes, as it starts, what does not change any more. (Below HOME may be packages.)"""
-END_OF_ARCHIVE = 65_557
+_END_OF_ARCHIVE = 65_557
 """So many bytes before the end of a file there may be what tells that it is an archive."""
 
 
@@ -64,7 +64,7 @@ class Fit:
         if not is_script or launch.output < 0 or _settings(launch.env) != self._settings:
             return None
         try:
-            script = _opened_source(os.path.join(launch.cwd, rest[1]), launch.fresh)
+            script = _opened_source(os.path.join(launch.cwd, rest[1]))
         except (OSError, ValueError):
             return None  # a Python of its own says what there is to be said of it
         try:
@@ -109,19 +109,15 @@ def _settings(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _opened_source(path: str, small: bool) -> int:
-    """A descriptor of it. Raises OSError, also if it is another thing that Python runs: a directory, an archive.
-    `small`: it was written as a file of at most END_OF_ARCHIVE bytes."""
-    end = 0
-    if not small:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(f"{path} is no file")
-        end = max(0, status.st_size - END_OF_ARCHIVE)
-    # Somebody may have put a pipe in its place: it is not waited for, and can not be read at a position.
+def _opened_source(path: str) -> int:
+    """A descriptor of it. Raises OSError, also if it is another thing that Python runs: a directory, an archive."""
+    # A pipe, which somebody may have put in its place, is not waited for.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
-        if b"PK\5\6" in os.pread(descriptor, END_OF_ARCHIVE, end):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path} is no file")
+        if b"PK\5\6" in os.pread(descriptor, _END_OF_ARCHIVE, max(0, status.st_size - _END_OF_ARCHIVE)):
             raise OSError(f"{path} is an archive")
     except OSError:
         os.close(descriptor)

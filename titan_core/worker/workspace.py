@@ -46,7 +46,7 @@ class Place:
     project: str = ""
     """The project's copy, to be removed afterwards; empty: there is none."""
     fresh: bool = False
-    """A small script, in a directory where nothing is but what the worker has just put there."""
+    """Nothing is in the directory of the script but what the worker has just put there."""
 
 
 class Workspace:
@@ -68,8 +68,7 @@ class Workspace:
         if not os.access(shared, os.F_OK):  # as nearly always it is there, and a mkdir in vain takes longer
             _make_directory(shared)
         if not start.task.entry:
-            script, small = self._prepare_script(start, own)
-            return Place(script, shared, shared, log, fresh=fresh and small)
+            return Place(self._prepare_script(start, own), shared, shared, log, fresh=fresh)
         with TURN.away():
             project = self._prepare_project(start, own)
         return Place(f"{project}/{start.task.entry}", project, shared, log, project)
@@ -89,8 +88,7 @@ class Workspace:
             if os.path.lexists(path):
                 log.warning("%s can not be deleted as a whole", path, extra={"action": "runs.not_forgotten"})
 
-    def _prepare_script(self, start: StartAttempt, own: str) -> tuple[str, bool]:
-        """Its path, and whether it is a small one."""
+    def _prepare_script(self, start: StartAttempt, own: str) -> str:
         asset, sha256 = start.task.asset, start.task.sha256
         name = asset.rpartition("/")[2]
         if _OWN_NAMES.fullmatch(name):
@@ -101,7 +99,7 @@ class Workspace:
                 _copy_script(self._cache.content(sha256), f"{own}/{name}", asset)
         else:
             _write_script(content, f"{own}/{name}", asset)
-        return f"{own}/{name}", content is not None
+        return f"{own}/{name}"
 
     def _prepare_project(self, start: StartAttempt, own: str) -> str:
         original = self._cache.project(start.task.sha256, start.task.asset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 import signal
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +26,6 @@ from titan_core.worker.cache import SMALL_BYTES
 from titan_core.worker.nursery import spawn_command
 from titan_core.worker.process import Launch, Leader
 from titan_core.worker.warm import Warm, WarmProcess
-from titan_core.worker.warm_fit import END_OF_ARCHIVE
 from titan_core.worker.warm_wire import ROOM_BYTES
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
 from titan_test_suite.pytests.support.cgroups import needs_cgroups
@@ -78,6 +79,21 @@ def test_what_would_be_imported_from_beside_the_script_makes_a_job_cold(master: 
         master.send(order)
         assert master.result(order.token).outcome == "SUCCEEDED"
         assert wait_until(lambda token=order.token: master.log(token)) == expected  # type: ignore[misc]
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize("size", [SMALL_BYTES - 200, SMALL_BYTES + 200, 3 * SMALL_BYTES])
+@pytest.mark.parametrize("kind", ["script", "archive"])
+def test_all_of_a_new_script_is_looked_at(master: WorkerMaster, kind: str, size: int) -> None:
+    content = HOW.encode() + b"#" * size
+    if kind == "archive":
+        file = io.BytesIO(content)
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.writestr("__main__.py", HOW)
+        content = file.getvalue()
+    token = master.start(content, "job.py")
+    assert master.result(token).outcome == "SUCCEEDED", master.log(token)
+    assert wait_until(lambda: master.log(token)) == (b"warm\n" if kind == "script" else b"cold\n")
 
 
 @pytest.mark.usefixtures("worker")
@@ -271,10 +287,6 @@ def test_a_pipe_in_the_place_of_a_new_script_holds_up_nobody(started: list[Warm]
         assert pipe.resolve() not in [descriptor.resolve() for descriptor in Path("/proc/self/fd").iterdir()]
         os.killpg(process.pid, signal.SIGKILL)
         assert (process.wait(), isinstance(process, WarmProcess)) == (-signal.SIGKILL, False)
-
-
-def test_all_of_a_new_script_is_looked_at() -> None:
-    assert SMALL_BYTES <= END_OF_ARCHIVE
 
 
 def test_a_fork_server_is_replaced_after_so_many_jobs(started: list[Warm], script: Path) -> None:
