@@ -13,14 +13,15 @@ import ctypes
 import functools
 import gc
 import itertools
-import operator
 import os
 import sys
 import types
 import weakref
 from builtins import all, any, id, issubclass, len, map, next, reversed, type  # noqa: UP029  # a script may replace them
 from collections.abc import Callable
+from gc import get_objects
 from importlib.machinery import SourceFileLoader
+from operator import call, is_not
 from types import ModuleType
 
 _MANY_OBJECTS = 20_000
@@ -38,6 +39,7 @@ _PLAIN = frozenset(
     )
 )
 """The types of what the collector lists of most scripts. None of them does anything at its end."""
+_STREAMS = ("stdin", "stdout", "stderr")
 _NOTHING: dict[str, ModuleType] = {}
 _ancestors = type.__dict__["__mro__"].__get__
 _attributes = type.__dict__["__dict__"].__get__
@@ -51,11 +53,17 @@ class End:
     """What there is before the script."""
 
     def __init__(self) -> None:
-        self._stdin, self._stdout, self._stderr = sys.stdin, sys.stdout, sys.stderr
+        self._now = sys.__dict__.get
+        self._streams = tuple(map(self._now, _STREAMS))
         self._modules = sys.modules
         self._count = len(sys.modules)
         self._last = next(reversed(sys.modules))
-        self._threading_ends: list[object] = sys.modules["threading"]._threading_atexits
+        ends: list[object] = sys.modules["threading"]._threading_atexits
+        counts = (functools.partial(len, things) for things in (ends, gc.callbacks, gc.garbage))
+        others = (_thread._count, atexit._ncallbacks, gc.get_debug, sys.gettrace, sys.getprofile)
+        self._questions: tuple[Callable[[], object], ...] = (*counts, *map(functools.partial, others))
+        """Whether something is to be called or waited for. Partial objects lie together, and to call them is no use
+        of the functions in them."""
         self._has_guests = "LD_PRELOAD" in os.environ
         self._flush, self._exit, self._leave = _c.fflush, _c.exit, _c._exit
         self._made_last: list[object] = []
@@ -76,36 +84,30 @@ class End:
     def way(self) -> Callable[[int], object] | None:
         """What ends the process; None: not before everything has been tidied away."""
         imported = self._imported()
-        if len(self._modules) - len(imported) != self._count or not all(map(_is_known, imported.items())):
+        if len(self._modules) - len(imported) != self._count:
             return None
-        if not self._is_alone():
+        if imported and not all(map(_is_known, imported.items())):
             return None
-        objects = gc.get_objects()
+        if any(map(call, self._questions)) or any(map(is_not, map(self._now, _STREAMS), self._streams)):
+            return None
+        objects = get_objects()
         if len(objects) > _MANY_OBJECTS or id(self._made_last) not in map(id, objects):
             return None
         are_plain = _PLAIN.issuperset(map(id, map(type, objects)))
         if not are_plain and _do_something_at_their_end(objects):
             return None
         # Libraries have something to do at the end, at most, that were there before, or came with what is not plain.
-        uses_libraries = self._has_guests or not are_plain or any(map(_file_of_extension, imported.values()))
-        return self._exit if uses_libraries else self._leave
+        if self._has_guests or not are_plain or (imported and any(map(_file_of_extension, imported.values()))):
+            return self._exit
+        return self._leave
 
     def _imported(self) -> dict[str, ModuleType]:
         """The modules that are there since the script has begun."""
         modules = self._modules
         if len(modules) == self._count and next(reversed(modules)) is self._last:
             return _NOTHING
-        is_new = functools.partial(operator.is_not, self._last)
+        is_new = functools.partial(is_not, self._last)
         return {name: modules[name] for name in itertools.takewhile(is_new, reversed(modules))}
-
-    def _is_alone(self) -> bool:
-        """Whether nothing is to be called or waited for."""
-        return (
-            not _thread._count()
-            and not (atexit._ncallbacks() or self._threading_ends)
-            and (sys.stdin is self._stdin and sys.stdout is self._stdout and sys.stderr is self._stderr)
-            and not (gc.callbacks or gc.garbage or gc.get_debug() or sys.gettrace() or sys.getprofile())
-        )
 
 
 def _is_known(entry: tuple[str, ModuleType]) -> bool:

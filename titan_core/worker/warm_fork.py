@@ -8,8 +8,10 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import struct
 import sys
 import threading
+from collections.abc import Sequence
 
 _SYS_CLONE3 = 435
 _CLONE_PARENT = 0x8000
@@ -43,6 +45,11 @@ class _MemoryMap(ctypes.Structure):
     ]
 
 
+_PLACES = struct.Struct("6Q")
+_PLACES_BEGIN: int = _MemoryMap.brk.offset
+"""Of a `_MemoryMap`, from here on: what is not the same each time; and, between that, `start_stack`."""
+
+
 class Fork:
     """Makes a copy of this process that is a child of its parent; this must be the only thread. Raises OSError.
 
@@ -55,11 +62,11 @@ class Fork:
         _check(_c.prctl(_PR_GET_TID_ADDRESS, ctypes.byref(thread)))
         self._flags = _CLONE_PARENT | _CLONE_CHILD_SETTID | _CLONE_CHILD_CLEARTID
         self._arguments = _CloneArguments(flags=self._flags, child_tid=thread.value)
-        self._cgroup: list[int] = []
+        self._cgroup: Sequence[int] = ()
         place, size = ctypes.byref(self._arguments), ctypes.sizeof(self._arguments)
         self._call = functools.partial(_c.syscall, _SYS_CLONE3, place, size)
 
-    def __call__(self, cgroup: list[int]) -> int:
+    def __call__(self, cgroup: Sequence[int]) -> int:
         """The pid; 0 in the new process. `cgroup`: the descriptor of that in which it is born, or nothing."""
         if cgroup != self._cgroup:  # as a rule it is the same number
             self._cgroup = cgroup
@@ -82,12 +89,12 @@ class Words:
         self._map = _MemoryMap(
             start_code=known[25],
             end_code=known[26],
-            start_stack=known[27],
             start_data=known[44],
             end_data=known[45],
             start_brk=known[46],
             exe_fd=0xFFFFFFFF,  # as it is
         )
+        self._stack, self._put = known[27], _PLACES.pack_into
         place, size = ctypes.byref(self._map), ctypes.sizeof(self._map)
         self._set = functools.partial(_c.prctl, _PR_SET_MM, _PR_SET_MM_MAP, place, size, 0)
         self._end_of_heap = _c.sbrk
@@ -100,11 +107,7 @@ class Words:
 
     def show(self, words: int, variables: int, end: int) -> None:
         """The words and, directly behind them, the variables: addresses."""
-        known = self._map
-        known.arg_start = words
-        known.arg_end = known.env_start = variables
-        known.env_end = end
-        known.brk = self._end_of_heap(0)
+        self._put(self._map, _PLACES_BEGIN, self._end_of_heap(0), self._stack, words, variables, variables, end)
         _check(self._set())
 
 

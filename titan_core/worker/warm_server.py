@@ -42,16 +42,27 @@ from titan_core.worker.warm_end import End
 from titan_core.worker.warm_fork import Fork, Words, thread_number
 from titan_core.worker.warm_wire import HEAD, IMPOSSIBLE, NO_PROCESS, ROOM_BYTES
 
-_ROOM_FOR_DESCRIPTORS = socket.CMSG_SPACE(3 * 4)
+_MOST_DESCRIPTORS = 3
+_ROOM_FOR_DESCRIPTORS = socket.CMSG_SPACE(_MOST_DESCRIPTORS * 4)
 _CLOSE_ON_EXEC = int(socket.MSG_CMSG_CLOEXEC)
 _CALLS_UNTIL_IT_IS_FAST = 20
 """The interpreter writes into a function, as it is called, how that can be done faster; and then no more."""
 _CALLS_THAT_COUNT = 3 if sys.version_info < (3, 12) else 0
 """Of those that lead to the script, how many there are less for its recursion. Later, only its own count."""
 
+_HABITS = """
+import os
+with open(os.devnull, "w") as file:
+    print(f"{file.name}", file=file)
+"""
+"""What many a script does."""
+
 _number = struct.Struct("i").pack
+_numbers = {count * 4: struct.Struct(f"{count}i").unpack for count in (2, _MOST_DESCRIPTORS)}
+"""What makes descriptors of so many bytes."""
 _c = ctypes.PyDLL(None)
 _c.fdopen.restype = _c.PySequence_List.restype = ctypes.c_void_p
+_c.Py_IncRef.argtypes = [ctypes.py_object]
 _c.PyRun_AnyFileExFlags.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p]
 _c.PySequence_List.argtypes = [ctypes.py_object] * 4  # it takes one, and the rest is what `sys.excepthook` is told
 _kept: list[_Server] = []
@@ -66,6 +77,7 @@ class _Server:
             raise OSError("a Python that starts here does something of its own (sitecustomize, usercustomize, .pth)")
         self._descriptor = descriptor
         self._socket = socket.socket(fileno=descriptor)
+        _c.Py_IncRef(self._socket)  # so that no process ends it, and closes what is another file's there
         packet = ctypes.create_string_buffer(ROOM_BYTES)
         self._address = ctypes.addressof(packet)
         self._packet = memoryview(packet).cast("B")
@@ -114,15 +126,13 @@ class _Server:
         sys.modules["__main__"] = _main_module()
         self._end.begin()
         for _ in range(_CALLS_UNTIL_IT_IS_FAST):
-            self._end.way()
-            self._reseed()
-        with contextlib.suppress(PermissionError):
-            setsid()  # so that it has been looked up, which else each process would have to do
+            self._rehearse()
+        lead, answers = setsid, self._descriptor
         while True:
             size, extra, _, _ = self._socket.recvmsg_into(self._packets, _ROOM_FOR_DESCRIPTORS, _CLOSE_ON_EXEC)
             if not size:
                 os._exit(0)
-            descriptors: list[int] = memoryview(extra[0][2]).cast("i").tolist()
+            descriptors = _numbers[len(extra[0][2])](extra[0][2])
             try:
                 self._prepare(size, descriptors[1])
                 if self._fork(descriptors[2:]) == 0:
@@ -130,19 +140,35 @@ class _Server:
             except (OSError, ValueError):
                 self.say(_number(NO_PROCESS))
             self._tidy(descriptors)
-        # A new process; and what could not be prepared.
-        setsid()
+        self._begin(lead, answers, descriptors)
+
+    def _begin(self, lead: Callable[[], object], answers: int, descriptors: tuple[int, ...]) -> None:
+        """The first steps of a new process. `lead` makes it the leader of a session; `descriptors`: of the log, of
+        the script, which is left open, and others that nobody needs."""
+        lead()
         pid = getpid()
-        self.say(_number(pid))  # not before its group can be signalled
+        write(answers, _number(pid))  # not before its group can be signalled
         log = descriptors[0]
         dup2(log, 1)
         dup2(log, 2)
-        descriptors[1] = self._socket.detach()  # and the script is left open
-        for descriptor in descriptors:
+        close(log)
+        close(answers)
+        for descriptor in descriptors[2:]:
             close(descriptor)
         self._number.value = pid
         self._thread.pop()._native_id = pid  # and it is not kept
         self._reseed()
+
+    def _rehearse(self) -> None:
+        """What each process does, so that it finds what there is to be looked up already looked up."""
+        with contextlib.suppress(PermissionError):
+            setsid()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        self._begin(getpid, nowhere, (os.dup(1), nowhere, os.dup(1)))
+        self._thread.append(sys.modules["threading"].main_thread())
+        os.uname()
+        exec(compile(_HABITS, "", "exec"), {})
+        self._end.way()
 
     def _prepare(self, size: int, script: int) -> None:
         """What is the next process's, and does not matter to this one. Raises OSError, ValueError."""
@@ -161,7 +187,7 @@ class _Server:
             self._zone = zone
             time.tzset()
 
-    def _tidy(self, descriptors: list[int]) -> None:
+    def _tidy(self, descriptors: Iterable[int]) -> None:
         self._words.show(*self._words.own)
         chdir("/")
         for descriptor in descriptors:

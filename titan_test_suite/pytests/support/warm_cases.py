@@ -116,6 +116,17 @@ kept = []
 while True:
     kept.append(open("/dev/null"))
 
+## files_that_are_open_until_the_very_end
+import atexit, gc, os
+files = [open(f"{number}", "w") for number in range(10)]
+for file in files:
+    print(file.fileno(), file.write("kept"))
+def look():
+    files.clear()
+    print([os.path.getsize(f"{number}") for number in range(10)])
+atexit.register(look)
+gc.unfreeze()
+
 ## stdio
 import sys
 for stream in (sys.stdin, sys.stdout, sys.stderr):
