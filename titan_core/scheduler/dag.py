@@ -18,15 +18,23 @@ FindJob = Callable[[str], Job | None]
 
 def check(specs: Sequence[JobSpec], find: FindJob) -> None:
     """Raises InvalidGraph, with `job` in its details, for a duplicate, an unknown parent or a cycle (named)."""
-    ids = {spec.job_id for spec in specs}
-    _check_duplicates(specs, find)
+    ids = _check_duplicates(specs, find)
+    named_before: set[str] = set()
+    in_order = True
     for spec in specs:
         for parent in spec.parents:
-            if parent not in ids and find(parent) is None:
+            if parent in named_before:
+                continue
+            if parent in ids:
+                in_order = False
+            elif find(parent) is None:
                 raise InvalidGraph(
                     f"job {spec.job_id!r} depends on {parent!r}, which is neither in this submission nor in its run",
                     job=spec.job_id,
                 )
+        named_before.add(spec.job_id)
+    if in_order:  # each after its parents: there can be no cycle
+        return
     cycle = find_cycle({spec.job_id: [p for p in spec.parents if p in ids] for spec in specs if spec.parents})
     if cycle:
         raise InvalidGraph(f"cycle: {' → '.join(_shortened(cycle))}", job=cycle[0])
@@ -63,7 +71,8 @@ def _walk(start: str, parents: dict[str, list[str]], settled: set[str]) -> list[
     return []
 
 
-def _check_duplicates(specs: Sequence[JobSpec], find: FindJob) -> None:
+def _check_duplicates(specs: Sequence[JobSpec], find: FindJob) -> set[str]:
+    """The ids of the jobs."""
     seen: set[str] = set()
     for spec in specs:
         if spec.job_id in seen:
@@ -71,6 +80,7 @@ def _check_duplicates(specs: Sequence[JobSpec], find: FindJob) -> None:
         if find(spec.job_id) is not None:
             raise InvalidGraph(f"job id {spec.job_id!r} exists already in this run", job=spec.job_id)
         seen.add(spec.job_id)
+    return seen
 
 
 def _shortened(cycle: list[str]) -> list[str]:
@@ -80,9 +90,10 @@ def _shortened(cycle: list[str]) -> list[str]:
 def link(job: Job, parents: Sequence[Job]) -> None:
     """Make `job` wait for those of `parents` that are not satisfied yet."""
     job.parents = tuple(dict.fromkeys(parents))
+    job.open_parents = 0
     for parent in job.parents:
         parent.children.append(job)
-    job.open_parents = sum(not parent.satisfied for parent in job.parents)
+        job.open_parents += not parent.satisfied
 
 
 def descendants(job: Job, states: Container[JobState]) -> list[Job]:

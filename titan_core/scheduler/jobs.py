@@ -97,7 +97,8 @@ def add(state: State, run: Run, specs: Sequence[JobSpec], request_id: bytes, spa
     for service in services:
         jobs += [new_instance(state, service) for _ in range(service.wanted - 1)]
     for job in jobs:
-        dag.link(job, [_parent(state, run, parent) for parent in job.spec.parents])
+        if job.spec.parents:
+            dag.link(job, [_parent(state, run, parent) for parent in job.spec.parents])
     state.act(RecordJobsAdded(run, tuple(jobs), request_id))
     for service in services:
         state.act(RecordService(service))
