@@ -17,10 +17,24 @@ import os
 import sys
 import types
 import weakref
-from builtins import all, any, id, issubclass, len, map, next, reversed, type  # noqa: UP029  # a script may replace them
+from builtins import (  # noqa: UP029  # a script may replace them
+    all,
+    any,
+    bool,
+    filter,
+    getattr,
+    id,
+    issubclass,
+    len,
+    map,
+    next,
+    reversed,
+    type,
+)
 from collections.abc import Callable
 from gc import get_objects
 from importlib.machinery import SourceFileLoader
+from io import BufferedRandom, BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 from operator import call, is_not
 from types import ModuleType
 
@@ -39,12 +53,15 @@ _PLAIN = frozenset(
     )
 )
 """The types of what the collector lists of most scripts. None of them does anything at its end."""
+_FILES = frozenset(map(id, (TextIOWrapper, BufferedReader, BufferedWriter, BufferedRandom, FileIO)))
+"""The types of files."""
 _STREAMS = ("stdin", "stdout", "stderr")
 _NOTHING: dict[str, ModuleType] = {}
 _ancestors = type.__dict__["__mro__"].__get__
 _attributes = type.__dict__["__dict__"].__get__
 """Of a class, whatever that says itself."""
 
+_closed = FileIO.__dict__["closed"].__get__
 _callback = weakref.ReferenceType.__dict__["__callback__"].__get__
 _c = ctypes.PyDLL(None)
 
@@ -53,8 +70,8 @@ class End:
     """What there is before the script."""
 
     def __init__(self) -> None:
-        self._now = sys.__dict__.get
-        self._streams = tuple(map(self._now, _STREAMS))
+        self._of_sys = sys.__dict__.get
+        self._streams = tuple(map(self._of_sys, _STREAMS))
         self._modules = sys.modules
         self._count = len(sys.modules)
         self._last = next(reversed(sys.modules))
@@ -62,8 +79,8 @@ class End:
         counts = (functools.partial(len, things) for things in (ends, gc.callbacks, gc.garbage))
         others = (_thread._count, atexit._ncallbacks, gc.get_debug, sys.gettrace, sys.getprofile)
         self._questions: tuple[Callable[[], object], ...] = (*counts, *map(functools.partial, others))
-        """Whether something is to be called or waited for. Partial objects lie together, and to call them is no use
-        of the functions in them."""
+        """Each is answered by nothing as long as nobody is to be called or waited for. Partial objects lie together,
+        and the references of a function that one of them calls are not counted."""
         self._has_guests = "LD_PRELOAD" in os.environ
         self._flush, self._exit, self._leave = _c.fflush, _c.exit, _c._exit
         self._made_last: list[object] = []
@@ -88,7 +105,7 @@ class End:
             return None
         if imported and not all(map(_is_known, imported.items())):
             return None
-        if any(map(call, self._questions)) or any(map(is_not, map(self._now, _STREAMS), self._streams)):
+        if any(map(call, self._questions)) or any(map(is_not, map(self._of_sys, _STREAMS), self._streams)):
             return None
         objects = get_objects()
         if len(objects) > _MANY_OBJECTS or id(self._made_last) not in map(id, objects):
@@ -130,7 +147,23 @@ def _do_something_at_their_end(objects: list[object]) -> bool:
     kinds = {id(kind): kind for kind in map(type, objects)}
     classes = (thing for thing in objects if issubclass(type(thing), type))  # some objects are not listed
     kinds |= {id(kind): kind for kind in classes}  # type: ignore[misc]
-    return any(map(_finalizes, kinds.values())) or any(map(_calls_back, objects))
+    others = [kind for number, kind in kinds.items() if number not in _FILES]
+    if any(map(_finalizes, others)) or any(map(_calls_back, objects)):
+        return True
+    return len(others) < len(kinds) and not all(map(_is_closed, filter(_is_file, objects)))
+
+
+def _is_file(thing: object) -> bool:
+    return id(type(thing)) in _FILES
+
+
+def _is_closed(file: object) -> bool:
+    """Whether a file does nothing at its end: it is closed, and nothing of the script's is in it."""
+    while type(file) is not FileIO:
+        if not _is_file(file):
+            return False
+        file = getattr(file, "buffer" if type(file) is TextIOWrapper else "raw")
+    return bool(_closed(file))
 
 
 def _finalizes(kind: type) -> bool:

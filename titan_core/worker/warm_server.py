@@ -13,12 +13,14 @@ gone: see `_hook`. What that function is not for, the worker does not ask for. T
 server's.
 
 What a process costs is the pages of memory that are written, here and in the process, as long as both have them:
-each is copied. To use an object is to write: its references are counted in it. So what can be made once is made
-once, what the worker can find out is its part, and what nobody would miss is neither called nor tidied away.
+each is copied. To use an object is to write: its references are counted in it. So what can be made, or looked up,
+once is so before the first one, what the worker can find out is its part, and what nobody would miss is neither
+called nor tidied away.
 """
 
 from __future__ import annotations
 
+import _socket
 import builtins
 import contextlib
 import ctypes
@@ -51,8 +53,12 @@ _CALLS_THAT_COUNT = 3 if sys.version_info < (3, 12) else 0
 """Of those that lead to the script, how many there are less for its recursion. Later, only its own count."""
 
 _HABITS = """
-import os
-with open(os.devnull, "w") as file:
+import json, os, sys
+from pathlib import Path
+text = json.dumps({"args": sys.argv, "path": os.environ.get("PATH")})
+json.loads(text)
+Path(os.devnull).write_text(text, "utf-8")
+with open(os.devnull, "w", encoding="utf-8") as file:
     print(f"{file.name}", file=file)
 """
 """What many a script does."""
@@ -60,9 +66,10 @@ with open(os.devnull, "w") as file:
 _number = struct.Struct("i").pack
 _numbers = {count * 4: struct.Struct(f"{count}i").unpack for count in (2, _MOST_DESCRIPTORS)}
 """What makes descriptors of so many bytes."""
+_detach = _socket.socket.detach
+"""All that `socket.socket.detach` needs; that is written in Python."""
 _c = ctypes.PyDLL(None)
 _c.fdopen.restype = _c.PySequence_List.restype = ctypes.c_void_p
-_c.Py_IncRef.argtypes = [ctypes.py_object]
 _c.PyRun_AnyFileExFlags.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_void_p]
 _c.PySequence_List.argtypes = [ctypes.py_object] * 4  # it takes one, and the rest is what `sys.excepthook` is told
 _kept: list[_Server] = []
@@ -77,7 +84,6 @@ class _Server:
             raise OSError("a Python that starts here does something of its own (sitecustomize, usercustomize, .pth)")
         self._descriptor = descriptor
         self._socket = socket.socket(fileno=descriptor)
-        _c.Py_IncRef(self._socket)  # so that no process ends it, and closes what is another file's there
         packet = ctypes.create_string_buffer(ROOM_BYTES)
         self._address = ctypes.addressof(packet)
         self._packet = memoryview(packet).cast("B")
@@ -127,7 +133,7 @@ class _Server:
         self._end.begin()
         for _ in range(_CALLS_UNTIL_IT_IS_FAST):
             self._rehearse()
-        lead, answers = setsid, self._descriptor
+        lead, answers = setsid, self._socket  # what is behind the loop no call has made fast: it is to be little
         while True:
             size, extra, _, _ = self._socket.recvmsg_into(self._packets, _ROOM_FOR_DESCRIPTORS, _CLOSE_ON_EXEC)
             if not size:
@@ -142,17 +148,17 @@ class _Server:
             self._tidy(descriptors)
         self._begin(lead, answers, descriptors)
 
-    def _begin(self, lead: Callable[[], object], answers: int, descriptors: tuple[int, ...]) -> None:
-        """The first steps of a new process. `lead` makes it the leader of a session; `descriptors`: of the log, of
-        the script, which is left open, and others that nobody needs."""
+    def _begin(self, lead: Callable[[], object], answers: socket.socket, descriptors: tuple[int, ...]) -> None:
+        """The first steps of a new process. `lead` makes it the leader of a session; `answers` is the server's, for
+        the pid; `descriptors`: of the log, of the script, which is left open, and others that nobody needs."""
         lead()
-        pid = getpid()
-        write(answers, _number(pid))  # not before its group can be signalled
+        pid, descriptor = getpid(), _detach(answers)
+        write(descriptor, _number(pid))  # not before its group can be signalled
+        close(descriptor)
         log = descriptors[0]
         dup2(log, 1)
         dup2(log, 2)
         close(log)
-        close(answers)
         for descriptor in descriptors[2:]:
             close(descriptor)
         self._number.value = pid
@@ -160,13 +166,13 @@ class _Server:
         self._reseed()
 
     def _rehearse(self) -> None:
-        """What each process does, so that it finds what there is to be looked up already looked up."""
+        """What each process does, and many a script, so that they find looked up what there is to be looked up."""
         with contextlib.suppress(PermissionError):
             setsid()
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        self._begin(getpid, nowhere, (os.dup(1), nowhere, os.dup(1)))
+        nobody, answers = socket.socketpair()
+        self._begin(getpid, answers, (os.dup(1), -1, nobody.detach()))
         self._thread.append(sys.modules["threading"].main_thread())
-        os.uname()
+        os.uname()  # makes words of bytes, as the interpreter does with the name of the script
         exec(compile(_HABITS, "", "exec"), {})
         self._end.way()
 

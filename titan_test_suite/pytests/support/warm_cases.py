@@ -116,16 +116,52 @@ kept = []
 while True:
     kept.append(open("/dev/null"))
 
-## files_that_are_open_until_the_very_end
-import atexit, gc, os
-files = [open(f"{number}", "w") for number in range(10)]
-for file in files:
-    print(file.fileno(), file.write("kept"))
-def look():
-    files.clear()
-    print([os.path.getsize(f"{number}") for number in range(10)])
-atexit.register(look)
+## files_where_another_process_has_its_socket
+import gc, socket
+files = [open(f"{number}", "w") for number in range(60)]
 gc.unfreeze()
+for thing in gc.get_objects():
+    if type(thing) is socket.socket:
+        thing.close()
+print({file.write("kept") for file in files}, [file.flush() for file in files] == [None] * len(files))
+
+## files_that_are_closed_and_left
+with open("written", "w") as text, open("raw", "wb", 0) as raw:
+    print(text.write("x"), raw.write(b"y"))
+with open("written") as again, open("raw", "r+b") as both:
+    print(again.read(), both.read(), both.closed)
+
+## files_that_are_left
+import os
+text, data = open(os.dup(1), "w"), open(os.dup(1), "wb")
+with open("closed", "w") as closed:
+    print(text.write("text"), data.write(b"data"), closed.write("x"))
+
+## files_of_ones_own
+import io
+class Raw:
+    __slots__ = ()
+    def readable(self): return True
+    seekable = writable = lambda self: False
+    def readinto(self, room): return 0
+    def flush(self): pass
+    def close(self): print("close")
+    @property
+    def closed(self):
+        print("closed?")
+        return True
+reader = io.BufferedReader(Raw())
+text = io.TextIOWrapper(open("text", "wb"))
+print(text.write("x"))
+text.buffer.raw.close()
+detached = io.TextIOWrapper(io.BytesIO())
+detached.detach()
+
+## a_file_that_says_so_when_it_is_left
+import warnings
+warnings.simplefilter("always")
+left = open("left", "w")
+print(left.write("x"))
 
 ## stdio
 import sys
