@@ -9,10 +9,11 @@ from collections.abc import Callable
 
 MODULES = (
     *("argparse", "base64", "csv", "ctypes", "dataclasses", "datetime", "functools", "importlib.machinery", "json"),
-    *("operator", "pathlib", "random", "site", "socket", "struct", "subprocess", "threading"),
+    *("operator", "pathlib", "random", "site", "socket", "string", "struct", "subprocess", "threading", "traceback"),
 )
 """What many a job imports, as far as nothing in it depends on the moment or the environment in which it is imported:
-logging notes the time and has something to do at the end, hashlib and ssl read files of settings."""
+logging, of which there is what it imports, notes the time and has something to do at the end; hashlib and ssl read
+files of settings."""
 
 _POOL_BYTES, _POOL_HEAD_BYTES = 16 * 1024, 48
 """Of the allocator of Python 3.10 and later: in a pool there are objects of one size only, rounded to 16 bytes."""
