@@ -13,6 +13,7 @@ import ctypes
 import functools
 import gc
 import itertools
+import operator
 import os
 import sys
 import types
@@ -32,10 +33,8 @@ from builtins import (  # noqa: UP029  # a script may replace them
     type,
 )
 from collections.abc import Callable
-from gc import get_objects
 from importlib.machinery import SourceFileLoader
 from io import BufferedRandom, BufferedReader, BufferedWriter, FileIO, TextIOWrapper
-from operator import call, is_not
 from types import ModuleType
 
 _MANY_OBJECTS = 20_000
@@ -55,7 +54,6 @@ _PLAIN = frozenset(
 """The types of what the collector lists of most scripts. None of them does anything at its end."""
 _FILES = frozenset(map(id, (TextIOWrapper, BufferedReader, BufferedWriter, BufferedRandom, FileIO)))
 """The types of files."""
-_STREAMS = ("stdin", "stdout", "stderr")
 _NOTHING: dict[str, ModuleType] = {}
 _ancestors = type.__dict__["__mro__"].__get__
 _attributes = type.__dict__["__dict__"].__get__
@@ -70,17 +68,11 @@ class End:
     """What there is before the script."""
 
     def __init__(self) -> None:
-        self._of_sys = sys.__dict__.get
-        self._streams = tuple(map(self._of_sys, _STREAMS))
+        self._stdin, self._stdout, self._stderr = sys.stdin, sys.stdout, sys.stderr
         self._modules = sys.modules
         self._count = len(sys.modules)
         self._last = next(reversed(sys.modules))
-        ends: list[object] = sys.modules["threading"]._threading_atexits
-        counts = (functools.partial(len, things) for things in (ends, gc.callbacks, gc.garbage))
-        others = (_thread._count, atexit._ncallbacks, gc.get_debug, sys.gettrace, sys.getprofile)
-        self._questions: tuple[Callable[[], object], ...] = (*counts, *map(functools.partial, others))
-        """Each is answered by nothing as long as nobody is to be called or waited for. Partial objects lie together,
-        and the references of a function that one of them calls are not counted."""
+        self._threading_ends: list[object] = sys.modules["threading"]._threading_atexits
         self._has_guests = "LD_PRELOAD" in os.environ
         self._flush, self._exit, self._leave = _c.fflush, _c.exit, _c._exit
         self._made_last: list[object] = []
@@ -101,30 +93,36 @@ class End:
     def way(self) -> Callable[[int], object] | None:
         """What ends the process; None: not before everything has been tidied away."""
         imported = self._imported()
-        if len(self._modules) - len(imported) != self._count:
+        if len(self._modules) - len(imported) != self._count or not all(map(_is_known, imported.items())):
             return None
-        if imported and not all(map(_is_known, imported.items())):
+        if not self._is_alone():
             return None
-        if any(map(call, self._questions)) or any(map(is_not, map(self._of_sys, _STREAMS), self._streams)):
-            return None
-        objects = get_objects()
+        objects = gc.get_objects()
         if len(objects) > _MANY_OBJECTS or id(self._made_last) not in map(id, objects):
             return None
         are_plain = _PLAIN.issuperset(map(id, map(type, objects)))
         if not are_plain and _do_something_at_their_end(objects):
             return None
         # Libraries have something to do at the end, at most, that were there before, or came with what is not plain.
-        if self._has_guests or not are_plain or (imported and any(map(_file_of_extension, imported.values()))):
-            return self._exit
-        return self._leave
+        uses_libraries = self._has_guests or not are_plain or any(map(_file_of_extension, imported.values()))
+        return self._exit if uses_libraries else self._leave
 
     def _imported(self) -> dict[str, ModuleType]:
         """The modules that are there since the script has begun."""
         modules = self._modules
         if len(modules) == self._count and next(reversed(modules)) is self._last:
             return _NOTHING
-        is_new = functools.partial(is_not, self._last)
+        is_new = functools.partial(operator.is_not, self._last)
         return {name: modules[name] for name in itertools.takewhile(is_new, reversed(modules))}
+
+    def _is_alone(self) -> bool:
+        """Whether nothing is to be called or waited for."""
+        return (
+            not _thread._count()
+            and not (atexit._ncallbacks() or self._threading_ends)
+            and (sys.stdin is self._stdin and sys.stdout is self._stdout and sys.stderr is self._stderr)
+            and not (gc.callbacks or gc.garbage or gc.get_debug() or sys.gettrace() or sys.getprofile())
+        )
 
 
 def _is_known(entry: tuple[str, ModuleType]) -> bool:
@@ -150,7 +148,7 @@ def _do_something_at_their_end(objects: list[object]) -> bool:
     others = [kind for number, kind in kinds.items() if number not in _FILES]
     if any(map(_finalizes, others)) or any(map(_calls_back, objects)):
         return True
-    return len(others) < len(kinds) and not all(map(_is_closed, filter(_is_file, objects)))
+    return not all(map(_is_closed, filter(_is_file, objects)))
 
 
 def _is_file(thing: object) -> bool:

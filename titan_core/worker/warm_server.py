@@ -170,8 +170,9 @@ class _Server:
         with contextlib.suppress(PermissionError):
             setsid()
         nobody, answers = socket.socketpair()
+        thread = self._thread[0]
         self._begin(getpid, answers, (os.dup(1), -1, nobody.detach()))
-        self._thread.append(sys.modules["threading"].main_thread())
+        self._thread.append(thread)
         os.uname()  # makes words of bytes, as the interpreter does with the name of the script
         exec(compile(_HABITS, "", "exec"), {})
         self._end.way()
