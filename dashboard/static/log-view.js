@@ -33,10 +33,11 @@ export class LogView {
     this.chosen = null; // the number of a line
     this.tester = this.finder = null;
     this.anchor = { row: 0, beyond: 0 }; // the first row in sight, and how much of it is not
-    this.top = this.shift = 0;
+    this.top = this.shift = this.whole = 0; // of what is drawn: where it is scrolled to, and its height
     this.isMoved = this.isDue = false;
     this.restart();
     box.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    box.addEventListener("keydown", (event) => this.pressed(event));
     new ResizeObserver(() => { this.restart(); this.isMoved = true; this.draw(); }).observe(box);
   }
 
@@ -151,7 +152,6 @@ export class LogView {
   // ── drawing ──
 
   get now() { return this.box.scrollTop + this.shift; }
-  get whole() { return this.topOf(this.count); }
 
   // How far it can be scrolled: as it is reckoned, and as the box is.
   get reach() {
@@ -175,14 +175,32 @@ export class LogView {
   }
 
   scrolled() {
-    const { scrollTop, clientHeight } = this.box, moved = scrollTop - this.top;
+    const { scrollTop, clientHeight } = this.box, moved = scrollTop - this.top, before = this.top + this.shift;
+    if (!moved) return; // by drawNow itself
     this.leapt(moved);
-    this.atEnd = this.now + clientHeight >= this.whole - 4;
+    this.atEnd = this.now + clientHeight > this.whole - (moved < 0 ? 1 : 4);
     this.top = scrollTop;
-    if (this.isMoved) { this.anchor.beyond += moved; return; } // rows have changed that are not drawn yet: they tell nothing
-    const place = Math.min(this.placeAt(this.now), Math.max(0, this.count - 1));
-    this.anchor = { row: this.count ? this.rowAt(place) : 0, beyond: this.now - this.topOf(place) };
+    if (this.isMoved) { this.anchor.beyond += this.now - before; return; } // rows have changed that are not drawn yet: they tell nothing
+    this.moor();
     this.draw();
+  }
+
+  // A browser adds what it scrolls to where it was when it began, and rows may have come since: the ends would be missed.
+  pressed(event) {
+    if (!["Home", "End"].includes(event.key) || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    const isEnd = event.key === "End";
+    this.atEnd = isEnd || !this.reach[0];
+    this.anchor = { row: isEnd ? this.model.rows : 0, beyond: 0 };
+    this.isMoved = true;
+    this.draw();
+  }
+
+  // What is at the top of the box stays there from now on.
+  moor() {
+    if (!this.count) return;
+    const place = Math.min(this.placeAt(this.now), this.count - 1);
+    this.anchor = { row: this.rowAt(place), beyond: this.now - this.topOf(place) };
   }
 
   draw() {
@@ -193,11 +211,12 @@ export class LogView {
 
   drawNow() {
     this.refresh();
-    const { whole } = this;
+    const whole = (this.whole = this.topOf(this.count));
     this.pad.style.height = `${Math.min(whole, HIGHEST)}px`;
     if (this.isMoved) this.scrollTo(this.follow && this.atEnd ? whole : this.topOf(this.placeOf(this.anchor.row)) + this.anchor.beyond);
     this.isMoved = false;
     this.top = this.box.scrollTop;
+    this.moor();
     const first = Math.max(0, this.placeAt(this.now) - BESIDE);
     const last = Math.min(this.count, this.placeAt(this.now + this.box.clientHeight) + BESIDE);
     this.seen.style.top = `${this.topOf(first) - this.shift}px`;

@@ -27,6 +27,28 @@ for number in 1 2; do
 done
 """
 
+LIVELY = """async (many) => {
+  const { LogModel } = await import("/static/log-model.js"), { LogView } = await import("/static/log-view.js");
+  const box = document.createElement("div"), model = new LogModel(), encoder = new TextEncoder();
+  Object.assign(box, { id: "lively", className: "log-lines log-box", tabIndex: 0 });
+  document.getElementById("main").replaceChildren(box);
+  const view = new LogView(box, model, { onFetch() {}, onDraw() {} });
+  const add = (count) => {
+    const lines = Array.from({ length: count }, (_, place) => `line ${model.rows + place + 1}\n`);
+    model.add(model.end, encoder.encode(lines.join("")), (at, more) => view.changed(at, more));
+  };
+  const frames = async (count) => { for (; count; count--) await new Promise(requestAnimationFrame); };
+  const next = () => { add(1); requestAnimationFrame(next); };
+  window.atEnd = async () => { await frames(20); return view.atEnd; };
+  window.settled = async () => { // the first line in sight, once it stays so
+    for (let line = 0; line !== view.topLine; await frames(20)) line = view.topLine;
+    return view.topLine;
+  };
+  add(many);
+  next();
+}"""
+"""A log of so many lines in a page of its own, and one more in each frame that the browser draws."""
+
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
@@ -142,6 +164,26 @@ def test_a_log_of_millions_of_lines_is_gone_through_from_end_to_end(stage: Scene
     page.keyboard.press("Enter")
     expect(line.get_by_text("1234567", exact=True)).to_be_in_viewport()
     expect(page.locator("#log-box .log-row.chosen code")).to_have_text("1234567")
+
+
+@pytest.mark.parametrize("many", [1_000, 500_000])  # the second is higher than a box of a browser can be
+def test_a_lively_log_is_followed_until_a_person_goes_up(stranger: Window, many: int) -> None:
+    page = stranger.page
+    stranger.go("/login")
+    page.evaluate(LIVELY, many)
+    assert page.evaluate("atEnd()")
+    page.locator("#lively").focus()
+    for key in ("ArrowUp", "PageUp"):
+        page.keyboard.press(key)
+        assert many - 100 < page.evaluate("settled()")
+        assert not page.evaluate("atEnd()")
+        page.keyboard.press("End")
+        assert page.evaluate("atEnd()")
+    page.locator("#lively").hover()
+    page.mouse.wheel(0, -100)
+    assert many - 100 < page.evaluate("settled()")
+    page.keyboard.press("Home")
+    assert page.evaluate("settled()") == 1
 
 
 # ── what a person does ────────────────────────────────────────────────────────────────────────────
