@@ -32,10 +32,10 @@ from builtins import (  # noqa: UP029  # a script may replace them
     reversed,
     type,
 )
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.machinery import SourceFileLoader
-from io import BufferedRandom, BufferedReader, BufferedWriter, FileIO, TextIOWrapper
-from types import ModuleType
+from io import BufferedRandom, BufferedReader, BufferedWriter, BytesIO, FileIO, StringIO, TextIOWrapper
+from types import CodeType, FunctionType, ModuleType
 
 _MANY_OBJECTS = 20_000
 """To look at more is no gain."""
@@ -46,18 +46,34 @@ _PLAIN = frozenset(
     map(
         id,
         (
-            *(dict, list, set, tuple, type(iter([])), SourceFileLoader),
-            *(types.CellType, types.FunctionType, types.MethodType, ModuleType),
+            *(dict, list, set, tuple, type(iter([])), BytesIO, StringIO, SourceFileLoader),
+            *(types.CellType, FunctionType, types.MethodType, ModuleType),
         ),
     )
 )
 """The types of what the collector lists of most scripts. None of them does anything at its end."""
 _FILES = frozenset(map(id, (TextIOWrapper, BufferedReader, BufferedWriter, BufferedRandom, FileIO)))
 """The types of files."""
+_COLLECTIONS = (weakref.WeakKeyDictionary, weakref.WeakSet, weakref.WeakValueDictionary)
+_MAKE_ROOM = frozenset(
+    id(inner)
+    for collection in _COLLECTIONS
+    for inner in collection.__init__.__code__.co_consts
+    if type(inner) is CodeType
+)
+"""What collections of weak references have called when an object ends."""
+_LIBRARY = os.path.dirname(str(os.__file__))
+_OF_LOGGING = ("_removeHandlerRef", os.path.join(_LIBRARY, "logging", "__init__.py"))
+"""Makes room in a list of handlers."""
+_OF_POOLS = ("_python_exit", os.path.join(_LIBRARY, "concurrent", "futures", "thread.py"))
+"""Ends the threads of all pools; where there are none, it does nothing."""
 _NOTHING: dict[str, ModuleType] = {}
 _ancestors = type.__dict__["__mro__"].__get__
 _attributes = type.__dict__["__dict__"].__get__
 """Of a class, whatever that says itself."""
+
+_CAN_CALL = sys.version_info < (3, 12)
+"""Whether callbacks may do the same before the interpreter has begun to end: later ones refuse them threads then."""
 
 _closed = FileIO.__dict__["closed"].__get__
 _callback = weakref.ReferenceType.__dict__["__callback__"].__get__
@@ -72,23 +88,35 @@ class End:
         self._modules = sys.modules
         self._count = len(sys.modules)
         self._last = next(reversed(sys.modules))
-        self._threading_ends: list[object] = sys.modules["threading"]._threading_atexits
+        self._threading = sys.modules["threading"]
+        self._threading_ends: list[object] = self._threading._threading_atexits
+        self._flushes: Sequence[Callable[[], object]] = ()
+        """Of the streams in which callbacks may have left something."""
         self._has_guests = "LD_PRELOAD" in os.environ
         self._flush, self._exit, self._leave = _c.fflush, _c.exit, _c._exit
+        self._tidy = functools.partial(_c.Py_Exit, 0)
         self._made_last: list[object] = []
 
     def begin(self) -> None:
         self._made_last = []  # the collector lists it, if the script does not have it list nothing (`gc.freeze`)
 
-    def leave(self) -> None:
-        """Ends the process at once, or returns."""
+    def leave(self) -> Sequence[Callable[[], object]]:
+        """Ends the process at once, or says what has to be called instead: below a function of ours, callbacks would
+        find that in their stack."""
         try:
+            if _CAN_CALL and atexit._ncallbacks() and self._waits_for_nothing():
+                self._threading.__dict__["_shutdown"]()
+                self._flushes = (self._stdout.flush, self._stderr.flush)
+                return atexit._run_exitfuncs, self.leave, self._tidy
             way = self.way()
+            if way is not None:
+                for flush in self._flushes:
+                    flush()
+                self._flush(None)  # what the C library has, for whomever
+                way(0)
         except BaseException:  # of a signal's handler; for the script it is too late
-            return
-        if way is not None:
-            self._flush(None)  # what the C library has, for whomever
-            way(0)
+            pass
+        return (self._tidy,)
 
     def way(self) -> Callable[[int], object] | None:
         """What ends the process; None: not before everything has been tidied away."""
@@ -118,17 +146,34 @@ class End:
     def _is_alone(self) -> bool:
         """Whether nothing is to be called or waited for."""
         return (
-            not _thread._count()
-            and not (atexit._ncallbacks() or self._threading_ends)
+            not (_thread._count() or atexit._ncallbacks())
+            and (not self._threading_ends or self._waits_for_nothing())
             and (sys.stdin is self._stdin and sys.stdout is self._stdout and sys.stderr is self._stderr)
             and not (gc.callbacks or gc.garbage or gc.get_debug() or sys.gettrace() or sys.getprofile())
         )
+
+    def _waits_for_nothing(self) -> bool:
+        """Whether there is no other thread, nor anything that is called before they are waited for."""
+        return not _thread._count() and all(map(_is_of_pools, self._threading_ends))
+
+
+def _is_of_pools(end: object) -> bool:
+    return type(end) is functools.partial and _is(_OF_POOLS, end.func)
+
+
+def _is(place: tuple[str, str], function: object) -> bool:
+    """Whether it is the function of this name and file."""
+    if type(function) is not FunctionType:
+        return False
+    return (function.__code__.co_name, function.__code__.co_filename) == place
 
 
 def _is_known(entry: tuple[str, ModuleType]) -> bool:
     """Whether a module is written in Python, or is part of it and keeps no files."""
     name, module = entry
-    if type(module) is not ModuleType or name in _KEEP_FILES:
+    if type(module) is not ModuleType:
+        return issubclass(type(module), type)  # as `typing.io` is
+    if name in _KEEP_FILES:
         return False
     file = _file_of_extension(module)
     return not file or os.path.dirname(file) == _EXTENSIONS
@@ -142,10 +187,9 @@ def _file_of_extension(module: ModuleType) -> str:
 
 def _do_something_at_their_end(objects: list[object]) -> bool:
     # No method of an object is called here, nor one of its class's class: they are the script's.
+    # The collector lists every object of a class that is written in Python, so that the classes do not matter.
     kinds = {id(kind): kind for kind in map(type, objects)}
-    classes = (thing for thing in objects if issubclass(type(thing), type))  # some objects are not listed
-    kinds |= {id(kind): kind for kind in classes}  # type: ignore[misc]
-    others = [kind for number, kind in kinds.items() if number not in _FILES]
+    others = [kind for number, kind in kinds.items() if number not in _FILES and number not in _PLAIN]
     if any(map(_finalizes, others)) or any(map(_calls_back, objects)):
         return True
     return not all(map(_is_closed, filter(_is_file, objects)))
@@ -169,12 +213,12 @@ def _finalizes(kind: type) -> bool:
 
 
 def _calls_back(thing: object) -> bool:
-    """Whether something is called when the object ends to which this is a reference. What abstract classes have
-    called, a built-in function of another reference, only makes room."""
+    """Whether something that does more than make room is called when the object ends to which this is a reference."""
     if not issubclass(type(thing), weakref.ReferenceType):
         return False
     callback = _callback(thing)
-    is_of_abstract_classes = (
-        type(callback) is types.BuiltinFunctionType and type(callback.__self__) is weakref.ReferenceType
-    )
-    return callback is not None and not is_of_abstract_classes
+    if type(callback) is types.BuiltinFunctionType:
+        return type(callback.__self__) is not weakref.ReferenceType  # those are of abstract classes
+    if type(callback) is not FunctionType or (type(thing) is weakref.KeyedRef and type(thing.key) is not str):
+        return callback is not None  # a class of keys may notice
+    return id(callback.__code__) not in _MAKE_ROOM and not _is(_OF_LOGGING, callback)

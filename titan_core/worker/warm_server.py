@@ -218,8 +218,7 @@ def _hook(serve: Callable[[], None], scripts: list[int], names: list[bytes], end
     goes on as after one of its own, with the end of the process and its code; if not, `at_end` is next.
     """
     results = map(_c.PyRun_AnyFileExFlags, map(_c.fdopen, scripts, [b"rb"]), names, [1], [None])
-    ends: list[Callable[[], object]] = [end.leave, functools.partial(_c.Py_Exit, 0)]
-    at_end: Iterable[object] = map(operator.call, ends)
+    at_end = map(operator.call, itertools.chain.from_iterable(map(operator.call, [end.leave])))
     steps = itertools.chain(
         itertools.starmap(setattr, [(sys, "excepthook", sys.__excepthook__)]),
         map(sys.__dict__.pop, ("last_type", "last_value", "last_traceback", "last_exc"), itertools.repeat(None)),

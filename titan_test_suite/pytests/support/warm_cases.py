@@ -486,7 +486,7 @@ thing, other = Thing(), Thing()
 kept = weakref.ref(thing, functools.partial(print, "gone"))
 also = weakref.ref(other, print)
 
-## objects_that_the_collector_does_not_list
+## a_number_that_has_an_end
 class Number(int):
     __slots__ = ()
     def __del__(self): print("end of", int(self))
@@ -526,6 +526,138 @@ class Fake:
     def __eq__(self, other): print("compared"); return True
 sys.modules["fake"] = Fake()
 print("last line")
+
+## logging_has_more_to_say_at_the_end
+import logging, logging.handlers, sys
+class Last(logging.Handler):
+    def close(self):
+        print("closed", sys.is_finalizing(), end="; no end of line")
+        super().close()
+shown = logging.StreamHandler(sys.stdout)
+logging.basicConfig(level="INFO", handlers=[logging.handlers.MemoryHandler(99, target=shown), Last()])
+logging.info("kept until then")
+
+## logging_fails_at_the_end
+import logging
+class Bad(logging.Handler):
+    def close(self): raise KeyError("at the end")
+logging.getLogger().addHandler(Bad())
+other = logging.FileHandler("written")
+
+## logging_and_something_else_at_the_end
+import atexit, logging
+class Last(logging.Handler):
+    def close(self): print("closed")
+last = Last()
+atexit.register(print, "before")
+
+## something_else_at_the_end_than_what_logging_does
+import atexit, logging
+class Last(logging.Handler):
+    def close(self): print("never closed")
+last = Last()
+atexit.unregister(logging.shutdown)
+atexit.register(print, "instead")
+
+## logging_begins_something_at_the_end
+import atexit, logging, threading
+class Last(logging.Handler):
+    def close(self):
+        atexit.register(print, "registered late")
+        threading.Thread(target=forever.acquire).start()
+        print(threading.main_thread().is_alive())
+forever = threading.Lock()
+forever.acquire()
+last = Last()
+
+## logging_after_the_last_thread
+import logging, threading
+class Last(logging.Handler):
+    def close(self): print("closed")
+last = Last()
+def work():
+    threading.main_thread().join()
+    print("the thread is over")
+threading.Thread(target=work).start()
+
+## callbacks_look_around
+import atexit, sys, threading, traceback
+def look():
+    print(sys.is_finalizing(), threading.main_thread().is_alive(), threading._SHUTTING_DOWN)
+    traceback.print_stack()
+    print("no end of line", end="")
+atexit.register(look)
+
+## a_callback_leaves_what_has_an_end
+import atexit
+class Thing:
+    def __del__(self): print("end")
+things = []
+atexit.register(lambda: things.append(Thing()))
+
+## a_pool_of_threads
+import concurrent.futures, threading
+with concurrent.futures.ThreadPoolExecutor(2) as pool: print(list(pool.map(abs, [-1, -2])))
+kept = concurrent.futures.ThreadPoolExecutor(1)
+kept.submit(print, "in a pool")
+
+## a_directory_for_the_time_being
+import atexit, os, tempfile
+kept = tempfile.TemporaryDirectory()
+atexit.register(lambda: print(os.path.exists(kept.name)))
+own = tempfile.NamedTemporaryFile()
+
+## logging_with_an_object_that_has_an_end
+import logging
+class Last(logging.Handler):
+    def __del__(self): print("end")
+last = Last()
+
+## a_class_with_an_end_and_an_object_of_it
+class Thing:
+    __slots__ = ()
+    def __del__(self): print("end")
+class Unused:
+    def __del__(self): print("never")
+things = [Thing()]
+
+## a_method_that_is_held_weakly
+import weakref
+class Thing:
+    def method(self): pass
+thing = Thing()
+held = weakref.WeakMethod(thing.method, lambda _: print("gone"))
+
+## keys_that_notice
+import weakref
+class Thing: pass
+class Key:
+    def __hash__(self): print("hash"); return 1
+    def __eq__(self, other): print("equal"); return self is other
+thing, by_key, by_name = Thing(), weakref.WeakValueDictionary(), weakref.WeakValueDictionary()
+by_key[Key()] = by_name["name"] = thing
+both = weakref.WeakSet([thing]), weakref.WeakKeyDictionary({thing: 1})
+
+## what_is_in_a_weak_dictionary_has_an_end
+import weakref
+class Key: pass
+class Value:
+    def __del__(self): print("end")
+key = Key()
+kept = weakref.WeakKeyDictionary({key: Value()})
+
+## files_in_memory
+import contextlib, io
+text, data = io.StringIO(), io.BytesIO(b"data")
+with contextlib.redirect_stdout(text): print("kept")
+class Own(io.StringIO):
+    def close(self): print("closed"); super().close()
+own = Own()
+print(text.getvalue(), data.read())
+
+## modules_with_classes_that_have_an_end
+import argparse, shutil, tempfile, typing, urllib.request, zipfile
+print(argparse.ArgumentParser().parse_args([]), typing.List[int], shutil.which("nothing"))
 
 ## what_a_debugger_reads
 import ctypes, threading

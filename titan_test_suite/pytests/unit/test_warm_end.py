@@ -18,6 +18,9 @@ end.begin()
 """
 _AFTER = """
 import os
+end._exit = end._leave = lambda code: None
+end._tidy = lambda: None
+for call in end.leave(): call()
 os.write(1, str(end.way() is not None).encode())
 os._exit(0)
 """
@@ -26,11 +29,31 @@ AT_ONCE = {
     "plain objects": "numbers = [{'a': (1, {2})}, lambda: numbers]",
     "a class": "class Thing: pass\nthings = [Thing(), Thing()]",
     "a module of Python": "import colorsys",
+    "a module that is a class": "import typing",
+    "classes with finalizers": "import io, shutil\nclass Thing:\n    def __del__(self): pass",
+    "files in memory": "import io\nmemory = io.BytesIO(), io.StringIO()",
+    "collections of weak references": """
+import weakref
+class Thing: pass
+thing = Thing()
+held = weakref.WeakSet([thing]), weakref.WeakKeyDictionary({thing: 1}), weakref.WeakValueDictionary(thing=thing)""",
     "closed files": "with open('a', 'w') as text, open('b', 'wb') as data, open('c', 'wb', 0) as raw: pass",
 }
+WITH_CALLBACKS = {
+    "something at exit": "import atexit\natexit.register(str)",
+    "logging": "import logging\nlogging.basicConfig(filename='log')\nlogging.warning('x')",
+    "a directory for the time being": "import tempfile\nkept = tempfile.TemporaryDirectory()",
+    "a pool of threads": """
+import _thread, concurrent.futures
+with concurrent.futures.ThreadPoolExecutor() as pool: pool.submit(str)
+while _thread._count(): pass""",
+}
+"""At once from Python 3.11 only: in later ones, callbacks are to find that it has begun to end."""
+if sys.version_info < (3, 12):
+    AT_ONCE |= WITH_CALLBACKS
 NOT_AT_ONCE = {
     "an open file": "text = open('a', 'w')",
-    "a file in memory": "import io\nmemory = io.BytesIO()",
+    "a file over one in memory": "import io\nmemory = io.TextIOWrapper(io.BytesIO())",
     "a file over what is not the system's": """
 import io
 class Raw:
@@ -38,7 +61,31 @@ class Raw:
     closed = readable = lambda self: True
 own = io.BufferedReader(Raw())""",
     "a finalizer": "class Thing:\n    def __del__(self): pass\nthing = Thing()",
-    "something at exit": "import atexit\natexit.register(print)",
+    "a number with a finalizer": """
+class Number(int):
+    __slots__ = ()
+    def __del__(self): pass
+number = Number(5)""",
+    "a method that is held weakly": """
+import weakref
+class Thing:
+    def method(self): pass
+thing = Thing()
+held = weakref.WeakMethod(thing.method, print)""",
+    "keys that may notice": """
+import weakref
+class Thing: pass
+thing, held = Thing(), weakref.WeakValueDictionary()
+held[Thing()] = thing""",
+    "a callback that leaves a finalizer": """
+import atexit
+def leave(): things.append(Thing())
+class Thing:
+    def __del__(self): pass
+things = []
+atexit.register(leave)""",
+    "a callback that begins a thread": "import atexit\natexit.register(threading.Timer(0.2, str).start)",
+    "what threading does at the end": "threading._register_atexit(str)",
     "a thread": "thread = threading.Timer(0.2, print)\nthread.start()",
     "a callback": "import weakref\nclass Thing: pass\nthing = Thing()\nwatch = weakref.ref(thing, print)",
     "another stdout": "import io, sys\nsys.stdout = io.TextIOWrapper(io.BytesIO())",

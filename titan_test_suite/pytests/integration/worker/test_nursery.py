@@ -18,6 +18,7 @@ from titan_core.errors import Conflict
 from titan_core.protocol.messages import LogPosition, Register, Shutdown, SpawnFailed, SpawnWorker
 from titan_core.worker import nursery, procfs, solitude
 from titan_core.worker.app import Worker
+from titan_core.worker.link import Link
 from titan_core.worker.nursery import spawn_command, spawn_environment
 from titan_core.worker.process_tree import is_spawned
 from titan_test_suite.pytests.integration.worker.conftest import StartWorker
@@ -362,7 +363,20 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(solitude, "LOOK_S", 0.05)
 
 
-@pytest.mark.usefixtures("soon")
+@pytest.fixture
+def soon_once_it_came(soon: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it takes a worker to have its first session."""
+    came, alone_s = set(), Link.alone_s
+
+    def since_it_came(link: Link) -> float:
+        if link.connected:
+            came.add(link)
+        return alone_s(link) if link in came else 0.0
+
+    monkeypatch.setattr(Link, "alone_s", since_it_came)
+
+
+@pytest.mark.usefixtures("soon_once_it_came")
 @pytest.mark.parametrize("service", [False, True])
 def test_an_ephemeral_worker_that_is_alone_stops_when_nothing_runs(
     master: WorkerMaster,
@@ -376,6 +390,7 @@ def test_an_ephemeral_worker_that_is_alone_stops_when_nothing_runs(
     master.wait_for_worker()
     worker = start_worker(ephemeral=True)
     master.wait_for_worker(2)
+    wait_until(lambda: worker.link.connected and not worker.link.alone_s())
     shared = tmp_path / "titan_workspace" / "shared" / "run-1"
     master.start("touch up; while [ ! -e go ]; do sleep 0.01; done", service=service)
     wait_until((shared / "up").exists)
@@ -396,9 +411,10 @@ def test_an_ephemeral_worker_that_has_never_found_its_master(start_worker: Start
     assert worker.exit_code == 0
 
 
-@pytest.mark.usefixtures("soon")
+@pytest.mark.usefixtures("soon_once_it_came")
 def test_one_that_has_a_master_stays(master: WorkerMaster, start_worker: StartWorker) -> None:
     worker = start_worker(ephemeral=True)
+    wait_until(lambda: worker.link.connected and not worker.link.alone_s())
     until_at = time.monotonic() + 1.0
     wait_until(lambda: time.monotonic() > until_at)
     assert worker.link.connected
