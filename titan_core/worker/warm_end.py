@@ -39,14 +39,14 @@ from types import CodeType, FunctionType, ModuleType
 
 _MANY_OBJECTS = 20_000
 """To look at more is no gain."""
-_KEEP_FILES = ("_sqlite3", "_dbm", "_gdbm", "readline")
-"""Modules of Python that write something when their objects end."""
+_DO_MORE = ("_sqlite3", "_dbm", "_gdbm", "readline", "_xxsubinterpreters", "_interpreters")
+"""Modules of Python that write something when their objects end, or have interpreters with an end of their own."""
 _EXTENSIONS = os.path.dirname(str(getattr(sys.modules["_ctypes"], "__file__", "")))
 _PLAIN = frozenset(
     map(
         id,
         (
-            *(dict, list, set, tuple, type(iter([])), BytesIO, StringIO, SourceFileLoader),
+            *(dict, list, set, tuple, type(iter([])), SourceFileLoader),
             *(types.CellType, FunctionType, types.MethodType, ModuleType),
         ),
     )
@@ -54,6 +54,8 @@ _PLAIN = frozenset(
 """The types of what the collector lists of most scripts. None of them does anything at its end."""
 _FILES = frozenset(map(id, (TextIOWrapper, BufferedReader, BufferedWriter, BufferedRandom, FileIO)))
 """The types of files."""
+_IN_MEMORY = frozenset(map(id, (BytesIO, StringIO)))
+"""The types of what is like a file, and does nothing at its end that is not in its attributes."""
 _COLLECTIONS = (weakref.WeakKeyDictionary, weakref.WeakSet, weakref.WeakValueDictionary)
 _MAKE_ROOM = frozenset(
     id(inner)
@@ -90,8 +92,9 @@ class End:
         self._last = next(reversed(sys.modules))
         self._threading = sys.modules["threading"]
         self._threading_ends: list[object] = self._threading._threading_atexits
-        self._flushes: Sequence[Callable[[], object]] = ()
-        """Of the streams in which callbacks may have left something."""
+        self._shutdown = self._threading._shutdown
+        self._call_back = atexit._run_exitfuncs
+        self._has_called = False
         self._has_guests = "LD_PRELOAD" in os.environ
         self._flush, self._exit, self._leave = _c.fflush, _c.exit, _c._exit
         self._tidy = functools.partial(_c.Py_Exit, 0)
@@ -104,14 +107,12 @@ class End:
         """Ends the process at once, or says what has to be called instead: below a function of ours, callbacks would
         find that in their stack."""
         try:
-            if _CAN_CALL and atexit._ncallbacks() and self._waits_for_nothing():
-                self._threading.__dict__["_shutdown"]()
-                self._flushes = (self._stdout.flush, self._stderr.flush)
-                return atexit._run_exitfuncs, self.leave, self._tidy
+            if _CAN_CALL and atexit._ncallbacks() and self._may_call():
+                self._shutdown()
+                self._has_called = True
+                return self._call_back, self.leave, self._tidy
             way = self.way()
-            if way is not None:
-                for flush in self._flushes:
-                    flush()
+            if way is not None and not (self._has_called and self._may_keep_output()):
                 self._flush(None)  # what the C library has, for whomever
                 way(0)
         except BaseException:  # of a signal's handler; for the script it is too late
@@ -152,6 +153,19 @@ class End:
             and not (gc.callbacks or gc.garbage or gc.get_debug() or sys.gettrace() or sys.getprofile())
         )
 
+    def _may_call(self) -> bool:
+        """Whether to call callbacks now is what the interpreter would do."""
+        return (
+            self._waits_for_nothing()
+            and self._modules.get("threading") is self._threading
+            and self._threading.__dict__.get("_shutdown") is self._shutdown
+            and not (sys.gettrace() or sys.getprofile())
+        )
+
+    def _may_keep_output(self) -> bool:
+        """Whether some of what callbacks have printed may be still to be written, which can fail."""
+        return not (self._stdout.write_through and self._stderr.write_through)  # type: ignore[union-attr]
+
     def _waits_for_nothing(self) -> bool:
         """Whether there is no other thread, nor anything that is called before they are waited for."""
         return not _thread._count() and all(map(_is_of_pools, self._threading_ends))
@@ -169,11 +183,11 @@ def _is(place: tuple[str, str], function: object) -> bool:
 
 
 def _is_known(entry: tuple[str, ModuleType]) -> bool:
-    """Whether a module is written in Python, or is part of it and keeps no files."""
+    """Whether a module is written in Python, or is part of it and has nothing to do at its end."""
     name, module = entry
     if type(module) is not ModuleType:
         return issubclass(type(module), type)  # as `typing.io` is
-    if name in _KEEP_FILES:
+    if name in _DO_MORE:
         return False
     file = _file_of_extension(module)
     return not file or os.path.dirname(file) == _EXTENSIONS
@@ -189,8 +203,8 @@ def _do_something_at_their_end(objects: list[object]) -> bool:
     # No method of an object is called here, nor one of its class's class: they are the script's.
     # The collector lists every object of a class that is written in Python, so that the classes do not matter.
     kinds = {id(kind): kind for kind in map(type, objects)}
-    others = [kind for number, kind in kinds.items() if number not in _FILES and number not in _PLAIN]
-    if any(map(_finalizes, others)) or any(map(_calls_back, objects)):
+    others = [kind for number, kind in kinds.items() if number not in _FILES and number not in _IN_MEMORY]
+    if any(map(_finalizes, others)) or any(map(_calls_back, objects)) or any(map(_has_ways_of_its_own, objects)):
         return True
     return not all(map(_is_closed, filter(_is_file, objects)))
 
@@ -206,6 +220,10 @@ def _is_closed(file: object) -> bool:
             return False
         file = getattr(file, "buffer" if type(file) is TextIOWrapper else "raw")
     return bool(_closed(file))
+
+
+def _has_ways_of_its_own(thing: object) -> bool:
+    return id(type(thing)) in _IN_MEMORY and bool(thing.__dict__)
 
 
 def _finalizes(kind: type) -> bool:

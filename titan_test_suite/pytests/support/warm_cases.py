@@ -652,8 +652,41 @@ text, data = io.StringIO(), io.BytesIO(b"data")
 with contextlib.redirect_stdout(text): print("kept")
 class Own(io.StringIO):
     def close(self): print("closed"); super().close()
-own = Own()
+own, with_attribute = Own(), io.StringIO()
+with_attribute.close = lambda: print("closed, too")
 print(text.getvalue(), data.read())
+
+## a_callback_leaves_what_can_not_be_written
+import atexit, os, sys
+sys.stdout.reconfigure(write_through=False, line_buffering=False)
+def leave():
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 1)
+    print("it has no room")
+atexit.register(leave)
+
+## callbacks_where_the_end_was_replaced
+import atexit, threading
+class Thing:
+    def __del__(self): print("end")
+thing, shutdown = Thing(), threading._shutdown
+def own():
+    print("own")
+    shutdown()
+threading._shutdown = own
+atexit.register(print, "called")
+atexit._run_exitfuncs = lambda: print("never called")
+
+## an_interpreter_of_its_own
+import _xxsubinterpreters as interpreters, atexit
+one = interpreters.create()
+interpreters.run_string(one, "import atexit; atexit.register(print, 'said by the other')")
+atexit.register(print, "said by this")
+
+## callbacks_under_a_profile
+import atexit, sys
+seen = []
+atexit.register(lambda: (sys.setprofile(None), print(len(seen))))
+sys.setprofile(lambda frame, event, arg: seen.append(event) if frame.f_code.co_name == "<lambda>" else None)
 
 ## modules_with_classes_that_have_an_end
 import argparse, shutil, tempfile, typing, urllib.request, zipfile

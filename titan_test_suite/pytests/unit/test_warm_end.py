@@ -53,6 +53,7 @@ if sys.version_info < (3, 12):
     AT_ONCE |= WITH_CALLBACKS
 NOT_AT_ONCE = {
     "an open file": "text = open('a', 'w')",
+    "a file in memory with an end of its own": "import io\nmemory = io.StringIO()\nmemory.close = print",
     "a file over one in memory": "import io\nmemory = io.TextIOWrapper(io.BytesIO())",
     "a file over what is not the system's": """
 import io
