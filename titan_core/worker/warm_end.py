@@ -55,7 +55,8 @@ _PLAIN = frozenset(
 _FILES = frozenset(map(id, (TextIOWrapper, BufferedReader, BufferedWriter, BufferedRandom, FileIO)))
 """The types of files."""
 _IN_MEMORY = frozenset(map(id, (BytesIO, StringIO)))
-"""The types of what is like a file, and does nothing at its end that is not in its attributes."""
+"""The types of what is like a file, and does nothing at its end but for what its attributes say."""
+_ALL_FILES = _FILES | _IN_MEMORY
 _COLLECTIONS = (weakref.WeakKeyDictionary, weakref.WeakSet, weakref.WeakValueDictionary)
 _MAKE_ROOM = frozenset(
     id(inner)
@@ -203,27 +204,25 @@ def _do_something_at_their_end(objects: list[object]) -> bool:
     # No method of an object is called here, nor one of its class's class: they are the script's.
     # The collector lists every object of a class that is written in Python, so that the classes do not matter.
     kinds = {id(kind): kind for kind in map(type, objects)}
-    others = [kind for number, kind in kinds.items() if number not in _FILES and number not in _IN_MEMORY]
-    if any(map(_finalizes, others)) or any(map(_calls_back, objects)) or any(map(_has_ways_of_its_own, objects)):
+    others = [kind for number, kind in kinds.items() if number not in _ALL_FILES]
+    if any(map(_finalizes, others)) or any(map(_calls_back, objects)):
         return True
-    return not all(map(_is_closed, filter(_is_file, objects)))
+    return not all(map(_is_harmless, filter(_is_file, objects)))
 
 
 def _is_file(thing: object) -> bool:
-    return id(type(thing)) in _FILES
+    return id(type(thing)) in _ALL_FILES
 
 
-def _is_closed(file: object) -> bool:
-    """Whether a file does nothing at its end: it is closed, and nothing of the script's is in it."""
+def _is_harmless(file: object) -> bool:
+    """Whether a file does nothing at its end: it is closed, or in memory, and nothing of the script's is in it."""
+    if id(type(file)) in _IN_MEMORY:
+        return not file.__dict__
     while type(file) is not FileIO:
-        if not _is_file(file):
+        if id(type(file)) not in _FILES:
             return False
         file = getattr(file, "buffer" if type(file) is TextIOWrapper else "raw")
     return bool(_closed(file))
-
-
-def _has_ways_of_its_own(thing: object) -> bool:
-    return id(type(thing)) in _IN_MEMORY and bool(thing.__dict__)
 
 
 def _finalizes(kind: type) -> bool:
