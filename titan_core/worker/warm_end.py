@@ -87,7 +87,7 @@ class End:
     """What there is before the script."""
 
     def __init__(self) -> None:
-        self._stdin, self._stdout, self._stderr = sys.stdin, sys.stdout, sys.stderr
+        self._streams = _streams()  # not they: what they have yet is written when nobody has them any more
         self._modules = sys.modules
         self._count = len(sys.modules)
         self._last = next(reversed(sys.modules))
@@ -150,7 +150,7 @@ class End:
         return (
             not (_thread._count() or atexit._ncallbacks())
             and (not self._threading_ends or self._waits_for_nothing())
-            and (sys.stdin is self._stdin and sys.stdout is self._stdout and sys.stderr is self._stderr)
+            and _streams() == self._streams
             and not (gc.callbacks or gc.garbage or gc.get_debug() or sys.gettrace() or sys.getprofile())
         )
 
@@ -165,11 +165,16 @@ class End:
 
     def _may_keep_output(self) -> bool:
         """Whether some of what callbacks have printed may be still to be written, which can fail."""
-        return not (self._stdout.write_through and self._stderr.write_through)  # type: ignore[union-attr]
+        streams = (sys.stdout, sys.stderr)
+        return not all(stream.write_through and not stream.closed for stream in streams)  # type: ignore[union-attr]
 
     def _waits_for_nothing(self) -> bool:
         """Whether there is no other thread, nor anything that is called before they are waited for."""
         return not _thread._count() and all(map(_is_of_pools, self._threading_ends))
+
+
+def _streams() -> tuple[int, int, int]:
+    return id(sys.stdin), id(sys.stdout), id(sys.stderr)
 
 
 def _is_of_pools(end: object) -> bool:

@@ -664,6 +664,19 @@ def leave():
     print("it has no room")
 atexit.register(leave)
 
+## a_callback_takes_stdout_apart
+import atexit, sys
+atexit.register(lambda: sys.stdout.detach() and None)
+
+## a_stream_has_something_left_at_its_own_end
+import sys
+for stream in (sys.stdout, sys.stderr): stream.reconfigure(write_through=False, line_buffering=False)
+class Thing:
+    def __del__(self):
+        sys.stdout.write("end ")
+        sys.stderr.write("and end")
+thing = Thing()
+
 ## callbacks_where_the_end_was_replaced
 import atexit, threading
 class Thing:
