@@ -8,6 +8,7 @@ import { PLAIN, carried, classes, plain, putLine } from "./log-text.js";
 
 const BESIDE = 12; // rows drawn above and below
 const HIGHEST = 8e6; // pixels
+const HOLD_MS = 1000;
 const made = (tag, css, parent) => {
   const node = document.createElement(tag);
   node.className = css;
@@ -35,9 +36,12 @@ export class LogView {
     this.anchor = { row: 0, beyond: 0 }; // the first row in sight, and how much of it is not
     this.top = this.shift = this.whole = 0; // of what is drawn: where it is scrolled to, and its height
     this.isMoved = this.isDue = false;
+    this.heldTo = 0; // until then, what scrolls goes on from before
     this.restart();
     box.addEventListener("scroll", () => this.scrolled(), { passive: true });
     box.addEventListener("keydown", (event) => this.pressed(event));
+    box.addEventListener("pointerdown", () => { this.heldTo = 0; });
+    box.addEventListener("wheel", ({ deltaY }) => { this.heldTo = 0; if (deltaY < 0) this.atEnd &&= !this.reach[0]; }, { passive: true });
     new ResizeObserver(() => { this.restart(); this.isMoved = true; this.draw(); }).observe(box);
   }
 
@@ -177,6 +181,7 @@ export class LogView {
   scrolled() {
     const { scrollTop, clientHeight } = this.box, moved = scrollTop - this.top, before = this.top + this.shift;
     if (!moved) return; // by drawNow itself
+    if (performance.now() < this.heldTo) { this.isMoved = true; this.draw(); return; }
     this.leapt(moved);
     this.atEnd = this.now + clientHeight > this.whole - (moved < 0 ? 1 : 4);
     this.top = scrollTop;
@@ -186,12 +191,15 @@ export class LogView {
   }
 
   // A browser adds what it scrolls to where it was when it began, and rows may have come since: the ends would be missed.
+  // What it still scrolls for keys before does not lead away from them.
   pressed(event) {
+    this.heldTo = 0;
     if (!["Home", "End"].includes(event.key) || event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     const isEnd = event.key === "End";
     this.atEnd = isEnd || !this.reach[0];
     this.anchor = { row: isEnd ? this.model.rows : 0, beyond: 0 };
+    this.heldTo = performance.now() + HOLD_MS;
     this.isMoved = true;
     this.draw();
   }
